@@ -24,7 +24,7 @@ async function open(config: TopicConfig = {}): Promise<Opened> {
   return { broker, partition: topic.partition(0), clock, fileSystem }
 }
 
-/** Opens the directory again, twice: what a failed sync has left is told once. */
+/** Opens the directory again, twice: what a failed sync has left is reported once. */
 async function again({
   fileSystem,
   clock,
@@ -40,7 +40,7 @@ async function again({
   return { end, failedSyncs }
 }
 
-/** Each makes what was appended durable, or would if the disk let it. */
+/** Each makes the appended records durable, or would if the disk allowed it. */
 const SYNCS: Readonly<Record<string, (opened: Opened) => Promise<unknown>>> = {
   'after flushMs': ({ clock }) => clock.advance(5000),
   'of a commit': ({ broker }) => broker.consumer({ groupId: 'g' }).commit([{ ...TP, offset: 3 }]),

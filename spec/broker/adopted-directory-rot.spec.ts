@@ -13,7 +13,7 @@ it('one rotten batch in a topic that a broker has left keeps no other topic from
   const batches = [0, 1, 2, 3, 4, 5].map((each) =>
     bytesOf({ baseOffset: each, producerId: 9, producerEpoch: 0, baseSequence: each }),
   )
-  // As a broker leaves it that was killed: a checkpoint of the last minute, no snapshot since the roll.
+  // As a killed broker leaves it: a checkpoint of the last minute, and no snapshot since the roll.
   fs.writeFile(LOG, Buffer.concat(batches))
   fs.writeFile('/data/orders-0/00000000000000000000.index', Buffer.from('0000000400000118', 'hex'))
   fs.writeFile('/data/orders-0/00000000000000000000.timeindex', Buffer.alloc(0))

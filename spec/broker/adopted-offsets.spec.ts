@@ -42,7 +42,9 @@ function bytesOfCommits(commits: readonly Commit[]): Buffer {
   return Buffer.concat(batches)
 }
 
-/** A directory as brokers leave it: `orders` with ten records, and these partitions of the offsets. */
+/**
+ * A directory of Kafka's brokers: `orders` with ten records, and these partitions of the offsets.
+ */
 function leftByBroker(
   commits: readonly Commit[],
   partitions: readonly number[] = Array.from({ length: COUNT }, (_, each) => each),
@@ -120,7 +122,7 @@ describe('what groups have committed for topics that were left on the broker', (
   })
 })
 
-/** A group of which the hash leaves these remainders. */
+/** Returns a group whose hash has these remainders. */
 function groupWith(remainders: Readonly<Record<number, number>>): string {
   for (let each = 0; ; each += 1) {
     const groupId = `group-${each}`
@@ -142,7 +144,7 @@ function reader(broker: Broker, groupId: string): Consumer {
   return consumer
 }
 
-/** Where a group goes on from in `orders`. */
+/** The offset at which a group continues in `orders`. */
 async function nextOffset(broker: Broker, groupId: string): Promise<number> {
   const consumer = reader(broker, groupId)
   const [first] = await consumer.poll({ maxWaitMs: 0 })

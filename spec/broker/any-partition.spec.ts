@@ -11,7 +11,7 @@ import { anyBatches, writeAnyLog, type AnyRecord } from './any-partition.ts'
 const CLOSED = new ClosedError('the test is over')
 const config = { indexIntervalBytes: 40, cleanupPolicy: 'delete' } as const
 
-/** How often and with which files the log is opened again before anybody looks. */
+/** How often and with which files the log is reopened before it is read. */
 const reopening = fc.constantFrom('no', 'clean', 'unclean', 'clean without indexes', 'read only')
 
 async function opened(

@@ -6,21 +6,21 @@ import { sizeOfRecord, sizeOfRecordBody, writeRecord } from '../../lib/record/re
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { buildEndTransactionMarker } from '../record/end-transaction-marker.ts'
 
-/** How a batch came to be what it is. */
+/** How a batch was written. */
 type Kind = 'plain' | 'gzip' | 'append time' | 'marker' | 'compacted'
 
 /** One batch of a log. */
 export interface AnyBatch {
   readonly kind: Kind
-  /** Offsets that are missing in front of it. */
+  /** How many offsets are missing before it. */
   readonly gap: number
-  /** Of its records, in order; -1 for none. */
+  /** The timestamps of its records, in order; -1 for none. */
   readonly times: readonly number[]
   /** Whether it is the first of a segment. */
   readonly rolls: boolean
 }
 
-/** A record that readers get. */
+/** A record that readers receive. */
 export interface AnyRecord {
   readonly offset: number
   readonly timestamp: number
@@ -28,7 +28,7 @@ export interface AnyRecord {
 
 const time = fc.oneof(fc.constantFrom(-1, 0, 5, 5, 9), fc.integer({ min: 0, max: 30 }))
 
-/** Logs of every kind that a broker of Kafka's or this one may leave. */
+/** Logs of every kind that a broker of Kafka's or of this library may leave. */
 export const anyBatches: fc.Arbitrary<AnyBatch[]> = fc.array(
   fc.record({
     kind: fc.constantFrom<Kind>(
@@ -47,7 +47,7 @@ export const anyBatches: fc.Arbitrary<AnyBatch[]> = fc.array(
   { minLength: 1, maxLength: 24 },
 )
 
-/** Writes the files of `orders-0` below `/data`, without indexes. @returns what readers are to get. */
+/** Writes the files of `orders-0` in `/data`, without indexes. @returns what readers receive. */
 export async function writeAnyLog(
   fs: SimulatedFileSystem,
   batches: readonly AnyBatch[],
@@ -100,7 +100,7 @@ async function bytesOf(
   return { bytes, kept: kept.map(({ offset }) => ({ offset, timestamp: logAppendTime })) }
 }
 
-/** The batch of `count` offsets of which compaction has left these records. */
+/** Returns a batch of `count` offsets, in which compaction has left these records. */
 function compacted(left: readonly AnyRecord[], base: number, count: number): Buffer {
   const value = Buffer.from('kept')
   const sizes = left.map(({ offset, timestamp }) =>
@@ -115,7 +115,7 @@ function compacted(left: readonly AnyRecord[], base: number, count: number): Buf
   writeBatchHeader(buffer, {
     ...{ baseOffset: base, partitionLeaderEpoch: 0, attributes: 0, lastOffsetDelta: count - 1 },
     baseTimestamp: 0,
-    // A batch that compaction has emptied keeps the timestamp it had.
+    // A batch emptied by compaction keeps its old timestamp.
     maxTimestamp: left.length === 0 ? 30 : Math.max(...left.map(({ timestamp }) => timestamp)),
     ...{ producerId: -1, producerEpoch: -1, baseSequence: -1, recordCount: left.length },
   })

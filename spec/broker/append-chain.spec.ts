@@ -11,8 +11,8 @@ import { openPartition } from '../helpers/partitions.ts'
 import { settle } from '../helpers/settle.ts'
 
 describe('closing while appends come in', () => {
-  // The moment in which one run of the chain has ended and the next has not begun is some
-  // microtasks after an acknowledgement, so every distance is tried.
+  // Between the end of one run of the chain and the begin of the next, a few microtasks pass after
+  // an acknowledgement. Every distance is tried.
   it.each([...Array(12).keys()])(
     'settles an append that comes %i microtasks after another is acknowledged',
     async (distance) => {
@@ -53,7 +53,7 @@ describe('closing in the middle of an acknowledgement', () => {
         reject: () => undefined,
       })
     })
-    // Until what is before it is written, nobody knows what it gets.
+    // Its offset is unknown until everything before it is written.
     const last = partition.append({ value: 'third' }, { expectedOffset: 2 })
     expect(await last).toMatchObject({ baseOffset: 2 })
     await closed
@@ -99,7 +99,7 @@ it('appends that wait for nothing wait for those before them where more than 4 M
 })
 
 describe('an append on a relaxed topic', () => {
-  /** What has become of it where a sync fails between its write and the moment in which that is heard of. */
+  /** The outcome if a sync fails between the append's write and the notice of that failure. */
   async function outcome(endAfterFailure: number): Promise<unknown> {
     const failure = new StorageError('EIO', { path: '/data', outcome: 'unknown' })
     const log = {

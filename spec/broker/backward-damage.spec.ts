@@ -13,7 +13,7 @@ it('tells of damage at the end of a segment that compaction has left a gap behin
   const partition = topic.partition(0)
   for (let key = 0; key < 8; key += 1) await partition.append({ key: `${key}`, value: 'kept' })
   await partition.log.roll()
-  // What compaction takes from the beginning of the second segment.
+  // Compaction removes these records from the beginning of the second segment.
   for (let each = 0; each < 3; each += 1) {
     await partition.append({ key: 'again', value: 'y'.repeat(150) })
   }

@@ -176,7 +176,7 @@ describe('records in reverse', () => {
         const rest = async (): Promise<void> => {
           for await (const { offset } of records) offsets.push(offset)
         }
-        // One that has not begun begins at the start there is by then.
+        // A read that has not begun yet begins at the current start.
         if (count > 1) await expect(rest()).rejects.toThrow(OffsetOutOfRangeError)
         else await rest()
         expect(offsets.at(-1)).toBe(5)

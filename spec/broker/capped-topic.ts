@@ -3,10 +3,10 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 const SMALL = { segmentBytes: 200, indexIntervalBytes: 32, retentionMs: -1 }
-/** One batch with it takes 109 bytes. */
+/** A batch with this value takes 109 bytes. */
 export const VALUE: string = 'x'.repeat(40)
 
-/** What {@link openTopic} gives. */
+/** The result of {@link openTopic}. */
 export interface Opened {
   readonly fileSystem: SimulatedFileSystem
   readonly clock: ManualClock
@@ -14,7 +14,7 @@ export interface Opened {
   readonly partition: Partition
 }
 
-/** A broker with the topic `orders`, in a directory and a time of its own. */
+/** Opens a broker with the topic `orders`, with its own directory and clock. */
 export async function openTopic(options: CreateTopicOptions): Promise<Opened> {
   const clock = new ManualClock()
   const fileSystem = new SimulatedFileSystem({ clock })
@@ -30,9 +30,9 @@ async function sizeOfOne(): Promise<number> {
   return partition.log.size
 }
 
-/** Bytes of such a batch. */
+/** The size of such a batch in bytes. */
 export const ONE: number = await sizeOfOne()
-/** `taken`, or the code of what it rejects with. */
+/** `taken`, or the code of the error that it rejects with. */
 export const outcomeOf = (append: Promise<unknown>): Promise<unknown> =>
   append.then(
     () => 'taken',

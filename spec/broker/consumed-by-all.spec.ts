@@ -8,7 +8,7 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 const ENDED = '{"isEnd":true}'
 const offsetOf = ({ committed }: StoredOffset): number => committed.offset
 
-/** The groups of a broker, and how often what they have committed is looked at. */
+/** The groups of a broker, with a count of the reads of their commits. */
 class CountedGroups {
   readonly groups: Map<string, GroupOffsets> = new Map()
   looks = 0
@@ -30,7 +30,7 @@ class CountedGroups {
     })
   }
 
-  /** What counts as consumed of each of the first partitions of a topic. */
+  /** How far each of the first partitions of a topic counts as consumed. */
   consumed(topic: string, partitions: number): number[] {
     return Array.from({ length: partitions }, (_, partition) =>
       consumedByAll(this.groups, { topic, partition }, false, offsetOf),

@@ -11,7 +11,7 @@ const STRATEGIES: readonly PartitionAssignmentStrategy[] = [
   'cooperative-sticky',
 ]
 
-/** Each rebalance may move no more than one member's partitions. */
+/** Each rebalance may move only one member's partitions. */
 const ROUNDS_OF_THE_HASTY = 100
 
 const TOPICS = ['a', 'b', 'c']
@@ -50,7 +50,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
   { minLength: 10, maxLength: 60 },
 )
 
-/** Everything that somebody subscribes to is consumed, and by one member of those who do. */
+/** Expects that every subscribed partition is consumed, and by one subscribing member only. */
 function expectComplete(harness: GroupHarness): void {
   const owners = harness.owners()
   expect([...owners.keys()].sort()).toEqual(harness.wanted().sort())

@@ -5,20 +5,20 @@ import { RecordBatch } from '../../lib/record/record-batch.ts'
 import type { AppendRecord } from '../../lib/storage/append-record.ts'
 import { encodeRecords } from '../../lib/storage/encode-records.ts'
 
-/** A partition of the internal topic that lives in memory, and fails or waits when it is told to. */
+/** A partition of the internal topic in memory, which fails or waits on demand. */
 export class FakeOffsetsPartition implements OffsetsPartition {
   readonly topic = '__consumer_offsets'
   readonly index: number
   logStartOffset = 0
   highWatermark = 0
   readonly log = { reader: { generation: 0 } }
-  /** Appends fail with it, and nothing is stored. */
+  /** If set, appends fail with this error, and nothing is stored. */
   appendError: Error | null = null
-  /** Reads fail with it. */
+  /** If set, reads fail with this error. */
   readError: Error | null = null
-  /** Appends wait for it before they store anything. */
+  /** Appends wait for this promise before they store anything. */
   gate: Promise<void> = Promise.resolve()
-  /** Records of each append. */
+  /** The records of each append. */
   readonly appends: (readonly AppendRecord[])[] = []
   readonly batches: RecordBatch[] = []
 
@@ -47,7 +47,7 @@ export class FakeOffsetsPartition implements OffsetsPartition {
     return Promise.resolve(found)
   }
 
-  /** Appends a batch as it is, but for its base offset. */
+  /** Appends a batch as it is, except for its base offset. */
   add(bytes: Buffer): RecordBatch {
     bytes.writeBigInt64BE(BigInt(this.highWatermark), BASE_OFFSET_POSITION)
     const batch = new RecordBatch(bytes)

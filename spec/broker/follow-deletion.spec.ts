@@ -8,19 +8,19 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { seenThrough } from '../helpers/seen-through.ts'
 
 const RECORDS = 10
-/** Younger than all of them. */
+/** Later than all of them. */
 const LATER = 4_000_000_000_000
 
 interface Brokers {
   readonly clock: ManualClock
   readonly disk: SimulatedFileSystem
   readonly owner: Broker
-  /** The partition as another process sees it, which only reads. */
+  /** The partition as a read-only process sees it. */
   readonly followed: Partition
   readonly close: () => Promise<void>
 }
 
-/** A topic of five segments that two processes have open, the second one by `seenBy`. */
+/** A topic of five segments that two processes have open, the second one through `seenBy`. */
 async function fixture(seenBy = (disk: FileSystem): FileSystem => disk): Promise<Brokers> {
   const clock = new ManualClock()
   const disk = new SimulatedFileSystem()
@@ -40,7 +40,7 @@ async function fixture(seenBy = (disk: FileSystem): FileSystem => disk): Promise
   return { clock, disk, owner: again, followed, close }
 }
 
-/** A disk as whoever is given it sees it, who gets nothing of a log file while it is held. */
+/** A view of a disk that returns no data of a log file while it is held. */
 class SlowReads {
   isHeld = false
   readonly #waiting: (() => void)[] = []

@@ -29,7 +29,7 @@ async function valuesOf(consumer: Consumer): Promise<string[]> {
   return (await consumer.poll(NO_WAIT)).map(({ value }) => String(value))
 }
 
-/** A broker that a process has left, and the next one, without room even for bytes over equal ones. */
+/** Opens what a process left, on a disk without space even to overwrite bytes with equal ones. */
 async function openOnFullDisk(
   whileOpen: (broker: Broker) => Promise<void> = () => Promise.resolve(),
 ): Promise<Opened> {
@@ -100,7 +100,7 @@ it('a segment that was put back keeps its name though there is no room to record
   let { fs, broker } = await open(new SimulatedFileSystem())
   const topic = await broker.createTopic('orders')
   await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
-  // The next open makes the indexes, and leaves the log as it is found from then on.
+  // The first open builds the indexes; later ones leave the log as they find it.
   ;({ fs } = await open(fs.restart('process')))
   fs = fs.restart('process')
   const path = '/data/orders-0/00000000000000000000.log'

@@ -12,7 +12,7 @@ afterEach(() => {
 const FEW = 3
 const MANY = 60
 
-/** What five appends to one partition of a topic that is full have done, and what became of them. */
+/** The work of five appends to one partition of a full topic, and their outcomes. */
 async function workOf(
   partitionCount: number,
   options: CreateTopicOptions,
@@ -31,7 +31,7 @@ async function workOf(
   }
   const append = (): Promise<unknown> =>
     outcomeOf(broker.topic('orders').partition(1).append({ value: VALUE }))
-  // The first ones look at what nobody has looked at yet.
+  // The first appends read files for the first time.
   for (let each = 0; each < 5; each += 1) await append()
   const counts = { promises: 0, calls: 0 }
   let isCounting = true
@@ -60,7 +60,7 @@ describe('an append to a topic that is full', () => {
     const many = await workOf(MANY, options)
     expect(few.outcomes).toContain(options.whenFull === 'reject' ? 'LOG_FULL' : 'taken')
     expect(many.outcomes).toEqual(few.outcomes)
-    // What is dropped is not the same: where there are few partitions, the turn comes to each sooner.
+    // The dropped records differ: with fewer partitions, each has its turn sooner.
     expect(many.promises).toBeLessThanOrEqual(few.promises * 1.2)
     expect(many.calls).toBeLessThanOrEqual(few.calls * 1.2)
   })

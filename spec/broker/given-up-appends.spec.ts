@@ -8,13 +8,13 @@ import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { settle } from '../helpers/settle.ts'
 
-/** A chain over a log that takes everything, whose topic gives room when it is told to. */
+/** A chain over a log that accepts everything, whose topic frees space on demand. */
 class CappedChain {
   readonly outcomes: string[] = []
   readonly chain: AppendChain
-  /** What has asked for room. */
+  /** The requests for space. */
   readonly requests: SpaceRequest[] = []
-  /** How often room was given. */
+  /** How often space was given. */
   releases = 0
   #endWait: (error: Error | null) => void = () => undefined
   readonly #log: { config: Readonly<TopicConfig>; logEndOffset: number; failure: null }
@@ -66,7 +66,7 @@ class CappedChain {
     return append
   }
 
-  /** Gives the room that is waited for, or refuses it. */
+  /** Gives the space that is waited for, or refuses it. */
   async endWait(error: Error | null = null): Promise<void> {
     await settle()
     this.#endWait(error)
@@ -175,7 +175,7 @@ describe('many appends that are given up one by one', () => {
   })
 })
 
-/** How many items of arrays somebody goes through, or moves, who looks for one of them or takes it out. */
+/** How many array items are visited or moved to find or remove one of them. */
 function walkedBy(run: () => void): number {
   let walked = 0
   const counting = (['indexOf', 'includes', 'splice', 'filter'] as const).map((name) => {

@@ -56,9 +56,9 @@ export class GroupHarness {
   }
 
   /**
-   * Lets everybody poll in turn until nothing changes any more.
+   * Lets all consumers poll in turn until nothing changes any more.
    *
-   * @param limit rounds within which that must come about
+   * @param limit the number of rounds in which this must happen
    */
   settle(limit = 12): void {
     for (let round = 0; round < limit; round++) {
@@ -68,7 +68,7 @@ export class GroupHarness {
     throw new Error(`the group has not settled in ${limit} rounds`)
   }
 
-  /** Who consumes what: `{ t-0: 'consumer-g-1' }`; fails when two consume the same. */
+  /** The owner of each partition: `{ t-0: 'consumer-g-1' }`; fails if two consume the same one. */
   owners(): Map<string, string> {
     const owners = new Map<string, string>()
     for (const consumer of this.consumers) {
@@ -82,7 +82,7 @@ export class GroupHarness {
     return owners
   }
 
-  /** Keys of all partitions that some consumer in the group subscribes to. */
+  /** Keys of all partitions to which a consumer in the group subscribes. */
   wanted(): string[] {
     const topics = new Set(
       this.consumers.filter(({ isClosed }) => !isClosed).flatMap((consumer) => consumer.topics),
@@ -98,7 +98,7 @@ export class GroupConsumer {
   readonly membership: GroupMembership
   readonly strategy: PartitionAssignmentStrategy
   topics: readonly string[]
-  /** Joins again without having looked at its last assignment, which is allowed but slow. */
+  /** Rejoins without having read its last assignment, which is allowed but slow. */
   isHasty = false
   isClosed = false
   changeCount = 0
@@ -127,17 +127,17 @@ export class GroupConsumer {
     return this.membership.memberId.split('-').slice(0, 3).join('-')
   }
 
-  /** What this consumer reads; nothing of it counts once it is lost. */
+  /** The partitions that this consumer reads; none after it is lost. */
   get owned(): ReadonlyMap<string, TopicPartition> {
     return this.membership.state === 'lost' ? new Map() : this.#owned
   }
 
-  /** Keys of what it reads. */
+  /** Keys of the partitions that it reads. */
   get keys(): string[] {
     return [...this.owned.keys()]
   }
 
-  /** One poll: does what the state asks for. Returns whether there was anything to do. */
+  /** One poll: does what the state requires. Returns whether there was anything to do. */
   poll(): boolean {
     if (this.isClosed) return false
     this.membership.pausePollTimer()
@@ -188,7 +188,7 @@ export class GroupConsumer {
     this.membership.join(this.topics, [...this.#owned.values()])
   }
 
-  /** @returns whether anything had to be given up. */
+  /** @returns whether any partition had to be given up. */
   #takeAssignment(): boolean {
     const { generation, assignment } = this.membership
     this.#seenGeneration = generation

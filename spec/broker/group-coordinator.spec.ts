@@ -262,7 +262,7 @@ describe('cooperative-sticky', () => {
     const second = harness.consumer('cooperative-sticky')
     second.poll()
     first.poll()
-    // The first does not see that it has to give up two partitions before a third member comes.
+    // A third member joins before the first sees that it has to give up two partitions.
     const third = harness.consumer('cooperative-sticky')
     third.poll()
     second.poll()

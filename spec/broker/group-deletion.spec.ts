@@ -36,7 +36,7 @@ async function committed(broker: Broker, groupId: string): Promise<number | null
 
 it('forgets a group for good, and leaves the others', async () => {
   const fileSystem = new SimulatedFileSystem()
-  // Never closed: the power goes.
+  // Never closed: the power fails.
   const before = await withJobs(fileSystem)
   await commit(before, 'mail', 1)
   await commit(before, 'billing', 2)

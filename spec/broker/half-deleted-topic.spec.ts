@@ -98,12 +98,12 @@ describe('a topic whose deletion a crash cuts short', () => {
   })
 })
 
-/** The list of topics as a program sees it. */
+/** The list of topics, as text. */
 function listOf(fileSystem: SimulatedFileSystem): string {
   return fileSystem.snapshot().get('/data/varve-topics')?.toString('utf8') ?? ''
 }
 
-/** The machine before the first sync of a directory at which the list of topics is as wanted. */
+/** The machine before the first sync of a directory at which the list of topics is as requested. */
 async function stopped(
   fileSystem: SimulatedFileSystem,
   isWanted: (list: string) => boolean,

@@ -68,7 +68,7 @@ describe('the topic of the committed offsets', () => {
       }
       const bytes = (): number => broker.topic('__consumer_offsets').diskUsage().bytes
       expect(bytes()).toBeGreaterThan(6_000_000)
-      // A pass gives way to others many times.
+      // A pass yields to other work many times.
       for (let turn = 0; turn < 500 && bytes() > 3_000_000; turn += 1) await clock.advance(15_000)
       expect(bytes()).toBeLessThan(3_000_000)
       await broker.close()

@@ -23,7 +23,7 @@ async function contentOf(partition: Partition, fromOffset: number): Promise<stri
   return texts
 }
 
-/** A partition with an append whose sync is held up, so that what is appended now stands in line. */
+/** A partition with an append whose sync is held, so that further appends queue behind it. */
 async function openHeld(compressionType: 'uncompressed' | 'gzip'): Promise<{
   partition: Partition
   first: Promise<unknown>
@@ -34,7 +34,7 @@ async function openHeld(compressionType: 'uncompressed' | 'gzip'): Promise<{
   const partition = await openPartition({ fileSystem, config: { compressionType } })
   const release = hold()
   const first = partition.append({ value: 'first' })
-  // It is compressed by another thread.
+  // Another thread compresses it.
   await eventually(() => {
     expect(partition.logEndOffset).toBe(1)
   })
@@ -44,7 +44,7 @@ async function openHeld(compressionType: 'uncompressed' | 'gzip'): Promise<{
   return { partition, first, compact, release }
 }
 
-/** Where an append has come to lie, or the code of what it was refused with. */
+/** The offset of an append, or the code of the error that refused it. */
 const placeOf = (append: Promise<{ readonly baseOffset: number }>): Promise<unknown> =>
   append.then(
     ({ baseOffset }) => baseOffset,
@@ -101,7 +101,7 @@ describe('records without a key that wait when their topic becomes a compacted o
     await settle()
     await topic.alter({ cleanupPolicy: 'compact' })
     await settle()
-    // What stands behind is refused in its turn.
+    // The appends behind it are refused in turn.
     expect(places).toEqual(['INVALID_RECORD'])
     await topic.alter({ maxBytes: -1 })
     await Promise.allSettled(appends)
@@ -151,7 +151,7 @@ describe('records without a key that wait when their topic becomes a compacted o
       outcomeOf(partition.append({ key: 'a', value: '1' })),
       outcomeOf(partition.append([{ key: 'b' }, { value: 'without' }])),
     ]
-    // By now they stand behind the roll.
+    // By now they are queued behind the roll.
     await settle()
     partition.configure(resolveTopicConfig({ cleanupPolicy: 'compact' }))
     release()

@@ -6,7 +6,7 @@ import { Log } from '../../lib/storage/log.ts'
 import { textsOf } from '../helpers/partitions.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
 
-/** Two directories and a link to the first of them, which leads to the second once it is turned. */
+/** Two directories and a link to the first, which `turn` makes point to the second. */
 async function linked(): Promise<{ link: string; second: string; turn: () => Promise<void> }> {
   const parent = await temporaryDirectory()
   const [first, second, link] = [join(parent, 'v1'), join(parent, 'v2'), join(parent, 'current')]

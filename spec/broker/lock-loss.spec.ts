@@ -20,7 +20,7 @@ afterEach(() => {
   unsubscribe(CHANNEL, listener)
 })
 
-/** A broker whose time stands still: nothing that waits ends by itself. */
+/** A broker whose clock stands still: no wait ends on its own. */
 async function opened(): Promise<{
   fileSystem: SimulatedFileSystem
   broker: Broker
@@ -111,7 +111,7 @@ describe('what does not wait when the lock is lost', () => {
       values.push(String(value))
     }
     expect(values).toEqual(['a', 'b'])
-    // The empty one comes first.
+    // The empty partition comes first.
     const consumer = assigned(broker, [1, 0])
     expect(await read(consumer)).toEqual(['a', 'b'])
     await expect(read(consumer)).rejects.toThrow(LockLostError)

@@ -34,7 +34,7 @@ async function open(
   return broker
 }
 
-/** Appends `key=value`, `key=` for a tombstone, one batch each. */
+/** Appends `key=value`, or `key=` for a tombstone, in one batch each. */
 async function put(partition: Partition, clock: ManualClock, ...pairs: string[]): Promise<void> {
   for (const pair of pairs) {
     const [key = '', value = ''] = pair.split('=')
@@ -42,7 +42,7 @@ async function put(partition: Partition, clock: ManualClock, ...pairs: string[])
   }
 }
 
-/** `offset:key=value` of every record, as a reader gets them. */
+/** `offset:key=value` of every record, as a reader receives it. */
 async function contentOf(partition: Partition): Promise<string[]> {
   const found: string[] = []
   for (let offset = partition.logStartOffset; ;) {
@@ -109,7 +109,7 @@ describe('compaction that is asked for', () => {
       const reports = [...(await topic.compact()), ...(await topic.compact())]
       endOffsets.push(reports.map(({ endOffset }) => endOffset))
     }
-    // A key takes 24 bytes, and a tenth of them is free.
+    // A key takes 24 bytes, and a tenth of the bytes stays free.
     expect(endOffsets).toEqual([
       [37, 60],
       [60, 60],

@@ -44,7 +44,7 @@ async function fill(broker: Broker, count: number): Promise<void> {
   }
 }
 
-/** What is waited for until somebody opens it. */
+/** A promise that is pending until `open` is called. */
 function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
   let open = (): void => undefined
   const passed = new Promise<void>((resolve) => {
@@ -148,7 +148,7 @@ describe('a broker that is closed', () => {
 })
 
 describe('a policy that is altered while other logs are compacted', () => {
-  /** Two compacted topics, of which the first takes long to be gone over. */
+  /** Two compacted topics, of which the first takes long to compact. */
   async function two(): Promise<{ broker: Broker; clock: ManualClock }> {
     const { broker, clock } = await open(1000)
     const config: TopicConfig = { ...COMPACTED, minCleanableDirtyRatio: 1 }
@@ -180,7 +180,7 @@ describe('a policy that is altered while other logs are compacted', () => {
   it('keeps it where its turn comes by itself', async () => {
     const { broker, clock } = await two()
     const before = broker.topic('first').compact()
-    // The upkeep finds that it is due, and it waits for the other.
+    // The upkeep finds it due, but it waits for the other topic.
     await clock.advance(1000)
     await broker.topic('table').alter({ cleanupPolicy: 'delete' })
     const later = Array.from({ length: 20 }, (_, each) => `later ${each}`)

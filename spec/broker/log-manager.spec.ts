@@ -13,7 +13,7 @@ import {
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 
-/** What is visible of the topics: names, partition counts, and what the partitions hold. */
+/** The visible state of the topics: names, partition counts, and the contents of the partitions. */
 async function contents(manager: LogManager): Promise<Record<string, string[][]>> {
   const found: Record<string, string[][]> = {}
   for (const topic of manager.topics) {
@@ -36,7 +36,7 @@ async function operationsOf(
   return fileSystem.operationCount - operationCount
 }
 
-/** Directories of partitions that are on the disk. */
+/** The partition directories on the disk. */
 async function directories(fileSystem: SimulatedFileSystem): Promise<string[]> {
   const entries = await fileSystem.list('/data')
   return entries.filter((entry) => entry.kind === 'directory').map((entry) => entry.name)
@@ -151,7 +151,7 @@ describe('the topics of a directory', () => {
   it('know nothing of what was remembered of earlier ones of their name', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data')
-    // Whose directories somebody has removed, say.
+    // For example, somebody has removed their directories.
     const remembered = Buffer.from('0\n2\norders 0 50\norders 1 70\n')
     fileSystem.writeFile('/data/recovery-point-offset-checkpoint', remembered)
     fileSystem.writeFile('/data/log-start-offset-checkpoint', remembered)

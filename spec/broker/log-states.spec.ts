@@ -31,7 +31,7 @@ it('writes nothing when what is to be saved is what was saved', async () => {
   expect(await files.read()).toEqual(new Map([['a-0', { recoveryPoint: 6, logStartOffset: 3 }]]))
 })
 
-/** How often arrays are sorted and joined as one of so many logs saves its state. */
+/** How often arrays are sorted and joined when one of this many logs saves its state. */
 async function callsOfSave(logs: number): Promise<number[]> {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
@@ -77,7 +77,7 @@ it('writes again what was saved before when a save behind it has failed', async 
   const files = new LogStateFiles(fileSystem, '/data')
   const states = new LogStates(files, await files.read())
   await states.save('a-0', { recoveryPoint: 5, logStartOffset: 0 })
-  // The new file has its name by then.
+  // The new file already has its name by then.
   fileSystem.failNext('syncDirectory', 'EIO')
   await expect(states.save('a-0', { recoveryPoint: 9, logStartOffset: 0 })).rejects.toThrow('EIO')
   await states.save('a-0', { recoveryPoint: 5, logStartOffset: 0 })
@@ -96,7 +96,7 @@ it('reads once more for all who ask while a read is under way, and for each of t
   files.read = async () => {
     const found = await read()
     reads += 1
-    // What comes when the first has read, and before it has told.
+    // A write after the first read, but before its result is returned.
     if (reads === 1) await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 0 }]]))
     return found
   }
@@ -123,7 +123,7 @@ describe('while logs are opened', () => {
     return { fileSystem, files, states: new LogStates(files, await files.read()) }
   }
 
-  /** The logs of which something is saved on the disk. */
+  /** The logs whose state is saved on the disk. */
   async function savedOn(fileSystem: SimulatedFileSystem): Promise<string[]> {
     const disk = fileSystem.fork().restart('power', { unsynced: 'lost' })
     return [...(await new LogStateFiles(disk, '/data').read()).keys()]

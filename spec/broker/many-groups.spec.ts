@@ -9,7 +9,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** Promises that the creation of a topic makes beside groups that wait for records of another. */
+/** How many promises the creation of a topic makes while groups wait for records of another. */
 async function promisesBeside(groups: number): Promise<number> {
   const { broker } = await openTopic({})
   const consumers = Array.from({ length: groups }, (_, each) => {
@@ -37,7 +37,7 @@ async function promisesBeside(groups: number): Promise<number> {
 describe('the creation of a topic', () => {
   it('wakes nobody who has named the topics that he waits for', async () => {
     const [few, many] = [await promisesBeside(2), await promisesBeside(42)]
-    // Not one for each of those that are more.
+    // Not one for each additional group.
     expect(many - few).toBeLessThan(40)
   })
 })

@@ -6,7 +6,7 @@ describe('minFreeBytes', () => {
     const { broker, partition, fileSystem, clock } = await openTopic({ minFreeBytes: 10_000 })
     await partition.append({ value: VALUE })
     fileSystem.capacityBytes = 0
-    // An answer is good for a second.
+    // The result of a check is valid for a second.
     expect(await outcomeOf(partition.append({ value: VALUE }))).not.toBe('LOG_FULL')
     await clock.advance(1000)
     await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
@@ -47,7 +47,7 @@ describe('minFreeBytes', () => {
       (sum, { length }) => sum + length,
       0,
     )
-    // Too little for others to be made room for, and enough to delete.
+    // Too little to give space to others, but enough to delete.
     fileSystem.capacityBytes = usedBytes + 5_000
     await clock.advance(1000)
     expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')

@@ -15,7 +15,7 @@ import { FakeOffsetsPartition } from './fake-offsets-partition.ts'
 
 const ORDERS = { topic: 'orders', partition: 0 }
 
-/** A broker's topic of offsets, with what transactions have stored in it. */
+/** A broker's offsets topic, with the commits of transactions. */
 class TransactionalOffsets {
   readonly partition = new FakeOffsetsPartition()
   readonly #groups = new Map<string, GroupOffsets>()

@@ -19,7 +19,7 @@ const NOW_MS = 1_700_000_000_000
 const ORDERS: TopicPartition = { topic: 'orders', partition: 0 }
 const FAILURE = new StorageError('no space', { path: 'x', outcome: 'not-written' })
 
-/** An open promise with its key. */
+/** A pending promise, and the function that resolves it. */
 function gate(): { readonly promise: Promise<void>; open: () => void } {
   let open = (): void => undefined
   const promise = new Promise<void>((resolve) => {
@@ -259,7 +259,7 @@ describe('commit', () => {
     harness.durable = promise
     const first = harness.commit(5)
     await settle()
-    // The records below the second are durable at once.
+    // The records below the second commit are durable at once.
     harness.durable = Promise.resolve()
     const second = harness.commit(3)
     await settle()
@@ -335,7 +335,7 @@ describe('a commit whose records were cut off', () => {
       harness.epochOf = (offset) => (offset < 5 ? 0 : 1)
       await harness.commit(9)
       await harness.store.commit('h', [{ ...ORDERS, offset: 12, leaderEpoch: 0 }])
-      // The log ends at 20 now, and what epoch 0 has written at 5.
+      // The log now ends at 20, and the records of epoch 0 end at 5.
       harness.endOffsetForEpoch = (epoch) => (epoch === 0 ? 5 : 20)
       const { store } = harness
       expect(store.fetch('h', ORDERS)).toEqual({ offset: 5, metadata: '', leaderEpoch: 0 })

@@ -9,12 +9,12 @@ import { textsOf } from '../helpers/partitions.ts'
 
 const PARTITIONS = 60
 const BOUND = 8
-/** Logs are opened and closed several at a time, and each may have a file open meanwhile. */
+/** Several logs are opened and closed concurrently, and each may have a file open meanwhile. */
 const IN_USE = 8
 
 const WAITING = BOUND + 4
 
-/** Counts descriptors, and has only so many. */
+/** Counts descriptors, and limits their number. */
 class CountedDisk extends SimulatedFileSystem {
   limit = Infinity
   readonly openPaths: string[] = []
@@ -50,7 +50,7 @@ function open(fileSystem: SimulatedFileSystem): Promise<Broker> {
   return Broker.open('/data', { fileSystem, clock: new ManualClock() })
 }
 
-/** A directory of 60 partitions with one record each, closed in order. */
+/** A directory of 60 partitions with one record each, closed cleanly. */
 async function closedDisk(): Promise<CountedDisk> {
   const disk = new CountedDisk()
   const broker = await open(disk)
@@ -113,10 +113,10 @@ it('no file is closed between a write and the sync that covers it', async () => 
     if (kind === 'datasync') unsynced.delete(path)
     if (kind !== 'close') return
     closes += 1
-    // What is thrown in here would be taken for a close that fails.
+    // An error thrown here would be mistaken for a failed close.
     if (unsynced.has(path)) tooEarly.push(path)
   })
-  // More wait for their sync than may be open while nobody uses them.
+  // More files wait for their sync than may stay open while unused.
   for (let index = 0; index < PARTITIONS + WAITING; index += 1) {
     await topic.partitions[index]?.append([{ value: 'b' }, { value: 'c' }], { acks: 1 })
     await topic.partitions[index - WAITING]?.append({ value: 'd' }, { acks: 1 })

@@ -4,7 +4,7 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import type { OperationKind } from '../../lib/testing/fault-plan.ts'
 import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 
-/** A directory of topics with one record each, left by a broker that was closed in order, or killed. */
+/** A directory of topics with one record each, left by a clean close or a kill. */
 async function diskOf(topics: number, end: 'closed' | 'killed'): Promise<SimulatedFileSystem> {
   const fileSystem = new SimulatedFileSystem()
   const manager = await openLogManager(fileSystem, { isClean: true })
@@ -18,7 +18,7 @@ async function diskOf(topics: number, end: 'closed' | 'killed'): Promise<Simulat
   return fileSystem
 }
 
-/** How often an open does something to a file or directory. */
+/** How many file system operations an open makes. */
 async function countOf(
   fileSystem: SimulatedFileSystem,
   isClean: boolean,
@@ -74,7 +74,7 @@ it('an open after a kill that is cut short anywhere costs no topic a record', as
   }
 })
 
-/** Gives topics partitions that the list of topics does not name, as an addition that was cut short does. */
+/** Gives topics partitions missing from the list of topics, as an interrupted addition does. */
 async function growUnseen(
   fileSystem: SimulatedFileSystem,
   names: readonly string[],

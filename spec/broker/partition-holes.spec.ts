@@ -9,8 +9,8 @@ const CLOSED = new ClosedError('the test is over')
 const LOG = /0{20}\.log$/
 
 /**
- * A directory whose first segment held `count` records, and of which those from `keptCount` on are not
- * there, below an empty segment: what a power loss leaves after a roll that did not sync.
+ * A directory whose first segment held `count` records but has lost those from `keptCount` on,
+ * before an empty segment: what a power loss leaves after a roll that did not sync.
  */
 async function rolledWithoutSync(
   count: number,

@@ -67,7 +67,7 @@ it.each([
 ])('decodes batch by batch, as far as there is time: %s', async (_name, segmentBytes, call) => {
   const partition = await filled({ recentBytes: 0, config: { segmentBytes } })
   const expected = await call(partition)
-  // All there is to ask before the second batch is decoded.
+  // Every check for a turn before the second batch is decoded.
   for (let soundCalls = 0; ; soundCalls += 1) {
     const turns = holdTurns({ soundCalls })
     const called = watch(call(partition))

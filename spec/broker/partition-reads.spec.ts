@@ -13,10 +13,10 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** Without any batches in memory, so that every read is one of the disk. */
+/** Without batches in memory, so that every read goes to the disk. */
 const FROM_DISK = { recentBytes: 0 }
 
-/** `v0` to `v<count - 1>`, so many to a batch. */
+/** `v0` to `v<count - 1>`, with `perBatch` in each batch. */
 async function fill(partition: Partition, count: number, perBatch: number): Promise<void> {
   for (let from = 0; from < count; from += perBatch) {
     const size = Math.min(perBatch, count - from)
@@ -29,7 +29,7 @@ async function fill(partition: Partition, count: number, perBatch: number): Prom
 const texts = (from: number, count: number): string[] =>
   Array.from({ length: count }, (_, each) => `v${from + each}`)
 
-/** A batch that takes an offset and holds nothing for readers, as a transaction of Kafka ends with. */
+/** A batch that takes an offset but holds nothing for readers, as at a transaction's end. */
 function markerBatch(): Buffer {
   const builder = new RecordBatchBuilder({ isControl: true, isTransactional: true })
   builder.append(-1, Buffer.from([0, 0, 0, 1]), Buffer.alloc(6))
@@ -186,7 +186,7 @@ describe('an iteration', () => {
     const held: HeldTurns[] = []
     const iterating = (async () => {
       for await (const { offset } of partition.records({ until: 'end' })) {
-        // Whatever was waited for before this record is not what is asked for.
+        // Waits before this record are not the ones under test.
         if (offset === 0) held.push(holdTurns())
         taken.push(offset)
       }
@@ -237,7 +237,7 @@ describe('a fetch', () => {
     expect(await partition.fetch(0)).toHaveLength(1)
     expect(timers).toBe(before)
     const waiting = partition.fetch(1)
-    // On a busy machine it may have to let the event loop turn before it looks.
+    // On a busy machine it may have to yield to the event loop before it checks.
     while (timers === before) await new Promise(setImmediate)
     await fill(partition, 1, 1)
     expect(await waiting).toHaveLength(1)
@@ -352,13 +352,13 @@ describe('a read of a few records during which the log is cut', () => {
       const eras = textsOf(await reading)
         .map((text) => text?.[0])
         .join('')
-      // Of what it has begun with, or anew from the cut on.
+      // Records of the era it began with, or those written after the truncation.
       expect(eras).toMatch(/^(a{4,}|a{0,3}b*)$/)
     },
   )
 })
 
-/** Makes one read of a log file wait until it is let go. */
+/** Makes one read of a log file wait until it is released. */
 class SlowRead {
   isHeld: Promise<void> = Promise.resolve()
   letGo: () => void = () => undefined

@@ -6,7 +6,7 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition, textsOf } from '../helpers/partitions.ts'
 
 const COUNT = 1200
-/** A line of the simulated disk for a read, with its size. */
+/** A line of the simulated disk's log for a read, with its size. */
 const READ_LINE = / read .*\+(\d+)/
 /** Long enough for several batches, each with its index entry. */
 const text = (each: number): string => `${each}`.padStart(100, '.')
@@ -26,14 +26,14 @@ async function fetchFrom(
   return response
 }
 
-/** A partition of several batches, which it has in memory. */
+/** A partition of several batches, which are in memory. */
 async function written(fileSystem: SimulatedFileSystem): Promise<Partition> {
   const partition = await openPartition({ fileSystem })
   await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
   return partition
 }
 
-/** The same, opened again, so that it has to read the disk. */
+/** The same partition, reopened, so that it has to read the disk. */
 async function reopened(fileSystem = new SimulatedFileSystem()): Promise<Partition> {
   const before = await written(fileSystem)
   await before.log.close()
@@ -134,7 +134,7 @@ describe('a read of a few records', () => {
       ['fetch', async () => (await fetchFrom(partition, 1_000_000)).batches.at(-1)?.lastOffset],
     ]
     for (const [name, read] of reads) {
-      // The third piece, and whoever looks again.
+      // The third piece, and the retries.
       for (const n of [3, 4, 5]) fileSystem.failAt(n, 'EIO')
       const lastOffset = await read()
       expect(lastOffset, name).toBeGreaterThan(500)
@@ -211,7 +211,7 @@ describe('a read of all there is', () => {
     const sizes = fileSystem.operations
       .slice(before)
       .map((line) => Number(READ_LINE.exec(line)?.[1] ?? 0))
-    // As much as may be given, and the header of what is not.
+    // As much as may be returned, and the header of the next batch.
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(41_000)
   })
 

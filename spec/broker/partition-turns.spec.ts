@@ -82,7 +82,7 @@ describe('a fetch at the end of a partition', () => {
     expect(fetch.isSettled).toBe(false)
     turns.release()
     await settle()
-    // What has come meanwhile is found by the look.
+    // The check finds what was appended meanwhile.
     expect(fetch.value).toHaveLength(1)
     await broker.close()
   })

@@ -102,7 +102,7 @@ describe('appending to a partition', () => {
       await clock.advance(2 * flushMs)
       const tried = fileSystem.operationCount - before
       expect([partition.log.durableEndOffset, partition.log.isWritable]).toEqual([0, true])
-      // A disk that goes on failing is not asked all the time.
+      // A disk that keeps failing is not retried all the time.
       expect(tried).toBeLessThan(10)
       fileSystem.clearFaults()
       await clock.advance(Math.max(flushMs, 1000))
@@ -126,7 +126,7 @@ describe('appending to a partition', () => {
     expect(saved()).toBe('0\n1\norders 0 0\n')
     fileSystem.clearFaults()
     await appendMuch()
-    // Twice: what was appended while the first was written is due again.
+    // Twice: what was appended during the first write is due again.
     await partition.log.roll()
     expect(saved()).not.toBe('0\n1\norders 0 0\n')
     expect(partition.log.bytesSinceCheckpoint).toBeLessThan(40_000_000)
@@ -221,7 +221,7 @@ describe('appending to a partition', () => {
     await fill(partition, 2)
     fileSystem.failNext('datasync', 'EIO')
     const appended = partition.append({ value: 'who knows' })
-    // Its place is behind the write and in front of the sync of the append.
+    // It is queued after the append's write, and before the append's sync.
     const flushed = partition.log.appendBatches([]).catch(() => partition.log.flush())
     const outcomes = await Promise.allSettled([appended, flushed])
     expect(outcomes).toMatchObject([
@@ -268,7 +268,7 @@ describe('appending to a partition', () => {
       const values = Array.from({ length: count }, (_, each) => `new ${2 + each}`)
       for (const value of values) {
         await partition.log.append([{ value }])
-        // What the log has got by itself is shown from the next append on.
+        // Records appended directly to the log become visible with the next append.
         expect(partition.highWatermark).toBe(2)
         expect(textsOf(await partition.read(0))).toEqual(['a', 'b'])
       }

@@ -39,14 +39,14 @@ it('goes on where a write ends early that is made at once', async () => {
   const { leaderEpoch, size, bytesSinceCheckpoint } = partition.log
   fileSystem.shortWriteAt(1, 20)
   expect(await partition.append({ value: 'c' })).toMatchObject({ baseOffset: 2 })
-  // What is due by then counts it like any other.
+  // Work that depends on it counts it like any other append.
   expect(partition.log.bytesSinceCheckpoint - bytesSinceCheckpoint).toBe(partition.log.size - size)
   expect(await valuesOf(partition)).toEqual(['a', 'b', 'c'])
   expect(partition.log.leaderEpoch).toBe(leaderEpoch)
 })
 
 describe('what a full disk takes only in part, and does not let be cut off', () => {
-  /** Of two batches behind a first one, the disk has room for one and a part of the other. */
+  /** Of two batches after a first one, the disk has space for one and a part of the other. */
   async function fullDisk(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
@@ -119,7 +119,7 @@ it('reads once, and fails once, where the active segment has to be read first', 
   const before = fileSystem.operations.length
   fileSystem.failNext('read', 'EIO', { persistent: true })
   await expect(partition.append({ value: 'd' })).rejects.toThrow('EIO')
-  // Nobody waits for another read that fails, so it would end the process.
+  // Nobody would handle the rejection of another read, so it would end the process.
   const reads = fileSystem.operations.slice(before).filter((line) => line.includes(' read '))
   expect(reads).toHaveLength(1)
   fileSystem.clearFaults()

@@ -6,14 +6,14 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 const SEGMENTS = 30
-/** From one look of who waits to the next. */
+/** The interval at which a waiting reader checks for changes. */
 const LOOK_MS = 50
 
 let clock: ManualClock
 let disk: SimulatedFileSystem
 let owner: Broker
 let reader: Broker
-/** The same one, as its owner has it and as it is followed. */
+/** The same partition, as its owner has it and as a reader follows it. */
 let owned: Partition
 let followed: Partition
 
@@ -43,7 +43,7 @@ async function appendTwice(): Promise<void> {
   await append()
 }
 
-/** Waits for what does not come, so that looks go on. @returns a function that ends it */
+/** Waits for what never happens, so that the checks continue. @returns a function that ends it */
 function keepLooking(): () => void {
   return followed.onChange(() => undefined)
 }

@@ -43,7 +43,7 @@ async function makeTopic(owner: Broker, tag: string): Promise<Topic> {
   return topic
 }
 
-/** A disk that gives the number of a file that was removed to the next one of that name. */
+/** A disk that reuses the inode number of a removed file for the next file of that name. */
 class ReusingDisk extends SimulatedFileSystem {
   override async open(path: string, mode: OpenMode): Promise<File> {
     const file = await super.open(path, mode)
@@ -207,7 +207,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     for (const value of values) await partition.append({ value })
   }
 
-  /** A log that is not cut yet, in segments of so many bytes. */
+  /** A log that is not truncated yet, in segments of `segmentBytes`. */
   async function makeLog(segmentBytes: number): Promise<Brokers & { cut: () => Promise<void> }> {
     const brokers = await fixture()
     const partition = (await brokers.owner.createTopic('a', { segmentBytes })).partition(0)
@@ -305,7 +305,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     const { owner, fileSystem, openReader } = await makeLog(100_000)
     const path = '/data/a-0/00000000000000000000.log'
     const reader = await openReader()
-    // No checksum covers it.
+    // No checksum covers this field.
     const rotten = Buffer.from(fileSystem.readFile(path))
     rotten.writeInt32BE(77, LEADER_EPOCH_POSITION)
     fileSystem.writeFile(path, rotten)

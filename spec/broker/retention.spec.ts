@@ -9,7 +9,7 @@ import { openPartition } from '../helpers/partitions.ts'
 
 const DAY_MS = 86_400_000
 const SMALL = { segmentBytes: 200, indexIntervalBytes: 32 }
-/** Two batches with it fill a segment. */
+/** Two batches with this value fill a segment. */
 const VALUE = 'x'.repeat(20)
 
 interface Opened {
@@ -50,7 +50,7 @@ async function keepConsumed(broker: Broker): Promise<void> {
   await broker.topic('orders').alter({ retention: 'limits' })
 }
 
-/** A checkpoint of the partition that stands until it is released; deletions wait for its end. */
+/** Holds a checkpoint of the partition until it is released; deletions wait for its end. */
 async function holdCheckpoint(
   fileSystem: SimulatedFileSystem,
   partition: Partition,
@@ -125,7 +125,7 @@ describe('the retention of a broker', () => {
           name === 'orders' ? partitions.map(({ retentionFailure }) => retentionFailure) : [],
         )
     expect(failures()).toEqual([expect.objectContaining({ code: 'STORAGE_ERROR' }), null])
-    // The timer's pass fails as well, and nobody has to handle that.
+    // The timer's pass fails as well, and nobody has to handle that failure.
     await clock.advance(300_000)
     fileSystem.clearFaults()
     expect(await broker.enforceRetention()).toMatchObject({ segments: 2 })
@@ -197,7 +197,7 @@ describe('the retention of a broker', () => {
           expect(error).toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
           missed += 1
         }
-        // The machine may be so fast that a turn of the event loop is long in coming by itself.
+        // On a fast machine it may take long until the event loop turns.
         if (random.chance(0.5)) await nextTurn()
       }
     })
@@ -205,7 +205,7 @@ describe('the retention of a broker', () => {
     for (let each = 0; each < 200; each += 1) {
       await partition.append({ value: `v${each}` })
       if (each % 5 === 0) await partition.enforceRetention()
-      // And it may be so slow that only one of them gets to read in a turn.
+      // A slow machine may complete only one read per turn.
       for (let turns = random.integer(10); turns >= 0; turns -= 1) await nextTurn()
     }
     isOver = true

@@ -5,7 +5,7 @@ import { openPartition } from '../helpers/partitions.ts'
 
 const KIB = 1024
 
-/** Records that fill several pieces of memory, each of them another one. */
+/** Records that fill several pieces of memory, each a different one. */
 function records(round: number): { value: string }[] {
   return Array.from({ length: 300 }, (_, slot) => ({
     value: `${round}/${slot} `.padEnd(KIB, `${round % 10}`),
@@ -39,7 +39,7 @@ it.each([
 
 it('uses memory again once all batches in it are let go of', async () => {
   const partition = await openPartition({ recentBytes: 0 })
-  // The last piece may be of another size.
+  // The last piece may have another size.
   await partition.append(records(0))
   const { spareBytes } = batchMemory
   expect(spareBytes).toBeGreaterThan(0)

@@ -8,13 +8,13 @@ const T0 = { topic: 't', partition: 0 }
 const VALUES = ['a', 'b', 'c']
 const COMMITTED = 2
 
-/** What cannot be guessed, so that a directory does not open without it. */
+/** Files that cannot be guessed: a directory does not open without them. */
 const IS_NEEDED = /varve-topics$|meta\.properties$/
 
-/** What holds the committed offsets, which are refused as a whole where some of them are damaged. */
+/** The file of the committed offsets, which are refused as a whole if some of them are damaged. */
 const IS_OFFSETS = /__consumer_offsets-0\/\d+\.log$/
 
-/** A directory with every file that a broker writes; closed in order, or killed after a checkpoint. */
+/** A directory with every file that a broker writes; closed cleanly, or else killed. */
 export async function rottenDirectory(end: 'closed' | 'killed'): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const clock = new ManualClock()
@@ -30,7 +30,7 @@ export async function rottenDirectory(end: 'closed' | 'killed'): Promise<Simulat
   return fs.restart('process')
 }
 
-/** What is wrong with a copy of the directory in which one file has rotted; `null` when nothing is. */
+/** What is wrong with a copy of the directory after one file has rotted; `null` if nothing is. */
 export async function judgeDirectory(
   fs: SimulatedFileSystem,
   path: string,

@@ -12,7 +12,7 @@ afterEach(() => {
 
 const TINY_SEGMENT = { segmentBytes: 200, maxMessageBytes: 200 }
 
-/** Base offsets of the batches in the log, by reading it. */
+/** The base offsets of the batches in the log, found by reading it. */
 async function batchesOf(partition: Awaited<ReturnType<typeof openPartition>>): Promise<number[]> {
   const bases: number[] = []
   for (let offset = partition.logStartOffset; offset < partition.highWatermark;) {
@@ -152,7 +152,7 @@ it('takes no more room than there is for records that append others while they a
     const sent = [{ value: 'first' }, ...Array.from({ length: 700 }, () => ({ headers }))]
     await Promise.all(sent.map((record) => partition.append(record)))
   }
-  // It would wait for good.
+  // It would wait forever.
   const taken = await partition.append({ value: 'last' }, { acks: 0 })
   expect(taken.baseOffset).toBe(-1)
 })
@@ -162,7 +162,7 @@ it('looks at a record once, also where it is the first in a further batch', asyn
   const values = Array.from({ length: 400 }, (_, n) => String(n).padEnd(200))
   let looks = 0
   const appended = values.map((value) => {
-    // These can be gone through only once.
+    // These can be iterated only once.
     const headers = new Map([['of', value]]).entries()
     const record = {
       get value(): string {

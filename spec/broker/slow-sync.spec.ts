@@ -25,7 +25,7 @@ class SyncTime {
   }
 }
 
-/** A log whose sync takes so long, inside of the call or not, and may fail. */
+/** A log whose sync takes this long, inside the call or after it, and may fail. */
 function logOf(clock: SyncTime, durationMs: number, end: 'now' | 'later' | 'fails'): Log {
   const flush = (): Promise<void> | null => {
     if (end === 'now') {

@@ -167,7 +167,7 @@ describe("whenFull: 'wait'", () => {
       const { partitions } = broker.topic('orders')
       await partitions[0]?.append({ value: VALUE })
       const outcomes: Promise<unknown>[] = []
-      // The partition that is closed last is the first in line.
+      // The partition that is closed last is the first in the queue.
       for (const partition of partitions.toReversed()) {
         outcomes.push(outcomeOf(partition.append({ value: VALUE })))
         await settle()
@@ -191,7 +191,7 @@ describe("whenFull: 'wait'", () => {
     const several = Array.from({ length: 4 }, () => ({ value: VALUE }))
     const outcomes = [
       partition.append(several, options),
-      // In a group of its own behind the one that waits, and in the queue of the topic.
+      // In a separate group after the waiting one, and in the topic's queue.
       partition.append({ value: 'given up' }, options),
       other.append(several, options),
     ].map((append) => append.catch((error: unknown) => error))
@@ -388,7 +388,7 @@ describe("whenFull: 'dropOldest'", () => {
     fileSystem.failNext('unlink', 'EIO', { persistent: true })
     for (let each = 0; each < 3; each += 1) {
       expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')
-      // Files that could not be removed take room as before.
+      // Files that could not be removed still take space.
       expect(broker.topic('orders').diskUsage().bytes).toBe(ONE)
     }
     fileSystem.clearFaults()

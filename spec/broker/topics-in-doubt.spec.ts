@@ -18,7 +18,7 @@ async function openOrders(): Promise<Opened> {
   return { fileSystem, manager }
 }
 
-/** The list of topics can be replaced, and nobody can tell whether that is on disk. */
+/** Lets the list of topics be replaced, but makes it uncertain whether that is on the disk. */
 function failListing(fileSystem: SimulatedFileSystem): void {
   fileSystem.failNext('syncDirectory', 'EIO', { persistent: true, path: /^\/data$/ })
 }
@@ -110,7 +110,7 @@ describe('partitions beyond what a directory may have', () => {
       ['large', 100_000],
       ['larger', 99_990],
     ] as const) {
-      // What such an attempt leaves counts, and costs nothing here.
+      // What such an attempt leaves counts, but changes nothing here.
       const path = new RegExp(`${name}-0`)
       fileSystem.failNext('createDirectory', 'EIO', { persistent: true, path })
       fileSystem.failNext('stat', 'EIO', { persistent: true, path })

@@ -15,7 +15,7 @@ function open(fileSystem: SimulatedFileSystem, options = {}): Promise<Broker> {
   return Broker.open('/data', { fileSystem, clock: new ManualClock(), ...options })
 }
 
-/** Two topics of five records each; of `orders` two share a segment where `config` says so. */
+/** Two topics of five records each; two records of `orders` share a segment if `config` says so. */
 async function written(how: 'clean' | 'crash', config = {}): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const broker = await open(fs)
@@ -137,7 +137,7 @@ describe.each(FAULTS)('%s', (_, path, code, strike) => {
       await broker.close()
       expect(filesOf(fs)).toEqual(before)
 
-      // Once it can be read again, nothing is missing.
+      // When it can be read again, nothing is missing.
       const next = readOnly ? healthy : fs.restart('process')
       const again = await open(next)
       expect(again.recovery).toMatchObject({ damaged: [], truncations: [] })
@@ -190,7 +190,7 @@ it('a partition that was copied from another topic of the name is damage of its 
   await expect(reader.topic('orders').partition(0).read(0)).rejects.toBe(damage)
   expect(await valuesIn(reader, 'users')).toEqual(FIVE)
   await reader.close()
-  // Without the file that says so, it is taken for what its name says.
+  // Without the file that says so, the directory is taken for what its name says.
   await fs.unlink(path)
   expect(await valuesIn(await open(fs, { readOnly: true }), 'orders')).toEqual(FIVE)
 })

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import type { SendCallback } from '../../lib/client/send-completion.ts'
 
 beforeEach(() => {
-  // It is once in the life of the module.
+  // The warning is emitted once per load of the module.
   vi.resetModules()
 })
 

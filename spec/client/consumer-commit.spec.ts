@@ -313,7 +313,7 @@ describe('a commit that is under way', () => {
     return { harness, one, two }
   }
 
-  /** Lets no commit end until the returned function is called. */
+  /** Holds all commits until the returned function is called. */
   function holdUp(harness: ConsumerHarness): () => void {
     let store: () => void = () => undefined
     harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
@@ -425,7 +425,7 @@ describe('a commit that is under way', () => {
         store = holdUp(harness)
         const closing = one.close()
         committing = one.commit(ALL)
-        // Who holds it up may be anybody.
+        // Anything may hold it up.
         setImmediate(store)
         await closing
       },
@@ -441,7 +441,7 @@ describe('a commit that is under way', () => {
 })
 
 describe('a record that a poll has taken and not returned', () => {
-  /** A consumer that has been handed 0 to 3, and does something at record 6. */
+  /** A consumer that has received 0 to 3, and calls `act` at record 6. */
   async function started(
     act: (consumer: Consumer<string, string>) => void,
     options: ConsumerOptions<string, string> = {},

@@ -77,7 +77,7 @@ describe('a member of a group with the cooperative strategy', () => {
     await three.poll(NO_WAIT)
     await one.poll(NO_WAIT)
     await two.poll(NO_WAIT)
-    // The result is there, and so is the next rebalance, before the consumer polls again.
+    // The result is available, and the next rebalance has begun, before the consumer polls again.
     await four.poll(NO_WAIT)
     expect(one.assignment()).toHaveLength(2)
     await one.poll(NO_WAIT)

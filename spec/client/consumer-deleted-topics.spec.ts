@@ -17,14 +17,14 @@ function assigned(harness: ConsumerHarness): Consumer<string, string> {
   return consumer
 }
 
-/** Deletes the topic, and creates another of its name with these records. */
+/** Deletes the topic, and creates another of the same name with these records. */
 function makeAnew(harness: ConsumerHarness, ...records: readonly string[]): void {
   harness.deleteTopic('t')
   harness.createTopic('t', 1)
   if (records.length > 0) harness.partition().append(...records)
 }
 
-/** A consumer that has read the only partition of the topic, with a group that commits by hand. */
+/** A consumer that has read the topic's only partition, in a group that commits manually. */
 async function hasRead(harness: ConsumerHarness): Promise<Consumer<string, string>> {
   harness.partition().append(...numbers(5))
   const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
@@ -150,7 +150,7 @@ describe('a topic that was deleted', () => {
       harness.offsetsPartition.gate = new Promise((resolve) => {
         openGate = resolve
       })
-      // A commit before it is still on its way to the disk.
+      // An earlier commit is still in flight to the disk.
       const before = consumer.commit([{ ...T0, offset: 1 }])
       await harness.clock.advance(5000)
       if (way === 'unsubscribe') consumer.unsubscribe()
@@ -189,7 +189,7 @@ describe('a topic that was deleted', () => {
     makeAnew(harness, ...numbers(5, 100))
     const commit = (offset: number): Promise<void> => consumer.commit([{ ...T0, offset }])
     await expect(commit(3)).rejects.toThrow(UnknownTopicOrPartitionError)
-    // Whether or not it has been looked at, or was given up and taken again since.
+    // Whether or not it was polled, or was revoked and assigned again since.
     expect(consumer.position(T0)).toBe(0)
     await expect(commit(3)).rejects.toThrow('another topic has its name now')
     consumer.assign([{ topic: 'u', partition: 0 }])
@@ -240,7 +240,7 @@ describe('a topic that was deleted', () => {
     await consumer.poll(NO_WAIT)
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
-    // What a WeakRef was asked for stays until the end of the turn.
+    // A WeakRef keeps what it returned alive until the end of the turn.
     await harness.clock.advance(0)
     collect()
     expect(log.deref()).toBeUndefined()

@@ -383,7 +383,7 @@ describe('a member of a group', () => {
     consumer.unsubscribe()
     consumer.subscribe(['t'])
     expect(consumer.assignment()).toEqual([])
-    // Without a turn in each of them the listener would never come to its end.
+    // Unless the event loop turns in each of them, the listener never completes.
     for (let each = 0; each < 3; each += 1) expect(await consumer.poll(NO_WAIT)).toEqual([])
     expect(consumer.assignment()).toEqual([T0])
   })

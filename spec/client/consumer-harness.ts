@@ -19,7 +19,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { FakeOffsetsPartition } from '../broker/fake-offsets-partition.ts'
 
-/** What a test appends: values, or whole records. */
+/** What a test appends: values, or complete records. */
 export interface TestRecord {
   readonly key?: string | null
   readonly value?: string | null
@@ -28,12 +28,12 @@ export interface TestRecord {
 
 const ensureDurable = (): Promise<void> => Promise.resolve()
 
-/** A partition in memory whose reads a test can watch, fail and hold up. */
+/** A partition in memory whose reads a test can observe, fail and hold. */
 export class FakePartition {
   readonly topic: string
   readonly index: number
   logStartOffset = 0
-  /** Where what was written in the first epoch ends, when a later one has begun. */
+  /** Where the records of the first epoch end, if a later one has begun. */
   cutOffset: number | null = null
   readonly log: {
     readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch' | 'activeBaseOffset'>
@@ -49,11 +49,11 @@ export class FakePartition {
     },
   }
   logEndOffset = 0
-  /** Reads wait for it once they have looked. */
+  /** Reads wait for this promise after they have read. */
   gate: Promise<void> = Promise.resolve()
-  /** Reads at or behind `offset` fail, those before it end in front of it. */
+  /** Reads at or after `offset` fail, those before it end there. */
   damage: { offset: number; error: Error } | null = null
-  /** `maxBytes` and the answer's size of each read. */
+  /** `maxBytes` and the size of the result, of each read. */
   readonly reads: { offset: number; maxBytes: number; sizeBytes: number }[] = []
   readonly #batches: RecordBatch[] = []
   readonly #listeners: Set<() => void> = new Set()
@@ -64,7 +64,7 @@ export class FakePartition {
     this.index = index
   }
 
-  /** How often somebody has asked where it ends. */
+  /** How often its end was queried. */
   looks = 0
 
   get highWatermark(): number {
@@ -93,7 +93,7 @@ export class FakePartition {
     this.#add(await builder.build())
   }
 
-  /** Appends a marker that takes one offset and is for no consumer. */
+  /** Appends a marker, which takes one offset and is not delivered to consumers. */
   appendControl(): void {
     const builder = new RecordBatchBuilder({ isControl: true, isTransactional: true })
     builder.append(-1, Buffer.from([0, 0, 0, 1]), Buffer.alloc(6))
@@ -112,7 +112,7 @@ export class FakePartition {
     this.#add(builder.buildUncompressed())
   }
 
-  /** Lets `count` offsets be missing at the end, as a power loss behind a roll leaves them. */
+  /** Skips `count` offsets at the end, as a power loss after a roll does. */
   skipOffsets(count: number): void {
     this.logEndOffset += count
     this.notify()
@@ -127,7 +127,7 @@ export class FakePartition {
     this.#add(bytes)
   }
 
-  /** Holds reads up until the returned function is called. */
+  /** Holds reads until the returned function is called. */
   closeGate(): () => void {
     let open: () => void = () => undefined
     this.gate = new Promise((resolve) => {
@@ -158,7 +158,7 @@ export class FakePartition {
     return () => this.#listeners.delete(each)
   }
 
-  /** Nothing is to be had without waiting for it. */
+  /** Nothing can be read without waiting. */
   /** Nobody else appends. */
   lookBehind(): null {
     return null
@@ -257,7 +257,7 @@ export class FakeTopic {
   }
 }
 
-/** Topics in memory under a coordinator whose committed offsets are in memory, too. */
+/** Topics in memory and a coordinator whose committed offsets are in memory, too. */
 export class ConsumerHarness {
   readonly clock: ManualClock = new ManualClock()
   readonly topics: Map<string, FakeTopic> = new Map()
@@ -314,7 +314,7 @@ export class ConsumerHarness {
         readOnly: false,
         coordinator: this.coordinator,
         lockLoss: new LockLoss(),
-        // Only what a consumer uses of them is there.
+        // Has only what a consumer uses of a topic.
         topic: (name) => this.topics.get(name) as unknown as Topic | undefined,
         topicNames: () => this.topicNames,
         onClosed: (consumer) => this.closed.push(consumer),
@@ -371,7 +371,7 @@ export function numbers(count: number, from = 0): string[] {
   return Array.from({ length: count }, (_, at) => String(from + at))
 }
 
-/** A listener that writes down what it is told. */
+/** A listener that logs its calls. */
 export function recorder(log: string[], name = ''): RebalanceListener {
   const note =
     (what: string) =>
@@ -386,7 +386,7 @@ export function recorder(log: string[], name = ''): RebalanceListener {
   }
 }
 
-/** Lets a test look at a promise without waiting for it. */
+/** Lets a test observe a promise without awaiting it. */
 export function watch<T>(promise: Promise<T>): { isSettled: boolean; value?: T; error?: unknown } {
   const watched: { isSettled: boolean; value?: T; error?: unknown } = { isSettled: false }
   promise.then(

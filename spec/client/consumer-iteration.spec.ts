@@ -75,7 +75,7 @@ describe('for await', () => {
     const taken: number[] = []
     const iterating = (async () => {
       for await (const { offset } of consumer) {
-        // Whatever was waited for before this record is not what is asked for.
+        // Waits before this record are not the ones under test.
         if (offset === 0) vi.spyOn(promptIo, 'turnIfDue').mockReturnValueOnce(turn)
         taken.push(offset)
         if (offset === 499) break
@@ -371,7 +371,7 @@ describe('for await', () => {
       await other.close()
     }
     expect(log).toEqual(['assigned t-0', 'lost t-0', 'assigned t-0'])
-    // Nothing was committed in less than the interval, so all of it comes again.
+    // Nothing was committed in less than the interval, so everything is delivered again.
     expect(seen).toEqual([0, 1, 2, 3, 4, 5, 0])
   })
 
@@ -467,7 +467,7 @@ describe('an iterator', () => {
   it.each(['the iteration', 'another iteration'])(
     'hands out every record once when a deserializer asks %s for the next one',
     async (which) => {
-      // While a poll of one is on its way, the other is told so.
+      // A concurrent poll makes the other call fail.
       withoutTurns()
       const harness = filled(6)
       const asked: Promise<IteratorResult<ConsumerRecord<string, string>>>[] = []
@@ -513,7 +513,7 @@ describe('an iterator', () => {
     }
     await consumer.commit()
     expect(harness.committed()).toBe(3)
-    // A loop that is left has not done it.
+    // A loop that was left has not consumed it.
     await iterator.return?.()
     expect(consumer.position(T0)).toBe(3)
   })

@@ -22,18 +22,20 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** A log as a plain list, and where the consumers stand in it. */
+/** A log as a plain list, and the consumers' positions in it. */
 class ModelPartition {
   startOffset = 0
-  /** By offset, from 0 on; `null` where the record is gone and its offset is not given out again. */
+  /** By offset, from 0 on; `null` if the record is gone and its offset is not reused. */
   readonly records: ({ readonly value: string; readonly batch: number } | null)[] = []
   #batchCount = 0
   isAssigned = true
   isPaused = false
   position = 0
-  /** Whether the application has chosen the position: it stands behind no record that can be cut off. */
+  /** Whether the application has chosen the position, so that it follows no truncatable record. */
   isSought = false
-  /** Where the log was cut since records up to the position were read; `Infinity` where it was not. */
+  /**
+   * Where the log was truncated since records up to the position were read; `Infinity` if nowhere.
+   */
   cutTo = Infinity
 
   begin(): void {
@@ -54,7 +56,7 @@ class ModelPartition {
     return this.records.length
   }
 
-  /** Takes the rest of the batch along. */
+  /** Also removes the rest of the batch. */
   cut(offset: number): void {
     const batch = this.records[offset]?.batch
     if (offset === this.endOffset) return
@@ -65,7 +67,7 @@ class ModelPartition {
     this.cutTo = Math.min(this.cutTo, offset)
   }
 
-  /** What is to be given: a poll moves it first where it stands behind what is not there any more. */
+  /** The records to be delivered. A poll first moves the position if it is beyond what is left. */
   ahead(): { readonly offset: number; readonly value: string }[] {
     if (!this.isAssigned || this.isPaused) return []
     if (!this.isSought && this.position > this.cutTo) this.#moveTo(this.cutTo, false)
@@ -77,7 +79,7 @@ class ModelPartition {
     )
   }
 
-  /** A poll has given what lies below. */
+  /** A poll has delivered everything below `offset`. */
   take(offset: number): void {
     this.#moveTo(offset, false)
   }
@@ -89,7 +91,7 @@ class ModelPartition {
   }
 }
 
-/** What a poll has come to, and what it has told, to be compared. */
+/** What a poll returned, and what it reported, in a form to be compared. */
 type Outcome = { readonly records: string[] } | { readonly code: string }
 
 type Poll = ReturnType<typeof watch<ConsumerRecord[]>>
@@ -103,7 +105,7 @@ function outcomeOf(poll: Poll): Outcome {
   return { records }
 }
 
-/** What happens to a topic and its consumer. The model says what polls may give. */
+/** What happens to a topic and its consumer. The model says what polls may return. */
 class Life {
   readonly #random: SeededRandom
   readonly #clock: ManualClock
@@ -116,11 +118,11 @@ class Life {
   /** `null` while there is no topic. */
   #model: ModelPartition[] | null = null
   #assigned: number[] = Array.from({ length: PARTITIONS }, (_, index) => index)
-  /** What is paused stays so while there is no topic. */
+  /** Paused partitions stay paused while there is no topic. */
   #paused: boolean[] = []
   #valueCount = 0
   #cutCount = 0
-  /** Whether a group has yet to hear that its topic is another one. */
+  /** Whether a group has yet to learn that its topic is another one. */
   #isTopicNew = false
 
   private constructor(seed: number, clock: ManualClock, broker: Broker) {
@@ -137,7 +139,7 @@ class Life {
     })
   }
 
-  /** @returns what polls have given, and what was told meanwhile */
+  /** @returns what polls have returned, and what was reported meanwhile */
   static async of(seed: number): Promise<readonly (Outcome | OffsetReset)[]> {
     const clock = new ManualClock()
     const fileSystem = new SimulatedFileSystem()
@@ -227,7 +229,7 @@ class Life {
   async #changeTopic(isWaiting: boolean): Promise<void> {
     if (this.#model === null) return this.#createTopic()
     this.#isTopicNew = this.#isGroup
-    // What a group has paused it gives up with the topic.
+    // A group that loses its topic forgets its paused partitions.
     this.#paused = (this.#isGroup ? [] : this.#model).map(({ isPaused }) => isPaused)
     this.#model = null
     await this.#broker.deleteTopic('t')
@@ -292,7 +294,7 @@ class Life {
   }
 }
 
-/** Whether logs are cut also while a poll waits, which puts partitions into another order. */
+/** Whether logs are also truncated while a poll waits, which changes the order of partitions. */
 function cutsAnytime(seed: number): boolean {
   return seed % 2 === 0
 }

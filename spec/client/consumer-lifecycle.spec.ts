@@ -208,7 +208,7 @@ describe('a signal', () => {
 })
 
 describe('a listener that unsubscribe calls', () => {
-  /** It runs until it is to finish. */
+  /** It runs until `finish` is called. */
   async function unsubscribed(): Promise<{
     harness: ConsumerHarness
     consumer: ReturnType<ConsumerHarness['consumer']>

@@ -5,7 +5,7 @@ import type { Consumer } from '../../lib/client/consumer.ts'
 import { WakeupError } from '../../lib/errors.ts'
 import { ConsumerHarness, NO_WAIT } from './consumer-harness.ts'
 
-/** Of few partitions all are looked at, of many only some. */
+/** With few partitions all are checked, with many only some. */
 const PARTITION_COUNTS = [3, 12] as const
 const MOST_PARTITIONS = 12
 
@@ -72,12 +72,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
-/** What is known of one partition without any of the library's code. */
+/** What is known about one partition, without any of the library's code. */
 class ModelPartition {
   readonly offsets: number[] = []
   startOffset = 0
   endOffset = 0
-  /** Where the last batch ends: a position is moved no further by reading. */
+  /** The end of the last batch: reading moves a position no further. */
   batchEnd = 0
   position = 0
   isPaused = false
@@ -88,12 +88,12 @@ class ModelPartition {
     this.batchEnd = this.endOffset
   }
 
-  /** The position that a poll starts from: the reset policy is `earliest`. */
+  /** The position at which a poll starts: the reset policy is `earliest`. */
   settle(): void {
     this.position = Math.max(this.position, this.startOffset)
   }
 
-  /** Offsets that can be handed out, in order. */
+  /** The offsets that can be delivered, in order. */
   ahead(): number[] {
     return this.offsets.filter((offset) => offset >= this.position)
   }
@@ -132,7 +132,7 @@ class Comparison {
     }
   }
 
-  /** Everything that is left comes, in the end. */
+  /** Expects that everything left is eventually delivered. */
   async finish(): Promise<void> {
     this.#consumer.resume(this.#consumer.paused())
     for (const each of this.#model) each.isPaused = false
@@ -169,7 +169,7 @@ class Comparison {
         model.append(1, [])
         return
       case 'missing':
-        // A power loss leaves many like that at once.
+        // A power loss leaves many of these at once.
         for (const [at, each] of this.#model.slice(0, partition + 1).entries()) {
           this.#harness.partition('t', at).skipOffsets(next.count)
           each.endOffset += next.count
@@ -183,7 +183,7 @@ class Comparison {
         return
       }
       case 'seek':
-        // When a position beyond the end is noticed depends on what else there is to read.
+        // When a position beyond the end is noticed depends on what else can be read.
         model.position = Math.min(next.offset, model.endOffset)
         this.#consumer.seek(place, model.position)
         return
@@ -206,7 +206,8 @@ class Comparison {
         model.isPaused = false
         return
       case 'trim':
-        // What is buffered may still be handed out, so only what is behind is deleted here.
+        // Buffered records may still be delivered, so only records before the position are deleted
+        // here.
         if (model.position < model.startOffset) return
         model.startOffset = model.position
         actual.deleteRecords(model.startOffset)
@@ -241,7 +242,7 @@ class Comparison {
       const model = this.#of(record.partition)
       const before = model.position
       this.#expectNext(record)
-      // The body of the last record is left, so that record comes again.
+      // The loop is left in the body of the last record, so that record is delivered again.
       if (seen === wanted) {
         model.position = before
         break
@@ -345,7 +346,7 @@ describe.each(['range', 'roundrobin', 'sticky', 'cooperative-sticky'] as const)(
             } else if (kind === 'poll') {
               await poll(at)
             } else if (kind === 'iterate') {
-              // Left at once: what it was given does not count.
+              // Left at once: the record that it received does not count.
               const iterator = consumerAt(at)[Symbol.asyncIterator]()
               const next = iterator.next()
               await iterator.return?.()

@@ -45,7 +45,7 @@ describe('a pattern', () => {
     const harness = new ConsumerHarness({ a1: 1, a2: 1, b: 1, __consumer_offsets: 1 })
     const consumer = harness.consumer({ groupId: 'g' })
     const matched: string[] = []
-    // One that takes exponential time for some names must not be asked again with every poll.
+    // A pattern that takes exponential time for some names must not be matched again in every poll.
     class CountedPattern extends RegExp {
       override exec(name: string): RegExpExecArray | null {
         matched.push(name)

@@ -81,7 +81,7 @@ describe('pause', () => {
     const rest: number[] = []
     for (let poll = 0; poll < count; poll += 1) rest.push(...offsets(await consumer.poll(NO_WAIT)))
     expect(rest).toEqual(all.map(() => 1))
-    // What was held has not been read again.
+    // Held records were not read again.
     const held = all.filter(({ partition }) => harness.partition('t', partition).reads.length === 1)
     expect(held.length).toBeLessThanOrEqual(3)
   })

@@ -367,7 +367,7 @@ describe('poll', () => {
     for (const partition of partitions) partition.append('x'.repeat(50_000))
     const consumer = assigned(harness, { maxPollRecords: 100 })
     const seen = (await consumer.poll(NO_WAIT)).map(({ partition }) => partition)
-    // The first look is for where to begin, of all.
+    // The first check of all partitions looks for the starting positions.
     for (const partition of partitions) partition.looks = 0
     seen.push(...(await consumer.poll(NO_WAIT)).map(({ partition }) => partition))
     expect(partitions.filter(({ looks }) => looks > 0).length).toBeGreaterThan(0)

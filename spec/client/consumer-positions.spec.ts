@@ -488,7 +488,7 @@ describe('seekToTimestamp', () => {
       const openGate = harness.partition().closeGate()
       const moving = consumer.seekToTimestamp([T0, T1], 50)
       harness.partition().append('x')
-      // A later search is through before the first one.
+      // A later search completes before the first one.
       harness.partition().gate = Promise.resolve()
       await seek(consumer)
       openGate()

@@ -19,7 +19,10 @@ function places(count: number): { topic: string; partition: number }[] {
 }
 
 describe('a poll of many partitions that have nothing', () => {
-  /** What ten records take that come one by one, each to another partition: questions to logs, and listeners. */
+  /**
+   * The log queries and listeners that ten records cost which arrive singly, each in another
+   * partition.
+   */
   async function workOf(partitionCount: number, mode: 'paused' | 'listening'): Promise<number> {
     withoutTurns()
     const clock = new ManualClock()
@@ -124,7 +127,7 @@ describe('a poll of many partitions that have nothing', () => {
   })
 })
 
-/** A consumer that has come to the end of all its partitions, and left them to rest. */
+/** A consumer that has read all its partitions to the end, and no longer checks them. */
 async function resting(
   partitionCount: number,
   options: { readonly groupId?: string } = {},
@@ -190,7 +193,7 @@ it('a poll hears at once of a topic that is deleted while it is read', async () 
   const harness = new ConsumerHarness({ t: 1 })
   const consumer = harness.consumer()
   consumer.assign([T0])
-  // The first begins it, the second lets it rest.
+  // The first poll begins the rest, the second completes it.
   await consumer.poll(NO_WAIT)
   await consumer.poll(NO_WAIT)
   harness.partition().append('a')

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { ConsumerHarness, NO_WAIT, values, watch } from './consumer-harness.ts'
 
-/** A consumer that has come to the end of all its partitions. */
+/** A consumer that has read all its partitions to the end. */
 async function atTheEnd(
   partitionCount: number,
   options: { readonly fetchMinBytes?: number } = {},
@@ -16,7 +16,7 @@ async function atTheEnd(
   return { harness, consumer }
 }
 
-/** How often all partitions together have been asked where they end. */
+/** How often the ends of all partitions were queried in total. */
 function looks(harness: ConsumerHarness): number {
   const partitions = harness.topics.get('t')?.partitions ?? []
   return partitions.reduce((sum, each) => sum + each.looks, 0)
@@ -84,7 +84,7 @@ describe('a poll that waits at the end of its partitions', () => {
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
     await harness.clock.advance(0)
     const open = harness.partition('t', 2).closeGate()
-    // Nothing to be read has come to it.
+    // It received nothing to read.
     harness.partition('t', 2).notify()
     await harness.clock.advance(0)
     harness.partition('t', 0).append('a')

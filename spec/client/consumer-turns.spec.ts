@@ -17,7 +17,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** A poll of an hour that has nothing to read, and waits for the event loop to turn. */
+/** A poll of an hour that has nothing to read, and waits for a turn of the event loop. */
 async function pollBehindATurn(
   { clock }: ConsumerHarness,
   consumer: Consumer<string, string>,
@@ -159,7 +159,7 @@ it('the polls whose time is over look again one after the other, as far as there
   turns.release()
   await harness.clock.advance(0)
   expect(polls.map(({ value }) => value)).toEqual([[], [], [], []])
-  // Nobody has told of anything new; whether there is a group to be heard is asked behind the turn.
+  // Nothing new was announced; whether the group has news is checked after the turn.
   expect(looked).toBe(0)
 })
 
@@ -200,7 +200,7 @@ describe('what is to be committed automatically', () => {
 describe('commits of many groups at once', () => {
   async function held(harness: ConsumerHarness) {
     harness.partition().append('a')
-    // The topic of the offsets is there.
+    // The topic of the offsets exists.
     await harness.commit(0, 'first')
     const consumers = ['g', 'h'].map((groupId) =>
       harness.consumer({ groupId, enableAutoCommit: false }),

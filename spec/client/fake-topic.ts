@@ -43,7 +43,7 @@ export class FakeAppend {
   /**
    * Stores the records, and acknowledges them.
    *
-   * @param appendTime of a topic that stamps them with it
+   * @param appendTime of a topic that stamps records with it
    */
   succeed(appendTime: number | null = null): void {
     this.isSettled = true
@@ -67,7 +67,7 @@ export class FakePartition implements ProducerPartition {
   readonly topic: string
   readonly index: number
   readonly appends: FakeAppend[] = []
-  /** What has been stored, in order. */
+  /** The stored batches, in order. */
   readonly log: RecordBatch[] = []
   isClosed = false
   isAutomatic = false
@@ -128,7 +128,7 @@ export class FakeTopic implements ProducerTopic {
   }
 }
 
-/** What {@link setUp} makes. */
+/** The result of {@link setUp}. */
 export interface Bench<K, V> {
   readonly clock: ManualClock
   readonly producer: Producer<K, V>
@@ -137,7 +137,7 @@ export interface Bench<K, V> {
   /** Its partition 0. */
   readonly partition: FakePartition
   readonly topics: Map<string, FakeTopic | Promise<FakeTopic>>
-  /** How often a topic was asked for. */
+  /** Which topics were looked up, in order. */
   readonly lookUps: string[]
   readonly closed: unknown[]
 }
@@ -171,7 +171,7 @@ export function setUp<K = Text, V = Text>(
   return { clock, producer, topic, partition: topic.partition(0), topics, lookUps, closed }
 }
 
-/** What became of a send. */
+/** The outcome of a send. */
 export interface Outcome {
   /** `null` while it is not settled. */
   readonly metadata: RecordMetadata | null
@@ -179,7 +179,7 @@ export interface Outcome {
   readonly isSettled: boolean
 }
 
-/** Lets a test look at a promise without waiting for it. */
+/** Lets a test observe a promise without awaiting it. */
 export function observe(promise: Promise<RecordMetadata>): Outcome {
   const outcome = {
     metadata: null as RecordMetadata | null,

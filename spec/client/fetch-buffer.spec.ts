@@ -7,7 +7,7 @@ import type { StoredRecord } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
 
-/** One batch for each count, each of an epoch of its own and with an offset missing behind it. */
+/** One batch for each count, each of its own epoch and followed by a missing offset. */
 function batchesOf(counts: readonly number[]): RecordBatch[] {
   let baseOffset = 0
   return counts.map((count, epoch) => {
@@ -19,7 +19,7 @@ function batchesOf(counts: readonly number[]): RecordBatch[] {
   })
 }
 
-/** What a consumer can see of a buffer, and the next poll depends on. */
+/** The state of a buffer that a consumer can see, and on which the next poll depends. */
 function seenOf(buffer: FetchBuffer, taken: readonly StoredRecord[]): unknown {
   const { state, readyCount, servedCount, isDrained, isCurrent } = buffer
   const { position, leaderEpoch } = state

@@ -4,7 +4,7 @@ import { FlushIntervals, type Flushable } from '../../lib/client/flush-intervals
 
 const newFlushable = (): Flushable => ({ interval: null })
 
-/** Which of the flushes are over. Settles what is on its way. */
+/** Which of the flushes have ended, after settling everything in flight. */
 async function endsOf(flushes: readonly Promise<void>[]): Promise<boolean[]> {
   const ends = flushes.map(() => false)
   flushes.forEach((flush, slot) => void flush.then(() => (ends[slot] = true)))

@@ -12,7 +12,7 @@ const OPTIONS = { enableAutoCommit: true, autoCommitIntervalMs: 1000 }
 
 let subscription: SubscriptionState
 let committer: OffsetCommitter
-/** Partitions that were asked about. */
+/** How many partitions were queried. */
 let askedCount = 0
 
 beforeEach(() => {

@@ -6,7 +6,7 @@ import { ConsumerHarness, offsets, T0, watch } from './consumer-harness.ts'
 
 type Callback = (consumer: Consumer<string, string>, reset: OffsetReset) => void
 
-/** A consumer whose first poll finds that what its group has committed was deleted. */
+/** A consumer whose first poll finds that the records at its committed offset were deleted. */
 async function behindDeleted(
   harness: ConsumerHarness,
   onOffsetReset: Callback,
@@ -47,7 +47,7 @@ describe('what onOffsetReset does in a poll', () => {
     const harness = new ConsumerHarness()
     harness.partition().append('0')
     await harness.commit(3)
-    // What the group has committed was lost, and the records end where the position is put.
+    // The committed records were lost, and the log ends where the position is moved to.
     harness.partition().cutOffset = 1
     const consumer = harness.consumer({
       groupId: 'g',

@@ -10,7 +10,7 @@ import {
 import type { PartitionerRecord } from '../../lib/client/partitioner.ts'
 import type { Random } from '../../lib/platform/random.ts'
 
-/** Chance that gives the listed numbers in turn and remembers what it was asked for. */
+/** A source of random numbers that returns the listed ones in turn and remembers the bounds. */
 function scriptedRandom(...draws: number[]): Random & { readonly bounds: number[] } {
   const bounds: number[] = []
   return {

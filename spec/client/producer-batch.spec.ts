@@ -20,7 +20,7 @@ function record(timestamp = 5): SerializedRecord {
   return { ...place, key: null, value, headers: [], timestamp, bringsTimestamp: true, slot: 0 }
 }
 
-/** Writes down what it is told. */
+/** Logs its calls. */
 function listener(heard: unknown[]): SendCompletion {
   return {
     succeed: (_to: SentTo, offset: number) => heard.push(offset),

@@ -12,7 +12,7 @@ function sendLarge(producer: Producer, ...names: string[]): Outcome[] {
   })
 }
 
-/** The first letters of what each append held. */
+/** The first letters of each append's values. */
 function names(written: string[][][]): string[] {
   return written.map((batches) =>
     batches.map((values) => values.map((v) => v[0]).join('')).join('|'),
@@ -102,7 +102,7 @@ async function workOfFlushes(
   const { producer, partition } = setUp(options)
   partition.isAutomatic = true
   const mark = vi.spyOn(ReadyQueues.prototype, 'mark')
-  // A spy would enter its calls in a list of its own.
+  // A spy would add its calls to a list itself.
   const { push } = Array.prototype
   let work = 0
   let flushed = 0
@@ -352,7 +352,7 @@ describe('close', () => {
   })
 })
 
-/** Lets a test look at whether a promise has resolved. */
+/** Lets a test check whether a promise has resolved. */
 function observeEnd(promise: Promise<void>): { readonly isOver: boolean } {
   const state = { isOver: false }
   void promise.then(() => {

@@ -9,7 +9,7 @@ import { setUp, type Bench, type FakePartition } from './fake-topic.ts'
 
 const PARTITIONS = 2
 
-// Compression in another thread takes its time, which no test can wait for; here it takes a turn.
+// Compression in another thread takes a time that tests cannot wait for; here it takes one turn.
 registerCodec({
   ...codecFor('gzip'),
   compress: async (bytes) => {
@@ -71,7 +71,7 @@ const options: fc.Arbitrary<ProducerOptions> = fc.record({
   compressionType: fc.constantFrom('none' as const, 'gzip' as const),
 })
 
-/** One send and everything that was heard of it. */
+/** One send and everything that was reported about it. */
 interface Sent {
   readonly value: string
   readonly partition: number
@@ -116,7 +116,7 @@ class Run {
     }
   }
 
-  /** Acknowledges everything, until there is nothing left. */
+  /** Acknowledges everything until nothing is left. */
   async finish(): Promise<void> {
     const state = { isClosed: false }
     void this.bench.producer.close().then(() => {
@@ -168,17 +168,17 @@ class Run {
     else inFlight.fail(new StorageError('the disk is full', { path: '/d', outcome: 'not-written' }))
   }
 
-  /** All that were sent by now are settled when it resolves. */
+  /** All earlier sends are settled when it resolves. */
   async #flush(): Promise<void> {
     const before = [...this.sent]
     await this.bench.producer.flush()
-    // The promises have resolved before, but their handlers run in this tick.
+    // Their promises resolved earlier, but the handlers run in this tick.
     await Promise.resolve()
     for (const each of before) expect(each.outcomes).toHaveLength(1)
   }
 }
 
-/** Errors of records that never came into a batch. */
+/** Errors of records that never joined a batch. */
 const REFUSALS = ['BufferExhaustedError', 'RecordTooLargeError']
 
 async function check(run: Run): Promise<void> {
@@ -197,7 +197,7 @@ async function check(run: Run): Promise<void> {
       const [outcome] = outcomes
       const error: object | null = outcome?.error ?? null
       if (error === null) {
-        // Acknowledged: at the offset that was reported.
+        // Acknowledged: at the reported offset.
         expect(stored[outcome?.metadata?.offset ?? -1]).toBe(value)
       } else {
         expect(error).toBeInstanceOf(VarveError)
@@ -206,7 +206,7 @@ async function check(run: Run): Promise<void> {
       }
     }
 
-    // Settled in the order of the sends, but for those that never came into a batch. The handlers of
+    // Settled in the order of the sends, except those that never joined a batch. The handlers of
     // promises run a moment after the callbacks.
     for (const isPromise of [true, false]) {
       const order = run.settled

@@ -10,7 +10,7 @@ function sendLarge(producer: Producer, ...names: string[]): Outcome[] {
   })
 }
 
-/** The first letters of what each append held. */
+/** The first letters of each append's values. */
 function names(written: string[][][]): string[] {
   return written.map((batches) =>
     batches.map((values) => values.map((v) => v[0]).join('')).join('|'),

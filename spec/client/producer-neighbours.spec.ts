@@ -12,7 +12,7 @@ import { observe, setUp } from './fake-topic.ts'
 
 const MIB = 1024 * 1024
 
-/** Callbacks that note what they hear. */
+/** Callbacks that log their calls. */
 function hearing(): {
   readonly heard: string[]
   readonly hear: (name: string) => (error: Error | null) => void
@@ -32,7 +32,8 @@ describe('a send that the topic takes alone', () => {
       const config = { maxBytes: 20_000, segmentBytes: 6_000, whenFull: 'dropOldest' } as const
       await broker.createTopic('t', config)
       const producer = broker.producer({ batchRecords: 1, compressionType })
-      // Four batches of 4990 bytes, and of some more once they are compressed, as they cannot be.
+      // Four batches of 4990 bytes, which grow slightly when compressed, as they are
+      // incompressible.
       const values = Array.from({ length: 4 }, () => randomBytes(4990 - 71))
       const sent = values.map((value) => observe(producer.send({ topic: 't', value })))
       await producer.flush()

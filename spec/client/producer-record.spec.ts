@@ -6,7 +6,7 @@ import type { RecordMetadata } from '../../lib/client/send-completion.ts'
 import { InvalidRecordError, RecordTooLargeError, SerializationError } from '../../lib/errors.ts'
 import { setUp } from './fake-topic.ts'
 
-/** A record that the types would not let through. */
+/** A record that the types would reject. */
 function asRecord(record: unknown): ProducerRecord {
   return record as ProducerRecord
 }

@@ -7,7 +7,7 @@ import { setUp, type Bench } from './fake-topic.ts'
 
 type Text = string | Uint8Array
 
-/** A producer whose batches wait, and a topic that can be altered while they do. */
+/** A producer whose batches wait, and a topic that can be altered meanwhile. */
 function setUpWaiting(
   options: ProducerOptions = {},
 ): Bench<Text, Text> & { alter(config: TopicConfig): void } {
@@ -20,7 +20,7 @@ function setUpWaiting(
   }
 }
 
-/** Writes down in which order sends settle. */
+/** Logs the order in which sends settle. */
 function sendInOrder({ producer }: Bench<Text, Text>, values: readonly string[]): string[] {
   const settled: string[] = []
   for (const value of values) {
@@ -36,7 +36,7 @@ function large(...names: string[]): string[] {
   return names.map((name) => name.padEnd(100, '.'))
 }
 
-/** The first letters of what each append held. */
+/** The first letters of each append's values. */
 async function written({ partition }: Bench<Text, Text>): Promise<string[]> {
   const appends = await partition.written()
   return appends.map((batches) =>

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { TimeoutError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { FakeTopic, observe, setUp } from './fake-topic.ts'
 
-/** A topic that comes to be when the test says so. */
+/** A topic that is created when the test says so. */
 function createLater(name: string): {
   promise: Promise<FakeTopic>
   create: (topic?: FakeTopic) => FakeTopic

@@ -158,7 +158,7 @@ describe('send', () => {
     partition.append(0).fail(writeError)
     await clock.advance(0)
     expect(failed.map(({ error }) => error)).toEqual([writeError, writeError])
-    // Otherwise there would be a hole in what this producer has sent.
+    // Otherwise there would be a gap in what this producer sent.
     expect(next.error).toMatchObject({ outcome: 'not-written', cause: writeError })
     const later = observe(producer.send({ topic: 't', value: 'd' }))
     await clock.advance(0)

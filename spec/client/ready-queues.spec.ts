@@ -3,7 +3,7 @@ import { ReadyQueues, type ReadyQueue } from '../../lib/client/ready-queues.ts'
 import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 
-/** Queues of which each takes half a millisecond to drain, and an event loop that turns when it is told. */
+/** Queues that each take half a millisecond to drain, and an event loop that turns on demand. */
 class Scene {
   nowMs = 0
   readonly drained: string[] = []
@@ -41,7 +41,7 @@ class Scene {
   }
 }
 
-/** More of them than any chain here takes. */
+/** More microtasks than any chain here takes. */
 async function microtasks(): Promise<void> {
   for (let count = 0; count < 100; count += 1) await Promise.resolve()
 }
@@ -59,7 +59,7 @@ it('leaves of many queues what is beyond the time of one turn to the next turns,
   const scene = new Scene()
   const queues = scene.mark(20)
   await microtasks()
-  // The first mark opens the turn's account, the second slice overdraws it.
+  // The first mark begins the turn's budget, the second slice exceeds it.
   expect(scene.drained).toHaveLength(8)
   expect(queues.filter(({ isMarked }) => isMarked)).toHaveLength(12)
   await scene.turn()

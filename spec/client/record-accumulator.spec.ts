@@ -9,12 +9,12 @@ import { observe, setUp, type Outcome } from './fake-topic.ts'
 
 const writeError = new StorageError('the disk is full', { path: '/d', outcome: 'not-written' })
 
-/** Sends values to topic 't' and watches what becomes of them. */
+/** Sends values to topic 't' and observes their outcomes. */
 function sendAll(producer: Producer, ...values: string[]): Outcome[] {
   return values.map((value) => observe(producer.send({ topic: 't', value })))
 }
 
-/** Bytes of a batch of records with one-byte values, sent at one time. */
+/** The size of a batch of records with one-byte values, all sent at the same time. */
 function sizeOfBatch(recordCount: number): number {
   return 61 + 9 * recordCount - recordCount
 }

@@ -15,7 +15,7 @@ function assign({ partitionCounts, members }: Group): Assignment {
   return stickyAssignor.assign(partitionCounts, members)
 }
 
-/** How often an assignor asks some member how many partitions it has, which is what it compares. */
+/** How often an assignor reads the number of a member's partitions, which it compares. */
 function looksOf(work: () => Assignment): { readonly assignment: Assignment; looks: number } {
   const counts = vi.spyOn(Share.prototype, 'count', 'get')
   const assignment = work()
@@ -88,7 +88,8 @@ describe('the balance of sticky', () => {
   })
 
   it('looks for a chain at each member once where there is none, whoever subscribes to what', () => {
-    // Each has a topic of its own, which it can give to nobody, and one that it shares with the next.
+    // Each has a topic of its own that nobody else subscribes to, and one that it shares with the
+    // next.
     const topics = Array.from({ length: 200 }, (_, slot) => `t${slot}`)
     const partitionCounts = new Map(topics.map((topic, slot) => [topic, slot % 2 === 0 ? 9 : 1]))
     const members = newMembers(100, (slot) =>

@@ -3,16 +3,16 @@ import type { GroupMember } from '../../../lib/broker/assignors/assignor.ts'
 import { topicPartitionKey } from '../../../lib/broker/topic-partition.ts'
 import type { TopicPartition } from '../../../lib/broker/topic-partition.ts'
 
-/** What an assignor is called with. */
+/** The arguments of an assignor. */
 export interface Group {
   readonly partitionCounts: ReadonlyMap<string, number>
   readonly members: readonly GroupMember[]
 }
 
-/** Names that a plain object would already have, next to ordinary ones. */
+/** Names that a plain object would already have, besides ordinary ones. */
 const NAMES = ['__proto__', 'constructor', 'toString', 'a', 'b-1', 'c']
 
-/** A new member: it has had nothing yet. */
+/** A new member, without previous partitions. */
 export function newMember(memberId: string, topics: readonly string[]): GroupMember {
   return { memberId, topics, ownedPartitions: [], generation: -1 }
 }
@@ -36,7 +36,7 @@ export function shown(
   )
 }
 
-/** The members as they come to the next rebalance after `assignment`. */
+/** The members with `assignment`, as they enter the next rebalance. */
 export function withAssignment(
   members: readonly GroupMember[],
   assignment: ReadonlyMap<string, readonly TopicPartition[]>,
@@ -49,7 +49,7 @@ export function withAssignment(
   }))
 }
 
-/** The member of each partition; fails when two have the same one. */
+/** The owner of each partition; fails if two members have the same one. */
 export function ownersOf(
   assignment: ReadonlyMap<string, readonly TopicPartition[]>,
 ): Map<string, string> {
@@ -65,7 +65,7 @@ export function ownersOf(
   return owners
 }
 
-/** Keys of all partitions that somebody subscribes to. */
+/** Keys of all partitions with a subscriber. */
 export function subscribedPartitions({ partitionCounts, members }: Group): string[] {
   const wanted = new Set(members.flatMap((member) => member.topics))
   return [...partitionCounts]
@@ -81,7 +81,7 @@ export function countsOf(
   return new Map([...assignment].map(([memberId, partitions]) => [memberId, partitions.length]))
 }
 
-/** Groups whose members subscribe to what they like and claim what they like. */
+/** Groups whose members have arbitrary subscriptions and claims. */
 export function groups(limits: {
   readonly maxMembers: number
   readonly maxPartitions: number

@@ -5,7 +5,7 @@ import type { TopicPartition } from '../../../lib/broker/topic-partition.ts'
 import type { Group } from './groups.ts'
 
 interface Piece extends TopicPartition {
-  /** Who had it before. */
+  /** The previous owner. */
   readonly keeper: Holder | null
 }
 
@@ -16,8 +16,8 @@ interface Holder {
 }
 
 /**
- * What `sticky` gives to each member, found as its rules say it and with no regard to the work: each
- * look goes through all members, all topics and all partitions.
+ * The assignment of `sticky`, found by its rules with no regard to the cost: each search visits all
+ * members, all topics and all partitions.
  */
 export function plainlyBalanced({
   partitionCounts,
@@ -52,7 +52,7 @@ export function plainlyBalanced({
 
 type Step = readonly [from: Holder, to: Holder]
 
-/** That of the heaviest member from which one leads to somebody with two less. */
+/** The chain of the heaviest member from which one leads to a member with two less. */
 function heaviestChain(all: readonly Holder[], onlyAdded: boolean): Step[] | null {
   for (const giver of all.toSorted((left, right) => countOf(right) - countOf(left))) {
     const chain = shortestChain(giver, all, onlyAdded)

@@ -26,7 +26,7 @@ function owning(
   return { memberId, generation, topics, ownedPartitions: owned.split(' ').map(tp) }
 }
 
-/** The smallest sum of squared counts of all assignments there are; tries every one. */
+/** The smallest sum of squared counts of all possible assignments; tries every one. */
 function smallestSumOfSquares({ partitionCounts, members }: Group): number {
   const takers = [...partitionCounts].flatMap(([topic, count]) => {
     const subscribers = [...members.keys()].filter((at) => members[at]?.topics.includes(topic))
@@ -54,7 +54,7 @@ function sumOfSquares(counts: Iterable<number>): number {
   return [...counts].reduce((sum, count) => sum + count * count, 0)
 }
 
-/** Keys of the partitions that have another owner after than before, or one for the first time. */
+/** Keys of the partitions whose owner changed, or which had none before. */
 function moved(
   before: ReadonlyMap<string, readonly TopicPartition[]>,
   after: ReadonlyMap<string, readonly TopicPartition[]>,
