@@ -57,7 +57,7 @@ describe('what all groups of a topic have consumed', () => {
     expect(counted.consumed('orders', partitions)).toEqual(
       Array.from({ length: partitions }, () => (isEnded ? 9 : 5)),
     )
-    // Its own offset, and once whether an import has ended, for which each of its offsets is looked at twice.
+    // One read of its own offset, and two of each offset to learn whether an import has ended.
     expect(counted.looks).toBeLessThanOrEqual(3 * partitions * (groups + 1))
   })
 

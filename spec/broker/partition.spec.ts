@@ -693,7 +693,7 @@ describe('waiting for records', () => {
           (error: unknown) => outcome.push(error === closed ? 'closed' : String(error)),
         )
       })
-      // By partition: 70 are appended to, 10 are closed, 10 have their waiters aborted, 10 get nothing.
+      // Of the partitions 70 get an append, 10 a close, 10 an abort of their waiters, 10 nothing.
       const ends = partitions.flatMap((partition, index): (() => Promise<unknown>)[] => {
         const ofPartition = aborts.filter((_, each) => each % 100 === index)
         if (index < 70) return [() => partition.append({ value: 'wake up' })]

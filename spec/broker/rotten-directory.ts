@@ -14,7 +14,7 @@ const IS_NEEDED = /varve-topics$|meta\.properties$/
 /** The file of the committed offsets, which are refused as a whole if some of them are damaged. */
 const IS_OFFSETS = /__consumer_offsets-0\/\d+\.log$/
 
-/** A directory with every file that a broker writes; closed cleanly, or else killed. */
+/** A directory with every file that a broker writes; closed, or killed after a checkpoint. */
 export async function rottenDirectory(end: 'closed' | 'killed'): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const clock = new ManualClock()

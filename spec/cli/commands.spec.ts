@@ -21,7 +21,7 @@ import { freshDirectory, varve, varveInterrupted } from './run-varve.ts'
 /** 2024-01-01T00:00:00Z, where a {@link ManualClock} begins. */
 const START_MS = 1_704_067_200_000
 
-/** `orders-0` has 40 records in several segments, a second apart, `orders-1` one, `orders-2` none. */
+/** `orders-0` has 40 records in several segments, 1 s apart, `orders-1` one, `orders-2` none. */
 async function filled(): Promise<string> {
   const dir = join(await freshDirectory(), 'data')
   const broker = await Broker.open(dir, { clock: new ManualClock() })
@@ -233,7 +233,7 @@ describe('varve dump', () => {
     const orders = broker.topic('orders')
     let isOver = false
     void ended.finally(() => (isOver = true))
-    // Whenever it begins to look, there is more to come.
+    // Whenever it begins to read, more records follow.
     for (let id = 0; !isOver; id += 1) {
       await orders.partition(2).append({ value: id < 30 ? 'early' : 'behind' })
     }
@@ -241,7 +241,7 @@ describe('varve dump', () => {
     expect({ code, stderr }).toEqual({ code: 130, stderr: '' })
     const [first, ...others] = offsetsOf(stdout)
     expect(first).toBe('0:39')
-    // Below the offset that it begins at, in a partition that has not come so far.
+    // Below the offset at which it begins, in a partition that has not reached it.
     expect(others.every((each) => Number(each.split(':')[1]) >= 39)).toBe(true)
   })
 
@@ -330,7 +330,7 @@ describe('varve dump', () => {
     expect(behind).toEqual(Array.from(behind, (_, slot) => 25 + slot))
     expect(before.length).toBeLessThan(20)
     expect(behind.length).toBeLessThan(14)
-    // What was read before it was deleted is given.
+    // What was read before the deletion is delivered.
     expect(deleted).toEqual([`${before.length} to 24`, `${25 + behind.length} to 38`])
   })
 
@@ -638,7 +638,7 @@ describe('every command', () => {
     onTestFinished(() => owner.close())
     await owner.createTopic('inventory')
     await owner.createTopic('zoo')
-    // As soon as one is read, the owner deletes two behind it, and the command's broker hears of it.
+    // As soon as one is read, the owner deletes two after it, and the command's broker notices.
     const open = Broker.open.bind(Broker)
     vi.spyOn(Broker, 'open').mockImplementationOnce(async (...args) => {
       const broker = await open(...args)
@@ -665,10 +665,10 @@ describe('every command', () => {
     onTestFinished(() => void vi.restoreAllMocks())
     const { code, stdout, stderr } = await varve([name, dir, '--json'])
     expect(code).toBe(0)
-    // But for how far a long one is.
+    // Except for the progress of a long command.
     expect(stderr).toMatch(/^(\d partitions? of 6 read\n)*$/)
     expect(stdout).toContain('"inventory","partition":0')
-    // What was described of it is told all the same.
+    // What was described of it is printed anyway.
     expect(stdout.includes('"orders","partition":0')).toBe(name === 'inspect')
   })
 

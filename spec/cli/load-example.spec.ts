@@ -65,7 +65,7 @@ describe('the example of a load', () => {
   it('makes up the rest where it was killed while it made up orders', async () => {
     const dir = directory()
     await run(dir, ['--records', '1000'])
-    // What a kill leaves before the first of more orders is made up.
+    // What a kill leaves before the first of the additional orders is created.
     writeFileSync(join(dir, 'orders-wanted'), '3000\n')
     for (const added of [2000, 10, 0]) {
       const { stdout } = await run(dir, added === 10 ? ['--add', '10'] : [])

@@ -88,7 +88,7 @@ describe('the quickstart', () => {
     expect(first.stdout).toMatch(/^hashed 2 lines/m)
     await writeFile(file, '{"id":"a"}\n1\n{"id":"b"}\n{"id":"c"}\n')
     const second = await varve(['quickstart', '--ndjson', file, '--data', data])
-    // The line that was malformed before is whole now, and the last one is new.
+    // The line that was malformed before is complete now, and the last one is new.
     expect(second.stdout).toMatch(/^sent 2 records/m)
     const piped = await varve(['quickstart', '--ndjson', '-', '--data', data], '5\n6\n')
     expect(piped.stdout).toMatch(/^sent 2 records/m)
@@ -281,7 +281,7 @@ describe('input that is not what it should be', () => {
       const ended = await varve(['quickstart', '--ndjson', path, '--data', data], stdin)
       expect(ended.code).toBe(1)
       expect(ended.stderr).toMatch(message)
-      // What a terminal would obey does not reach it.
+      // No control character reaches the terminal.
       expect(ended.stderr).not.toMatch(/[^\P{Cc}\n]/u)
       expect(ended.stdout).not.toContain('digest')
     }

@@ -7,7 +7,7 @@ import { onTestFinished } from 'vitest'
 import { runCommandLine } from '../../lib/cli/command-line.ts'
 import { compiledLib } from '../helpers/compiled-lib.ts'
 
-/** What a command has come to. */
+/** How a command ended. */
 export interface Ended {
   code: number | null
   stdout: string
@@ -37,7 +37,7 @@ export async function varve(
   return { code, ...output }
 }
 
-/** Runs `varve` in a process of its own, and sends it a signal when it has said `line`. */
+/** Runs `varve` in a separate process, and sends it a signal when it has printed `line`. */
 export function varveInterrupted(
   args: readonly string[],
   signal: NodeJS.Signals,
@@ -63,7 +63,7 @@ export function varveInterrupted(
   })
 }
 
-/** Is removed with the test. */
+/** Creates a directory that is removed with the test. */
 export async function freshDirectory(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'varve-cli-'))
   onTestFinished(() => rm(dir, { recursive: true, force: true }))

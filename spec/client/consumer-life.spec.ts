@@ -255,7 +255,7 @@ class Life {
     const poll = watch(this.#consumer.poll({ maxWaitMs: WAIT_MS }))
     await this.#clock.advance(1)
     const cutCount = this.#cutCount
-    // Nobody who waits is told of a cut: whether he comes upon it before his time is over is left open.
+    // A truncation does not wake a waiting poll. Whether the poll notices it in time is left open.
     for (
       let change = 0;
       change < 3 && !poll.isSettled && this.#cutCount === cutCount;

@@ -42,7 +42,7 @@ export const LONG: ReadonlySet<string> = new Set([
   'tombstones that are met, and go in a later pass',
 ])
 
-/** Declares the exhaustive trial of `workloads`: with one seed, or with several in the full size. */
+/** Declares the exhaustive trial of `workloads`: with one seed, or several in the full size. */
 export function crashEverywhereIn(workloads: readonly Workload[]): void {
   describe(`a crash at every operation, and at every operation of the recovery (seed ${seed})`, () => {
     it.each(workloads)('keeps every promise: $name', async (workload) => {

@@ -6,7 +6,7 @@ import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
 const ROWS = 20
 
-/** An import of twenty rows, each an append of its own, which commits after each fifth. */
+/** An import of twenty rows, each a separate append, which commits after every fifth. */
 async function setUp(partitions = 1) {
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })

@@ -32,7 +32,7 @@ function partitionOf(broker: Broker): Partition {
   return broker.topic('orders').partition(0)
 }
 
-/** Cuts the log and lets it grow again, up to 120. */
+/** Truncates the log and lets it grow again, up to 120. */
 async function cut(partition: Partition, at = 50): Promise<void> {
   await partition.log.truncateTo(at)
   for (const id of upTo(120, at)) await partition.append({ value: `{"new":${id}}` })
@@ -108,7 +108,8 @@ describe('a load whose records were cut off', () => {
       const broker = await brokerFor()
       await fill(broker)
       const sink = new MemorySink()
-      // A task that fails when its records are in the sink is as one whose process was killed there.
+      // A task that fails after its records are in the sink is like one whose process was killed
+      // then.
       const failing = why.startsWith('a task') ? 'commit' : 'committed'
       sink.before = (what, each) => {
         if (what === failing && each.startOffset === 0) throw new Error('no room')
@@ -135,7 +136,7 @@ describe('a load whose records were cut off', () => {
     const sink = new MemorySink()
     await load(broker, sink, { splitBy: { maxRecords: 10 } })
     await cut(partitionOf(broker))
-    // They end in whatever order the event loop has it.
+    // They end in an order that depends on the event loop.
     sink.tasks.sort((left, right) => left.task.startOffset - right.task.startOffset)
     sink.tasks.splice(5)
     sink.before = (what) => {

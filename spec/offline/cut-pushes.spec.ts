@@ -14,7 +14,7 @@ async function filled(config: TopicConfig = {}) {
   onTestFinished(() => broker.close().catch(() => undefined))
   const partition = (await broker.createTopic('t', config)).partition(0)
   const append = async (name: string, from: number, to: number): Promise<void> => {
-    // A cut takes whole batches.
+    // A truncation removes whole batches.
     for (let offset = from; offset < to; offset += 1) {
       await partition.append({ value: `${name} ${offset}` })
     }
@@ -41,7 +41,7 @@ function named(name: string, from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, each) => `${name} ${from + each}`)
 }
 
-/** A write that waits at one record until it is let go. */
+/** A write that waits at one record until it is released. */
 function heldUpAt(offset: number) {
   const written: string[] = []
   let release: () => void = () => undefined
@@ -185,7 +185,7 @@ describe('a push from a log that is cut', () => {
     const written: string[] = []
     const reader = consumer()
     const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
-    // The cut comes between the look at what is done and its turn.
+    // The truncation happens between the check of what is done and the commit.
     const commit = reader.commit.bind(reader)
     let isCut = false
     reader.commit = async (offsets) => {

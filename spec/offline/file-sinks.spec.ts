@@ -61,7 +61,7 @@ const SINKS = [
   ],
 ] as const
 
-/** Of one task, which have written all of it: a record that is loaded, and one that is put aside. */
+/** Two writers of one task that have both written all of it: a record to load, and a reject. */
 function twoAttempts(newSink: () => Sink): Promise<TaskWriter[]> {
   return Promise.all(
     [newSink(), newSink()].map(async (sink) => {
@@ -188,12 +188,12 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const left = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
     expect(left.filter((each) => each.endsWith('.tmp'))).toHaveLength(1)
     await other.commit()
-    // Only now all that it was about is loaded.
+    // Only now everything that those rejects cover is loaded.
     expect(namesIn(fileSystem).filter((each) => each.includes('_rejects'))).toEqual([
       `_rejects/${name(0, 10, 'jsonl')}`,
     ])
     expect(await offsetsOf(fileSystem)).toEqual([0, 10])
-    // A process that was killed after it had published, and before it could do that.
+    // A process that was killed after it had published, and before it could clean up.
     const late = name(5, 10, extension).replace(/([^/]+)$/, '_$1.0123456789abcdef.tmp')
     fileSystem.writeFile(`${OUT}/${late}`, Buffer.from('x'))
     await sinkOn(fileSystem).published({ topic: 'orders', partition: 0 }, 0)
@@ -226,7 +226,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const others: Promise<unknown>[] = []
     fileSystem.rename = async (from, to) => {
       if (to.startsWith(`${OUT}/_rejects`) && others.length === 0) {
-        // The slow one is about to publish its rejects; the quick one comes as far as its data.
+        // The slow one is about to publish its rejects; the quick one gets as far as its data.
         await new Promise<void>((reached) => {
           gates.push(reached)
           others.push(quick?.commit() ?? Promise.resolve())
@@ -273,7 +273,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       const records = upTo(10).map((offset) => record(offset, offset % 2 === 0 ? {} : bad))
       const rejects = () => namesIn(fileSystem, `${OUT}/_rejects`)
       await put(sink, task(0, 10), records)
-      // Somebody has taken the rows away, and not what did not fit.
+      // Somebody has removed the rows, but not the rejects.
       await fileSystem.unlink(`${OUT}/${name(0, 10, extension)}`)
       const parts = [await sink.open(task(0, 4)), await sink.open(task(4, 10))]
       await parts[0]?.write(records.slice(0, 4))
@@ -294,7 +294,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const dead = await sinkOn(fileSystem).open(task(0, 2))
     const bad = record(1, { value: Buffer.from([0xff]) })
     await dead.write([record(0), bad])
-    // It was killed when all was written, and nothing had its name.
+    // It was killed when everything was written, but nothing had its final name.
     fileSystem.failNext('rename', 'EIO')
     fileSystem.failNext('unlink', 'EIO')
     fileSystem.failNext('unlink', 'EIO')
@@ -321,7 +321,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const failing = load()
     await expect(failing).rejects.toThrow(LoadFailedError)
     await expect(failing).rejects.toThrow(`its topicId was ${first}, now it is ${id}`)
-    // Also where the sink knows no more than what is on the disk after a power loss.
+    // Even if the sink knows no more than what is on the disk after a power loss.
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     const again = sinkOn(later).published({ topic: 'orders', partition: 0, topicId: id }, 0)
     await expect(again).rejects.toThrow(IllegalStateError)
@@ -339,7 +339,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await runLoad(plan, sinkOn(fileSystem), { concurrency: 200, retries: 0 })
     const later = fileSystem.operations.slice(before)
     const locks = later.filter((line) => line.includes(` lock ${OUT}/`))
-    // One for what the files are of, and one for the fields where they are inferred.
+    // One for the topic of the files, and one for the fields if they are inferred.
     expect(locks.length).toBeLessThanOrEqual(2)
     expect(locks.length).toBeGreaterThan(0)
   })
@@ -368,7 +368,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await fileSystem.rename(OUT, '/taken')
     await broker.topic('orders').partition(0).append({ value: '{"id":20}' })
     expect(await load()).toBe(1)
-    // Taken away while a task is under way, of which nothing is written yet.
+    // Moved away while a task is in progress, of which nothing is written yet.
     const writer = await sink.open(task(21, 22))
     await fileSystem.rename(OUT, '/taken-too')
     await writer.write([record(21)])
@@ -433,7 +433,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       }
       fileSystem.failNext('syncDirectory', 'EIO', { path })
       await expect(load(broker, fileSystem)).rejects.toThrow(LoadFailedError)
-      // Nor by a sink that is made later.
+      // Nor by a sink that is created later.
       await expect(load(broker, fileSystem)).rejects.toThrow(`a sync of ${path} has failed`)
       const later = fileSystem.restart('power', { unsynced: 'lost' })
       expect(await load(await brokerFor(later), later)).toMatchObject({ records: 5, rejected: 1 })
@@ -831,7 +831,7 @@ describe('fields that are inferred', () => {
     for (let delayed = 0; delayed < 12; delayed += 1) {
       const fileSystem = new SimulatedFileSystem()
       const sinks = [0, 1].map(() => ndjsonSink(OUT, { fields: 'infer', fileSystem }))
-      // One of them is held up at each of its calls in turn, while the other goes through.
+      // One of them is held at each of its calls in turn, while the other runs through.
       let calls = 0
       let release = (): void => undefined
       const held = new Promise<void>((resolve) => {
@@ -870,7 +870,7 @@ describe('fields that are inferred', () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
     const value = (text: string): { value: Buffer } => ({ value: Buffer.from(text) })
-    // The directory is made, and its name synced, by a task that has no fields.
+    // A task without fields creates the directory, and syncs its name.
     await put(sink, task(0, 1), [record(0, { value: null })])
     if (left !== null) {
       const file = await fileSystem.open(FILE, 'create-new')
@@ -1083,7 +1083,7 @@ describe('files on a real disk', () => {
 
   it('are read by DuckDB, with the partitions as columns', { timeout: 60_000 }, async (context) => {
     const duckdb = await import('@duckdb/node-api').catch(() => null)
-    // Its binary is not there for every platform.
+    // Its binary does not exist for every platform.
     if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
     if (duckdb === null) return
     const dir = mkdtempSync(join(tmpdir(), 'varve-duckdb-'))

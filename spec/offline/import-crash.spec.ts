@@ -64,7 +64,7 @@ function idOf(value: Buffer | null): number {
   return Number((JSON.parse(value?.toString() ?? '') as { id: number | string }).id)
 }
 
-/** The import as it is started again and again, with others appending to the topic meanwhile. */
+/** The import, restarted again and again, while others append to the topic. */
 async function session(fileSystem: SimulatedFileSystem, each: Case): Promise<void> {
   const broker = await Broker.open('/d', { fileSystem })
   const { flushMessages = 1, maxMessageBytes = 100_000 } = each
@@ -140,7 +140,7 @@ describe('an import that crashes at any operation', () => {
     expect(count).toBeGreaterThan(100)
     let crashes = 0
     let crashesTried = 0
-    // One operation in so many: all of them, which hold too, take minutes.
+    // One operation in this many: all of them pass too, but take minutes.
     for (let at = 1 + CASES.indexOf(each); at <= count; at += 5 * CASES.length) {
       crashesTried += 1
       const when = (['before', 'after', 'torn'] as const)[crashesTried % 3] ?? 'torn'
@@ -154,7 +154,7 @@ describe('an import that crashes at any operation', () => {
       )
       if (failed) crashes += 1
       fileSystem = fileSystem.restart(kind, { seed: at })
-      // A second crash, in the run that goes on.
+      // A second crash, in the run that continues.
       fileSystem.crashAt(1 + ((at * 7) % count), { when: 'torn' })
       await session(fileSystem, each).catch(() => undefined)
       fileSystem = fileSystem.restart('power', { seed: at + 1 })

@@ -60,7 +60,7 @@ async function setUp(topic: CreateTopicOptions = {}): Promise<Setting> {
   }
 }
 
-/** Breaks an import off behind a row, each row being a batch. */
+/** Interrupts an import after a row. Each row is a batch. */
 function until(row: number): Partial<ImportOptions<never>> {
   return {
     batchRecords: 1,
@@ -286,7 +286,7 @@ describe('an import of NDJSON', () => {
     const rejects = '/rejects'
     const first = run('/f.ndjson', { rejects, commitRecords: 100, ...until(5) })
     await expect(first).rejects.toThrow('broken off')
-    // The mark of this run is in front of rows that the first one has rejected.
+    // The mark of this run is before rows that the first run rejected.
     const second = run('/f.ndjson', { rejects, commitRecords: 1, ...until(2) })
     await expect(second).rejects.toThrow('broken off')
     await run('/f.ndjson', { rejects })
@@ -420,7 +420,7 @@ describe('an import of CSV', () => {
 
 const MONEY = '1234567890123456.70::decimal(18,2)'
 
-/** LZ4 as old writers of Parquet have it: blocks, each with both of its lengths in front. */
+/** LZ4 as old writers of Parquet use it: blocks, each preceded by both of its lengths. */
 function hadoopLz4(page: Uint8Array): Uint8Array {
   const bytes = Buffer.from(page)
   const pieces = [bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)]

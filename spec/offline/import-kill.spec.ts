@@ -33,7 +33,7 @@ it('an import that is killed again and again stores each row once', async () => 
   for (let kill = 0; kill < KILLS; kill += 1) {
     const script = startScript(source)
     const lines = 1 + random.integer(35)
-    // On a busy machine it may be done before this process gets to read how far it is.
+    // On a busy machine it may be done before this process reads its progress.
     let told = ''
     for (let each = 0; each < lines && !told.startsWith('done'); each += 1) {
       told = await script.nextLine()

@@ -13,7 +13,7 @@ interface Setting {
   readonly broker: Broker
   readonly clock: ManualClock
   readonly partition: Partition
-  /** Values that workers have seen and consumed. */
+  /** The values that workers have received and consumed. */
   readonly consumed: string[]
   readonly consumeAll: () => Promise<void>
   readonly run: (options?: Partial<ImportOptions>) => Promise<ImportResult>
@@ -52,7 +52,7 @@ async function setUp(options: CreateTopicOptions): Promise<Setting> {
   }
 }
 
-/** Appends until there is no room; what workers have consumed is gone then. */
+/** Appends until there is no space; by then, everything that workers have consumed is deleted. */
 async function fill(partition: Partition): Promise<void> {
   let error: unknown = null
   while (error === null) {
@@ -75,7 +75,7 @@ describe('an import into a queue that is smaller than its file', () => {
     }
     expect(progress.isDone).toBe(true)
     expect(await importing).toMatchObject({ imported: ROWS })
-    // The last rows may have come after the workers looked for the last time.
+    // The last rows may have been appended after the workers' last poll.
     await consumeAll()
     expect(consumed).toEqual(LINES)
     await broker.close()
@@ -93,7 +93,7 @@ describe('an import into a queue that is smaller than its file', () => {
       await clock.advance(3000)
       const before = broker.topic('jobs').partition(0).logEndOffset
       expect(before).toBeGreaterThan(0)
-      // Such a reason must not be taken for what is wrong with a row.
+      // Such a reason must not be mistaken for an error of a row.
       const reason = new RangeError('enough')
       abort.abort(reason)
       await clock.advance(3000)
@@ -143,7 +143,8 @@ describe('an import into a queue that is smaller than its file', () => {
         )
         outcomes.push(outcome)
         await consumeAll()
-        // Who needs room takes away what the workers have consumed, before the import looks for it.
+        // An append that needs space deletes what the workers have consumed, before the import
+        // checks.
         await fill(partition)
         await consumeAll()
       }
@@ -162,7 +163,7 @@ describe('an import into a queue that is smaller than its file', () => {
       return { value: isLarge ? 'y'.repeat(150) : JSON.stringify(row), partition: isLarge ? 1 : 0 }
     }
     await expect(run({ toRecord })).rejects.toMatchObject({ code: 'LOG_FULL' })
-    // The two small ones of the last three had room, and the large one between them had none.
+    // Of the last three, the two small ones found space, and the large one between them did not.
     expect(partition.highWatermark).toBe(other.highWatermark + 2)
     await consumeAll()
     const worker = broker.consumer({ groupId: 'workers', enableAutoCommit: false })

@@ -14,7 +14,7 @@ afterEach(() => {
 })
 
 const REJECTS = '/rejects.jsonl'
-/** Rows 2, 4 and 6 are none. */
+/** Rows 2, 4 and 6 are invalid. */
 const LINES = '1\nx\n3\nx\n5\nx\n'
 
 let fileSystem: SimulatedFileSystem
@@ -40,7 +40,7 @@ function run(name: string, options: Partial<ImportOptions> = {}): Promise<Import
   })
 }
 
-/** Ends behind a row, without a mark there: what was rejected before it is found in the file alone. */
+/** Ends after a row, without a mark there: only the file shows what was rejected before it. */
 async function breakOff(
   name: string,
   row: number,
@@ -246,7 +246,7 @@ describe('a file of rejected rows', () => {
       const importInto = (name: string, rejects: string): Promise<ImportResult> => {
         return importFile(broker, join(dir, 'a'), { topic: 't', format: 'ndjson', name, rejects })
       }
-      // It stands for another process, to which it would be the same.
+      // It represents another process, which would see the same.
       const { dev, ino } = statSync(path, { bigint: true })
       const other = await LockGuard.take(dev, ino)
       const refused = new IllegalStateError(`another import is writing its rejects to '${link}'`)

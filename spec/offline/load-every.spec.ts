@@ -103,7 +103,7 @@ describe('loads at an interval', () => {
       await clock.advance(100)
     }
     expect(state.mostOpen).toBe(1)
-    // Begun at 0, 1 and 4 s: the beats at 2 and 3 s, 5 and 6 s came while a run was at it.
+    // Begun at 0, 1 and 4 s: the beats at 2 and 3 s, 5 and 6 s fell into a run.
     expect(times.map((time) => Math.round(time / 100) / 10)).toEqual([0, 3.5, 6.5])
     const stopping = schedule.stop()
     const isOpen = state.open

@@ -14,7 +14,7 @@ import { SimulatedFileSystem, tempBroker } from '../../lib/testing/index.ts'
 
 export const OUT = '/out'
 
-/** A broker in memory, closed with the test. */
+/** A broker in memory, which is closed with the test. */
 export async function brokerFor(
   fileSystem: SimulatedFileSystem = new SimulatedFileSystem(),
   clock?: Clock,
@@ -24,7 +24,7 @@ export async function brokerFor(
   return broker
 }
 
-/** A topic of records `{"id":n}`, several to a batch, in segments of a few batches. */
+/** Fills a topic with records `{"id":n}`, several per batch, in segments of a few batches. */
 export async function fill(
   broker: Broker,
   topic = 'orders',
@@ -66,7 +66,7 @@ export async function committed(
 
 export type JsonRow = Readonly<Record<string, unknown>> & { readonly offset: number }
 
-/** The rows of all published NDJSON files of a partition, in the order of their names. */
+/** The rows of all published NDJSON files of a partition, in the order of the file names. */
 export function rowsIn(
   fileSystem: SimulatedFileSystem,
   partition = 0,
@@ -94,7 +94,7 @@ export function upTo(end: number, start = 0): number[] {
   return Array.from({ length: end - start }, (_, index) => start + index)
 }
 
-/** Names of all files below a directory. */
+/** The names of all files below a directory. */
 export function namesIn(fileSystem: SimulatedFileSystem, directory: string = OUT): string[] {
   return [...fileSystem.snapshot().keys()]
     .filter((path) => path.startsWith(`${directory}/`))
@@ -129,10 +129,10 @@ export async function put(
   return writer.commit()
 }
 
-/** A sink in memory, whose calls a test can hold up or let fail. */
+/** A sink in memory, whose calls a test can hold or make fail. */
 export class MemorySink implements Sink {
   readonly tasks: { readonly task: LoadTask; readonly offsets: readonly number[] }[] = []
-  /** Called before each write and commit, and behind a commit, with what is being done. */
+  /** Called before each write and commit, and after a commit, with what is being done. */
   before: (
     what: 'open' | 'write' | 'commit' | 'committed',
     task: LoadTask,
@@ -178,7 +178,7 @@ export class MemorySink implements Sink {
     }
   }
 
-  /** Offsets of a partition, sorted, each as often as it is there. */
+  /** The offsets of a partition, sorted, each as often as it occurs. */
   offsets(partition = 0): number[] {
     return this.tasks
       .filter(({ task: each }) => each.partition === partition)

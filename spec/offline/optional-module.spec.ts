@@ -70,7 +70,7 @@ function libraryFiles(): string[] {
     .filter((path) => path.endsWith('.ts'))
 }
 
-/** Of types nothing is left in what bundlers see, any other import or export at the top is in no `try`. */
+/** Bundlers do not see imports of types. Other top-level imports and exports are in no `try`. */
 function importsOfPeers(path: string): { path: string; name: string; isTried: boolean }[] {
   const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.ESNext)
   const found: { path: string; name: string; isTried: boolean }[] = []
@@ -96,7 +96,7 @@ function importsOfPeers(path: string): { path: string; name: string; isTried: bo
       }
       return
     }
-    // What is called from a try may be called from elsewhere.
+    // A function called in a try may be called from elsewhere.
     const isInside = isTried && !ts.isFunctionLike(node)
     ts.forEachChild(node, (child) => {
       visit(child, isInside)

@@ -21,7 +21,7 @@ it(
   { timeout: 60_000 },
   async (context) => {
     const duckdb = await import('@duckdb/node-api').catch(() => null)
-    // Its binary is not there for every platform.
+    // Its binary does not exist for every platform.
     if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
     if (duckdb === null) return
     const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
@@ -57,7 +57,7 @@ it(
         return { key: s, i: i === null ? null : BigInt(i), d, s, b, t: at }
       })
       expect(found, `seed ${seed}`).toEqual(expected)
-      // Where least and greatest values of a row group are wrong, it is left out.
+      // If a row group's least and greatest values are wrong, DuckDB skips it.
       await query(`create or replace temp table loaded as select * from ${source}`)
       for (const column of ['key', 'i', 'd', 's', 'b', 't']) {
         for (const slot of [0, count >> 1, count - 1]) {

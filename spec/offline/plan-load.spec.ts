@@ -40,7 +40,7 @@ describe('splitting a range', () => {
     expect(cut(0, 200, { maxBytes: 10_000 })).toEqual([200])
     expect(cut(0, 100, { maxBytes: 1 })).toHaveLength(100)
     expect(cut(90, 110, { maxBytes: 300 })).toEqual([102, 105, 108, 110])
-    // Those of segments in front of the range are no room for others.
+    // The bytes of segments before the range leave no less space for others.
     expect(cut(105, 110, { maxBytes: 250 })).toEqual([107, 109, 110])
   })
 

@@ -33,7 +33,7 @@ async function setUp(
   return { clock, broker, reader, write, written, until }
 }
 
-/** A file system whose offsets are made durable only once they are told to be. */
+/** A file system on which offsets become durable only on demand. */
 function gatedOffsets() {
   const fileSystem = new SimulatedFileSystem()
   let gate: Promise<void> | null = null
@@ -84,7 +84,7 @@ describe('a push whose topic is deleted and made anew', () => {
         await broker.deleteTopic('u')
         const again = await broker.createTopic('u')
         if (count > 0) await again.partition(0).append(values('u-new', count))
-        // A look of the application itself knows the new one before the group does.
+        // A query by the application itself finds the new topic before the group does.
         await reader.lag()
         await clock.advance(200)
         if (count < RECORDS) await again.partition(0).append(values('u-late', RECORDS - count))

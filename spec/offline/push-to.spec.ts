@@ -45,7 +45,7 @@ async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
   expect(isSo()).toBe(true)
 }
 
-/** Writes that end when they are told to, by their offset. */
+/** Writes that end on demand, by their offset. */
 function heldWrites() {
   const started: number[] = []
   const ends = new Map<number, (error?: Error) => void>()
@@ -350,7 +350,7 @@ describe('a push', () => {
       },
       { clock, orderBy: 'key', concurrency: 2, maxInFlight: 8 },
     )
-    // What waits for the first of its key stands in front of others that are written.
+    // Records that wait for the first of their key precede others that are written.
     await until(clock, () => written.length === 5)
     const draining = push.drain([{ topic: 't', partition: 0 }])
     release()
@@ -403,7 +403,7 @@ describe('a push', () => {
       },
       { clock, orderBy: 'key', concurrency: 2, maxInFlight: 100 },
     )
-    // The first record, and what waits for it, are all that is left of partition 0.
+    // Only the first record, and those that wait for it, are left of partition 0.
     await until(clock, () => ofFirst().length === 4)
     let isDrained = false
     void push.drain([{ topic: 't', partition: 0 }]).then(() => (isDrained = true))
@@ -487,7 +487,7 @@ describe('a push', () => {
       },
       { clock, orderBy: 'key', maxInFlight: 20 },
     )
-    // Two of three keys go on. The one that is being written counts as well.
+    // Two of three keys continue. The record that is being written counts as well.
     await until(clock, () => written.length === 19)
     await clock.advance(2000)
     expect(written.length).toBe(19)
@@ -635,7 +635,7 @@ describe('a push', () => {
     const push = pushTo(consumer(), write, { clock })
     await until(clock, () => written.length > 5)
     const draining = push.drain([{ topic: 't', partition: 0 }])
-    // What comes meanwhile is not handed out either.
+    // Records appended meanwhile are not delivered either.
     await broker.topic('t').partition(0).append({ value: '0:30' })
     await until(clock, () => committedOf(broker).join() === '31')
     await draining
@@ -654,7 +654,7 @@ describe('a push', () => {
     const ended = expect(push).rejects.toThrow('the target is down')
     await clock.advance(1000)
     await ended
-    // Its owner goes on by hand.
+    // Its owner continues manually.
     const byHand = await reader.poll()
     expect(byHand.map(({ offset }) => offset)).toEqual([3, 4, 5, 6, 7, 8, 9])
     await reader.commit()
@@ -755,7 +755,7 @@ describe('a push among failures, delays, restarts and rebalances', () => {
         }
       }
       const pushes: { consumer: Consumer; push: Push }[] = []
-      // Two owners may overlap for what was in flight when a partition went from one to the other.
+      // Two owners may overlap in what was in flight when a partition moved from one to the other.
       const isAlone = seed % 2 === 1
       let starts = 0
       const start = (): void => {
@@ -876,7 +876,7 @@ describe('a push whose partitions go', () => {
     reader.subscribe(['t'])
     const written: number[] = []
     const write = async ({ offset }: ConsumerRecord<bigint>): Promise<void> => {
-      // Without the order of their key the later ones would come first.
+      // Without the order by key, the later ones would come first.
       await new Promise<void>((resolve) => void clock.startTimer(resolve, 100 - 10 * offset))
       written.push(offset)
     }
@@ -909,7 +909,7 @@ describe('a push whose partitions go', () => {
       const own = written.filter((offset) => offset % 3 === key)
       expect(own).toEqual([...own].sort((a, b) => a - b))
     }
-    // Those of different keys overtake one another.
+    // Records of different keys overtake one another.
     expect(written).not.toEqual([...written].sort((a, b) => a - b))
     await broker.close()
   })
@@ -955,7 +955,7 @@ it('a push looks at what a write was about, and not at all partitions each time'
   const push = pushTo(reader, () => undefined, { clock })
   await until(clock, () => committedOf(broker).join() === Array(50).fill(4).join())
   expect(await push.stop()).toMatchObject({ written: 200 })
-  // One for where it begins, one for each record at most; 50 for each record were 10,000.
+  // At most one for the start and one for each record; 50 for each record would be 10,000.
   expect(committed.mock.calls.length).toBeLessThanOrEqual(250)
   expect(assignment.mock.calls.length).toBeLessThanOrEqual(2)
   await broker.close()

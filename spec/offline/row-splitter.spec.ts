@@ -46,7 +46,7 @@ describe('a row splitter', () => {
       '1,"x\n2,""y""\nz"|2|18|3|-|true',
     ])
     expect(split('1,"x\n2,y\nz",', { delimiter: ',' })).toHaveLength(1)
-    // Not one that is longer than a row may be, nor one that is not closed.
+    // Neither one longer than a row may be, nor one that is not closed.
     expect(split('1,"x\n2,y\nz"', { delimiter: ',', maxRowBytes: 8 })).toHaveLength(3)
     expect(split('1,"x\n2,y\nz""', { delimiter: ',' })).toHaveLength(3)
   })

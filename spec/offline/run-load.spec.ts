@@ -25,7 +25,7 @@ async function failure(run: Promise<unknown>): Promise<LoadFailedError> {
   return error as LoadFailedError
 }
 
-/** Lets time pass until `work` is over. */
+/** Advances the clock until `work` is done. */
 async function passing<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
   const state = { isOver: false }
   const over = work.finally(() => (state.isOver = true))
@@ -191,7 +191,7 @@ describe('a load', () => {
     const plan = await planLoad(broker, { topics: ['orders'], until: 50, splitBy })
     const partition = broker.topic('orders').partition(0)
     const onProgress = ({ tasks }: LoadProgress): void => {
-      // As after a truncation, which takes a while.
+      // As after a truncation that takes a while.
       if (tasks === 2) vi.spyOn(partition, 'logEndOffset', 'get').mockReturnValue(80)
     }
     const { failures, result } = await failure(runLoad(plan, sink, { concurrency: 1, onProgress }))
@@ -259,7 +259,7 @@ describe('a load', () => {
     const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 25 } })
     await broker.topic('orders').partition(0).deleteRecords(60)
     const sink = new MemorySink()
-    // One after the other: which of several fails first is nobody's promise.
+    // One after the other: which of several fails first is not specified.
     const { failures, message } = await failure(runLoad(plan, sink, { concurrency: 1 }))
     expect(failures.map(({ task: { startOffset }, error }) => [startOffset, error])).toEqual([
       [0, expect.objectContaining({ code: 'RECORDS_GONE', startOffset: 0, endOffset: 25 })],
@@ -374,7 +374,7 @@ describe('a load', () => {
       inWrite -= 1
     }
     const plan = await planLoad(broker, { topics: ['orders'], from: 'earliest' })
-    // The last few records of a task are asked for by their number.
+    // The last few records of a task are requested by their number.
     await runLoad(plan, sink)
     expect(writes).toBeGreaterThan(2)
     expect(sink.offsets()).toEqual(upTo(12))

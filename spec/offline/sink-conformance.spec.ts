@@ -14,7 +14,7 @@ interface Loaded {
 const isSame = (left: LoadTask, right: LoadTask): boolean =>
   JSON.stringify(left) === JSON.stringify(right)
 
-/** A sink on a table of loads. `abort` is what its writers do with the table in the end. */
+/** A sink on a table of loads. `abort` is what its writers finally do with the table. */
 function tableSink(loads: Loaded[], abort: (task: LoadTask) => void): Sink {
   return {
     published: ({ topic, partition }, fromOffset) => {
@@ -58,7 +58,7 @@ function sinkOn(abort: (loads: Loaded[], task: LoadTask) => void): SinkUnderTest
   }
 }
 
-/** Names of the cases that a sink does not pass. */
+/** The names of the cases that a sink does not pass. */
 async function failedBy(makeSink: () => SinkUnderTest): Promise<readonly string[]> {
   const failed: string[] = []
   for (const { name, run } of sinkConformance(makeSink)) {

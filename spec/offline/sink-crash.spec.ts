@@ -61,7 +61,7 @@ describe.each(SINKS)('a load into %s that crashes at any operation', (_, sinkOn,
             rejects.map(([, bytes]) => bytes.toString().split('\n').length),
             where,
           ).toEqual([2])
-          // What was published by then must have been durable by then.
+          // What was published by then must have been durable.
           const later = next.restart('power', { unsynced: 'lost' })
           expect(await offsetsOf(later), `${where}, then power lost`).toEqual(upTo(24))
         } catch (failure) {

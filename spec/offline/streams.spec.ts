@@ -235,7 +235,7 @@ describe('a writable stream', () => {
     const { broker } = await setUp(0)
     const stream = toWritable(broker.producer(), { topic: 't' })
     const failed = new Promise((resolve) => stream.once('error', resolve))
-    // The others gather while the first one is on its way.
+    // The others queue up while the first one is in flight.
     for (const chunk of ['a', 'b', 'c', 7, 'd']) stream.write(chunk)
     expect(await failed).toMatchObject({ message: expect.stringContaining('got 7') as string })
     expect(await valuesIn(broker)).toEqual(['a', 'b', 'c'])

@@ -1,7 +1,7 @@
 import { syncBuiltinESMExports } from 'node:module'
 import { onTestFinished } from 'vitest'
 
-/** Lets what spies on Node's own modules be seen by those who have imported them, until the test ends. */
+/** Makes spies on Node's own modules visible to their importers, until the test ends. */
 export function applyToBuiltins(...spies: readonly { mockRestore(): void }[]): void {
   syncBuiltinESMExports()
   onTestFinished(() => {

@@ -38,7 +38,7 @@ async function lock(
   return taken
 }
 
-/** Resolves with the reason of the loss, and fails the test when it is told twice. */
+/** Resolves with the reason of the loss, and fails the test if it is reported twice. */
 function lossOf(taken: DirectoryLock): Promise<Error> {
   return new Promise((resolve) => {
     let calls = 0
@@ -289,7 +289,7 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
     const owner = await startOwner(directory)
     owner.process.kill('SIGKILL')
     await owner.ended
-    // Nothing was cleaned up, and by its time alone the lock would be respected.
+    // Nothing was cleaned up, and judging by its age alone the lock would be respected.
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
     const taken = await lock(directory)
     expect(taken.held).toBe(true)
@@ -442,7 +442,7 @@ describe('a held lock', () => {
     const loss = lossOf(taken)
     await replaceLockFile(directory)
     expect(taken.held).toBe(true)
-    // The machine slept: time has passed, and no timer has run yet.
+    // The machine slept: time has passed, but no timer has fired yet.
     clock.setTime(clock.now() + STALE_AFTER_MS)
     expect(taken.held).toBe(false)
     await loss

@@ -7,7 +7,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** What the log of a simulated file system calls that which changes what is on the disk. */
+/** How the log of a simulated file system names operations that change the disk. */
 const CHANGE =
   /^#\d+ (write|truncate|setModified|rename|unlink|createDirectory|removeDirectory|open .* create)/
 
@@ -75,13 +75,13 @@ describe('FencedFileSystem', () => {
   })
 })
 
-/** Passes calls on to a file system and its files, and takes the lock of `/d` away behind the n-th. */
+/** Forwards calls to a file system and its files, and removes the lock of `/d` after the n-th. */
 class LockThief {
   readonly behind: SimulatedFileSystem = new SimulatedFileSystem()
   readonly fileSystem: FileSystem
-  /** Calls that were begun before the lock was lost and had not ended. */
+  /** Calls that began before the lock was lost and had not ended. */
   inFlight = 0
-  /** Lines of the log of calls when the lock was lost; `null` while it is held. */
+  /** The number of lines in the log of calls when the lock was lost; `null` while it is held. */
   linesBefore: number | null = null
   readonly #lossAt: number
 
@@ -90,7 +90,7 @@ class LockThief {
     this.fileSystem = this.#watched(this.behind)
   }
 
-  /** What was changed after the loss, by calls that had not been let through before it. */
+  /** The changes after the loss, by calls that had not been let through before it. */
   changesAfterLoss(): readonly string[] {
     const lines = this.behind.operations.slice(this.linesBefore ?? Infinity)
     return lines.filter((line) => CHANGE.test(line)).slice(this.inFlight)
@@ -111,7 +111,7 @@ class LockThief {
     const wasHeld = this.linesBefore === null
     try {
       const result = await call()
-      // Files only: a lock does nothing but be held.
+      // Files only: a lock has no calls of its own.
       const isFile = typeof result === 'object' && result !== null && 'datasync' in result
       return isFile ? this.#watched(result) : result
     } finally {
@@ -124,7 +124,7 @@ class LockThief {
   }
 }
 
-/** All that a broker writes: batches, rolls, checkpoints, commits, topics, its end. */
+/** Everything that a broker writes: batches, rolls, checkpoints, commits, topics, its close. */
 async function workload(thief: LockThief): Promise<void> {
   const { fileSystem } = thief
   const clock = new ManualClock(1_700_000_000_000)
@@ -163,7 +163,7 @@ describe('a broker whose lock is taken away', () => {
     await workload(whole)
     const { operationCount } = whole.behind
     expect(operationCount).toBeGreaterThan(200)
-    // Coprime with the length of all that is done several times, so that each part of it is struck.
+    // Coprime with the length of every repeated part, so that each step of it is hit.
     const takenAt = whole.behind.operations.findIndex((line) => / lock /.test(line)) + 1
     expect(takenAt).toBeGreaterThan(0)
     for (let lossAt = takenAt; lossAt < operationCount; lossAt += 7) {

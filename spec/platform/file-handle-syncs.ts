@@ -4,10 +4,10 @@ import { syncBuiltinESMExports } from 'node:module'
 import { onTestFinished, vi } from 'vitest'
 
 /**
- * Notes the syncs that a thread of the pool is asked for from now on, until the test is over.
+ * Records the syncs that a thread of the pool is asked to make from now on, until the test ends.
  *
- * @param directory any directory: handles have no class that could be had otherwise.
- * @param note what to put on the list for a sync.
+ * @param directory any directory: the class of file handles can only be had from an open handle.
+ * @param note what to record for a sync.
  */
 export async function syncsOfFileHandles(
   directory: string,
@@ -30,7 +30,7 @@ export async function syncsOfFileHandles(
   return syncs
 }
 
-/** Notes the syncs that are made at once from now on, until the test is over. */
+/** Records the synchronous syncs from now on, until the test ends. */
 export function syncsAtOnce(): number[] {
   const descriptors: number[] = []
   const original = fs.fdatasyncSync

@@ -7,7 +7,7 @@ import type { File, FileStat, FileSystem } from '../../lib/platform/file-system.
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
-/** A file in memory that takes and gives `chunkBytes` at a time, and no more than `limitBytes`. */
+/** A file in memory that transfers `chunkBytes` at a time, and holds at most `limitBytes`. */
 class SlowFile implements File {
   readonly path = '/slow'
   content = Buffer.alloc(0)
@@ -169,7 +169,7 @@ describe('replaceFile', () => {
   })
 })
 
-/** Notes what it is asked for. One step can be made to fail. */
+/** Records its calls. One of them can be made to fail. */
 function recordingFileSystem(steps: string[], failing?: string): FileSystem {
   const step = (name: string, ...args: unknown[]): Promise<void> => {
     steps.push([name, ...args].join(' '))

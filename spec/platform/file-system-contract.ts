@@ -11,9 +11,9 @@ export interface FileSystemUnderTest {
 }
 
 /**
- * What every {@link FileSystem} promises, the real one and those that stand in for it.
+ * What every {@link FileSystem} promises, the real one and those that replace it in tests.
  *
- * @param make called once in each test; what has to be cleaned up it registers itself.
+ * @param make called once per test; registers its own cleanup.
  */
 export function fileSystemContract(
   name: string,

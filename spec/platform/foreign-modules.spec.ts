@@ -11,7 +11,7 @@ it.each([
     vi.resetModules()
     const modules = await import('../../lib/platform/foreign-modules.ts')
     const load = name === 'fs-extra' ? modules.loadFsExtra : modules.loadProperLockfile
-    // What every require of Node.js comes to.
+    // The function that every require of Node.js calls.
     const loader = vi.spyOn(Module as unknown as { _load: () => unknown }, '_load')
     onTestFinished(() => {
       loader.mockRestore()

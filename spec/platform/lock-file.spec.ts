@@ -55,7 +55,7 @@ async function take(
   return lockFile
 }
 
-/** Takes what is taken no earlier than after the wait for an owner that may live. */
+/** Takes a lock that can only be taken after the wait for an owner that may still be alive. */
 async function takeAfterGrace(directory: string): Promise<LockFile | null> {
   const clock = new ManualClock(Date.now())
   let isSettled = false
@@ -79,7 +79,7 @@ async function leaveLock(directory: string, ageMs: number): Promise<string> {
   return path
 }
 
-/** From now on nothing can be written in it, but names. @returns what makes room again */
+/** From now on only names can be created in it. @returns a function that frees space again */
 function fillDisk(directory: string): () => void {
   const { writeFileSync } = fs
   const writing = vi.spyOn(fs, 'writeFileSync').mockImplementation((fd, content, options) => {
@@ -219,7 +219,7 @@ describe('LockFile', () => {
       await clock.advance(LOCK_TIMES.graceMs)
       await Promise.all(takings)
       expect(taken.filter((lockFile) => lockFile !== null)).toHaveLength(1)
-      // While it waited nothing has renewed it, and others must not take it for stale now.
+      // It was not renewed during the wait, but others must not consider it stale now.
       const { mtimeMs } = await stat(join(directory, LOCK_FILE_NAME))
       expect(Math.round(mtimeMs)).toBe(clock.now())
     }
@@ -269,7 +269,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  /** From now on nobody can open a lock file by a promise. */
+  /** From now on a lock file cannot be opened by a promise. */
   function refuseOpen(): void {
     const { open } = promises
     const opening = vi.spyOn(promises, 'open').mockImplementation((target, ...rest) => {
@@ -408,7 +408,7 @@ describe('LockFile', () => {
     const { atime, mtime } = await stat(path)
     await unlink(path)
     await leaveLock(directory, 0)
-    // Without a difference in time the heartbeat takes the file for its own.
+    // If the time does not differ, the heartbeat takes the file for its own.
     await utimes(path, atime, mtime)
     vi.advanceTimersByTime(HEARTBEAT_MS)
     await eventually(() => {
@@ -573,7 +573,7 @@ describe('LockFile', () => {
   })
 
   describe('whose heartbeat finds another time than its own', () => {
-    /** It finds a time that its file was given by somebody else. */
+    /** It finds a modification time that somebody else set. */
     async function findAnotherTime(directory: string, reasons: Error[], clock: ManualClock) {
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
       const lockFile = await take(directory, (reason) => reasons.push(reason), clock)
@@ -594,7 +594,7 @@ describe('LockFile', () => {
       })
       expect(reasons).toEqual([])
       for (let beats = 0; beats < 3; beats++) {
-        // As a file system does that keeps times to two seconds.
+        // As on a file system with a resolution of two seconds.
         await utimes(path, 1_699_999_998, 1_699_999_998)
         await clock.advance(HEARTBEAT_MS)
         await lockFile?.startHeartbeats()

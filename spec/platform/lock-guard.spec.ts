@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { LockGuard } from '../../lib/platform/lock-guard.ts'
 import { compiledUrl, startScript } from '../helpers/compiled-lib.ts'
 
-/** A device that no test and no machine has. */
+/** A device number that no test and no machine has. */
 const DEVICE = BigInt(randomInt(2 ** 40, 2 ** 41))
 
 describe.runIf(process.platform === 'linux')('LockGuard', () => {

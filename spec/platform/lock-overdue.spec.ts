@@ -16,7 +16,7 @@ function timeOf(directory: string): number {
   return Math.round(statSync(join(directory, LOCK_FILE_NAME)).mtimeMs)
 }
 
-/** Has every thread of the pool wait for somebody who writes to a FIFO, until the test ends. */
+/** Makes every thread of the pool wait for a writer to a FIFO, until the test ends. */
 function keepPoolBusy(fifo: string): void {
   execFileSync('mkfifo', [fifo])
   const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4)

@@ -20,7 +20,7 @@ import { applyToBuiltins } from './builtin-spies.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
-/** A machine where everything is known. No real process is looked at by what is asked of it. */
+/** A process about which everything is known. No real process is examined on its behalf. */
 const SELF: OwnerProcess = {
   pid: process.pid,
   threadId: process.pid,
@@ -181,7 +181,7 @@ describe('describeThisProcess', () => {
 
   it.runIf(process.platform === 'linux')('finds everything that Linux tells', () => {
     const self = describeThisProcess()
-    // Kernels before 5.5 know none.
+    // Kernels before 5.5 have none.
     expect(self.timeNamespace ?? 'time:[1]').toMatch(/^time:\[\d+\]$/)
     expect(self).toMatchObject({
       threadId: expect.any(Number) as number,

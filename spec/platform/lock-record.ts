@@ -1,6 +1,6 @@
 import type { OwnerRecord } from '../../lib/platform/lock-owner.ts'
 
-/** The record of an owner of whom nothing can be proven here: it runs on another machine. */
+/** The record of an owner about which nothing can be proven here: it runs on another machine. */
 export function foreignRecord(changes: Partial<OwnerRecord> = {}): OwnerRecord {
   return {
     token: 'f'.repeat(32),

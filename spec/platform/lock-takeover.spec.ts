@@ -31,7 +31,7 @@ interface Scene {
   readonly replace: (isAbandoned: AbandonmentCheck) => Promise<boolean>
 }
 
-/** A directory with the lock file of a dead owner, and a taker. */
+/** A directory with the lock file of a dead owner, and a process that takes it over. */
 async function scene(): Promise<Scene> {
   const directory = await temporaryDirectory()
   const path = join(directory, 'lock')
@@ -48,7 +48,7 @@ async function scene(): Promise<Scene> {
 
 const isDead: AbandonmentCheck = ({ record }) => record?.host === 'dead'
 
-/** The name of the claim for the file that is at `path` now. */
+/** The path of the claim for the file that is at `path` now. */
 async function claimPathOf(path: string): Promise<string> {
   const { ino, mtimeNs } = await stat(path, { bigint: true })
   return `${path}.${ino}-${mtimeNs}`

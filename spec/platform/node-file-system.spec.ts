@@ -46,7 +46,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     const inPool = await syncsOfFileHandles(directory)
     const atOnce = syncsAtOnce()
     const file = await fileSystem.open(join(directory, 'a'), 'create')
-    // How quick the disk is decides how many are made at once.
+    // The speed of the disk decides how many are made synchronously.
     for (let count = 1; count <= 20; count += 1) {
       await file.datasync()
       expect(inPool.length + atOnce.length).toBe(count)
@@ -95,7 +95,8 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     await symlink(join(directory, 'file'), join(directory, 'link'))
     for (const name of ['file', 'link', 'missing']) {
       const path = join(directory, name)
-      // A thread may not get the processor for so long that nothing is done at once for a while.
+      // A thread may be off the processor for so long that nothing is done synchronously for a
+      // while.
       await expect.poll(() => fileSystem.statNow(path)).toEqual(await fileSystem.stat(path))
     }
   })
@@ -122,7 +123,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
   })
 
   it('createDirectory fails where nothing can be created', async () => {
-    // Where there is no such directory, it cannot be created either.
+    // If there is no such directory, it cannot be created either.
     const path = `/proc/varve-${process.pid}/a`
     await expect(fileSystem.createDirectory(path)).rejects.toMatchObject({ syscall: 'mkdir' })
   })
@@ -179,7 +180,7 @@ describe('a file that was opened at once', () => {
       syncBuiltinESMExports()
     })
     let calls = 0
-    // A call before may have been slow, and then the pool opens for a while.
+    // An earlier call may have been slow, and then the pool opens files for a while.
     while (open.mock.calls.length === 0 && calls < 5000) {
       await new Promise(setImmediate)
       const file = await fileSystem.open(path, 'update')
@@ -212,7 +213,7 @@ it('close waits for a read that is put off because its turn has been drawn out',
   const path = join(await temporaryDirectory(), 'a')
   await writeFile(path, 'content')
   const file = await fileSystem.open(path, 'read')
-  // The first call begins what the event loop is given of a turn.
+  // The first call begins the time that a turn allows for synchronous calls.
   file.readNow?.(Buffer.alloc(1), 0)
   const drawnOutMs = performance.now() + 20
   while (performance.now() < drawnOutMs);
@@ -223,10 +224,10 @@ it('close waits for a read that is put off because its turn has been drawn out',
 })
 
 describe('a few bytes', () => {
-  /** Turns of the event loop that are tried: on a busy machine a call may have been slow before. */
+  /** How many turns of the event loop are tried: on a busy machine an earlier call may be slow. */
   const TURNS = 5000
 
-  /** Whether `call` has done its work by the time it returns, in one turn at least. */
+  /** Whether, in at least one turn, `call` has done its work by the time it returns. */
   async function isDoneAtOnce(call: () => Promise<unknown>, isDone: () => boolean) {
     for (let turn = 0; turn < TURNS; turn += 1) {
       await new Promise(setImmediate)

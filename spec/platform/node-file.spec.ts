@@ -41,7 +41,7 @@ it('leaves the sync of much to the pool, however quick the disk is', async () =>
   await file.datasync()
   expect(inPool(), 'a quick disk syncs inside of the call').toBe(FIRST_PROOF)
 
-  // As they are written at once and by the pool.
+  // Small enough for a synchronous write, and large enough for the pool.
   for (const mebibytes of [1, 3]) {
     await file.write([Buffer.alloc(mebibytes * MIB)], 0)
     await file.write([Buffer.alloc(1)], 0)

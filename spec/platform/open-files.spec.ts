@@ -48,7 +48,7 @@ function openOf(all: readonly FakeFile[]): boolean[] {
   return all.map(({ isOpen }) => isOpen)
 }
 
-/** An open that fails so many times before it succeeds. */
+/** An open that fails this many times before it succeeds. */
 function failing(
   code: string,
   times: number,
@@ -122,7 +122,7 @@ it('does not count what was closed by others', async () => {
   await first.park()
   await opened(files, 1)
   expect(second.isOpen).toBe(true)
-  // Without a word to anybody.
+  // Without notice.
   second.isOpen = false
   const last = await opened(files, 1)
   expect(openOf(last)).toEqual([true])

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { behindMicrotasks, nextTurn } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 
-/** A system whose clock and event loop stand still until they are told. */
+/** A system whose clock and event loop stand still unless a test advances them. */
 class StandingSystem {
   nowMs = 1000
   diskReadCount = 0
@@ -60,7 +60,7 @@ it('draws no turn of the event loop out for longer than 1 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
   system.nowMs += 0.1
   expect(prompt.try('write', 1, () => 1)).toBe(-1)
-  // One call was enough to be told of the next turn.
+  // One call was enough to be notified of the next turn.
   expect(system.turn()).toBe(1)
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
@@ -69,7 +69,7 @@ it('counts what a turn was drawn out by before the first call', () => {
   const { system, prompt } = scene()
   prompt.begin('write')
   system.nowMs += 0.9
-  // Once: it has begun.
+  // Once, as it has begun.
   prompt.begin('write')
   system.nowMs += 0.2
   expect(prompt.try('write', 1, () => 1)).toBe(-1)
@@ -261,7 +261,7 @@ it('lets those who wait go on one after the other, as far as there is time, and 
   const order: string[] = []
   const work = async (name: string, ms: number): Promise<void> => {
     await prompt.turnIfDue()
-    // Whatever goes on by itself is part of the work.
+    // Continuations that run automatically are part of the work.
     for (let step = 0; step < 10; step += 1) await Promise.resolve()
     system.nowMs += ms
     order.push(name)
@@ -332,7 +332,7 @@ it('counts what is asked behind a write with what is written, and rests with wha
 })
 
 describe('after a read that was slow', () => {
-  /** Makes a read that takes `ms`, with so many reads of the disk meanwhile, in a turn of its own. */
+  /** Makes a read that takes `ms`, with `diskReads` reads of the disk, in a separate turn. */
   function read({ system, prompt }: ReturnType<typeof scene>, ms: number, diskReads = 0): number {
     system.turn()
     return prompt.try('read', 1, () => {

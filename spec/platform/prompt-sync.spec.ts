@@ -3,7 +3,7 @@ import { behindMicrotasks } from '../../lib/platform/event-loop.ts'
 import { PromptIo } from '../../lib/platform/prompt-io.ts'
 import { FIRST_PROOF, PromptSync, promptSyncOf } from '../../lib/platform/prompt-sync.ts'
 
-/** A disk whose syncs take as long as it is told, on a clock and an event loop that stand still. */
+/** A disk whose syncs take a set time, on a clock and an event loop that stand still. */
 class StandingDisk {
   nowMs = 1000
   syncMs = 0.1
@@ -39,7 +39,7 @@ class StandingDisk {
     return Promise.resolve()
   }
 
-  /** One after the other, each in a turn of its own. @returns where they were made */
+  /** Makes syncs one after the other, each in a separate turn. @returns where they were made */
   async syncs(count: number): Promise<string> {
     const from = this.made.length
     for (let made = 0; made < count; made += 1) {
@@ -49,7 +49,7 @@ class StandingDisk {
     return this.made.slice(from).join(' ')
   }
 
-  /** How many the pool makes before one is made at once, which is slow. */
+  /** How many syncs the pool makes before a synchronous one, which is slow. */
   async proof(): Promise<number> {
     for (let count = 0; ; count += 1) {
       this.syncMs = 0.1
@@ -137,7 +137,7 @@ it('leaves a sync to the pool when the next turn has no time for it either', asy
   disk.nowMs += 2
   const waiting = disk.sync.run(disk.call, disk.callInPool)
   disk.turn()
-  // Somebody else has taken the turn for himself.
+  // Other work has used up the turn.
   disk.io.try('write', 1, () => (disk.nowMs += 3))
   await waiting
   expect(disk.made.at(-1)).toBe('pool')

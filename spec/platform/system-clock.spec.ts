@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { systemClock as importedClock } from '../../lib/platform/system-clock.ts'
 import { compiledUrl, startScript } from '../helpers/compiled-lib.ts'
 
-/** Loads the clock anew, so that it captures the functions that are global now. */
+/** Loads the clock again, so that it captures the current global functions. */
 async function loadClock(): Promise<typeof importedClock> {
   vi.resetModules()
   return (await import('../../lib/platform/system-clock.ts')).systemClock

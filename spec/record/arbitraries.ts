@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { RecordHeader } from '../../lib/record/record-batch-builder.ts'
 
-/** What a user puts into a record. */
+/** The content that a user puts into a record. */
 export interface Content {
   readonly key: Buffer | null
   readonly value: Buffer | null
@@ -13,7 +13,7 @@ const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 200 }).map((array) => Buffer.from(array)),
 )
 
-/** Any content, with names outside of ASCII and names that repeat. */
+/** Arbitrary content, with names that are not ASCII and names that repeat. */
 export const content: fc.Arbitrary<Content> = fc.record({
   key: bytes,
   value: bytes,
@@ -26,7 +26,7 @@ export const content: fc.Arbitrary<Content> = fc.record({
   ),
 })
 
-/** A timestamp that any record may have, {@link NO_TIMESTAMP} among them. */
+/** A timestamp that any record may have, including {@link NO_TIMESTAMP}. */
 export const timestamp: fc.Arbitrary<number> = fc.oneof(
   fc.constant(-1),
   fc.integer({ min: 1_600_000_000_000, max: 1_800_000_000_000 }),

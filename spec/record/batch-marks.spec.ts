@@ -22,7 +22,7 @@ function batchOf(
   return new RecordBatch(buffer)
 }
 
-/** Records from `offset` on, by the bytes of the batch that the marks name and no others. */
+/** Decodes records from `offset` on, using only the bytes of the batch that the marks name. */
 function read(
   marks: BatchMarks,
   batch: RecordBatch,
@@ -82,7 +82,7 @@ it('gives nothing of bytes that have changed', () => {
 it('gives nothing of a record that is no record, whatever its checksum', () => {
   const batch = batchOf(Array.from({ length: 100 }, () => 100))
   const { start } = (BatchMarks.of(batch) as BatchMarks).rangeOf(BASE_OFFSET, 1)
-  // The offset of the first record is no longer its own.
+  // The offset of the first record is wrong now.
   batch.buffer[start + 4] = 2
   writeCrc(batch.buffer)
   const marks = BatchMarks.of(batch) as BatchMarks

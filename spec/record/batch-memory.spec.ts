@@ -3,7 +3,7 @@ import { BatchMemory, LARGEST_PIECE_BYTES } from '../../lib/record/batch-memory.
 
 const KIB = 1024
 
-/** Memory with batches of a KiB in it, all of them held. */
+/** Memory with batches of a KiB in it, all of them still referenced. */
 function filled(memory: BatchMemory, batchCount: number): Buffer[] {
   const piece = memory.take(64 * KIB)
   return Array.from({ length: batchCount }, (_, slot) => {
@@ -45,7 +45,7 @@ describe('BatchMemory', () => {
   it('gives small batches memory that only such share, and each its own bytes', () => {
     const memory = new BatchMemory()
     const batches = Array.from({ length: 1000 }, (_, each) => {
-      // What a program makes between two appends.
+      // What a program allocates between two appends.
       Buffer.from('x'.repeat(3000))
       return memory.take(70 + (each % 10)).fill(each % 251)
     })

@@ -5,7 +5,7 @@ import { RecordBatch } from '../../lib/record/record-batch.ts'
 
 const PLACE = { topic: 'orders', partition: 0 }
 
-/** So many batches take far longer than a turn of the event loop may be drawn out. */
+/** This many batches take far longer than a turn of the event loop may last. */
 const MOST_BATCHES = 200_000
 
 function smallBatch(): Promise<Buffer> {
@@ -14,7 +14,7 @@ function smallBatch(): Promise<Buffer> {
   return builder.build()
 }
 
-/** How often `step` was run before the event loop turned. */
+/** How often `step` was called before the event loop turned. */
 async function stepsInOneTurn(step: () => unknown): Promise<number> {
   const loop = { hasTurned: false }
   setImmediate(() => (loop.hasTurned = true))

@@ -196,7 +196,7 @@ describe('decoding', () => {
   })
 })
 
-/** Bytes of records, the header that claims to describe them, and what is found. */
+/** Bytes of records, the header that claims to describe them, and the error. */
 const DAMAGE: readonly (readonly [string, string, Record<string, number>, string])[] = [
   ['a negative count', '0c000000010100', { recordCount: -1 }, 'a count of -1 records'],
   ['a count that no size allows', '0c000000010100', { recordCount: 2 }, '7 bytes hold 0 to 1'],

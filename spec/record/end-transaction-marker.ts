@@ -12,7 +12,7 @@ export interface EndTransactionMarker {
   readonly coordinatorEpoch: number
 }
 
-/** A whole batch, CRC included, that ends a transaction. */
+/** Builds a complete batch, CRC included, that ends a transaction. */
 export function buildEndTransactionMarker(marker: EndTransactionMarker): Buffer {
   const { type, baseOffset, partitionLeaderEpoch, producerId, producerEpoch } = marker
   const key = Buffer.of(0, 0, 0, type === 'COMMIT' ? 1 : 0)

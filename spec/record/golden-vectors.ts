@@ -2,7 +2,7 @@ import type { Content } from './arbitraries.ts'
 import { RecordBatchBuilder, type RecordHeader } from '../../lib/record/record-batch-builder.ts'
 import type { RecordBatchBuilderOptions } from '../../lib/record/record-batch-builder.ts'
 
-// Batches that Apache Kafka's own classes have written, byte for byte.
+// Batches written by Apache Kafka's own classes, byte for byte.
 
 const bytes = (hex: string): Buffer => Buffer.from(hex.replaceAll(/\s/g, ''), 'hex')
 
@@ -65,7 +65,7 @@ export const ABORT_MARKER: Buffer = bytes(`
   0000018bcfe56800 00000000000010e1 0003 ffffffff 00000001
   20 00 00 00 08 00000000 0c 000000000009 00`)
 
-/** Stands for the offsets 15 to 37, of which no record is left. */
+/** Covers the offsets 15 to 37, of which no record is left. */
 export const EMPTY_BATCH: Buffer = bytes(`
   000000000000000f 00000031 0000000f 02 5d4e3d62 0000 00000016 ffffffffffffffff
   0000018bcfe56800 0000000000005b7f 0091 000003d7 00000000`)

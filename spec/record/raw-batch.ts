@@ -5,7 +5,7 @@ import {
 } from '../../lib/record/batch-layout.ts'
 import { LOG_OVERHEAD, RecordBatch, writeCrc } from '../../lib/record/record-batch.ts'
 
-/** A batch around any bytes, with a right CRC, whatever its header says about them. */
+/** Creates a batch around any bytes, with a valid CRC, whatever its header says about them. */
 export function rawBatch(body: Buffer | string, header: Partial<BatchHeader> = {}): RecordBatch {
   const bytes = typeof body === 'string' ? Buffer.from(body.replaceAll(' ', ''), 'hex') : body
   const buffer = Buffer.concat([Buffer.alloc(61), bytes])
@@ -26,7 +26,7 @@ export function rawBatch(body: Buffer | string, header: Partial<BatchHeader> = {
   return new RecordBatch(buffer)
 }
 
-/** The consecutive batches of `bytes`, as views, up to one that is cut off. */
+/** The consecutive batches of `bytes`, as views, up to one that is incomplete. */
 export function* batchesIn(bytes: Buffer): Generator<RecordBatch, void, undefined> {
   let rest = bytes
   while (rest.length >= LOG_OVERHEAD) {

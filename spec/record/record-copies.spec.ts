@@ -58,7 +58,7 @@ it('tells damage as decoding does, with its position in the batch', () => {
       } catch (error) {
         expected = error
       }
-      // Records that are passed over by their lengths need not have the right offsets.
+      // Records that are skipped by their lengths need not have valid offsets.
       if (expected === undefined) continue
       try {
         copyRecords(batch, PLACE, range)

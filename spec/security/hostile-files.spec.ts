@@ -24,7 +24,7 @@ import { RecordingFileSystem } from './recording-file-system.ts'
 
 const FIRST_SEGMENT = '00000000000000000000.log'
 
-/** What may stand where a file of the log is expected. `aside` is a directory outside. */
+/** What may be in place of a file of the log. `aside` is a directory outside. */
 const IMPOSTORS: [string, (path: string, aside: string) => Promise<void>][] = [
   ['a directory', (path) => mkdir(path).then(() => undefined)],
   [
@@ -59,7 +59,7 @@ const IMPOSTORS: [string, (path: string, aside: string) => Promise<void>][] = [
   ],
 ]
 
-/** Why no device can be made here, `null` where one can: it takes the superuser, and Linux. */
+/** Why no device can be created here, `null` if one can: it takes the superuser, and Linux. */
 function whyNoDevice(): string | null {
   const root = mkdtempSync(join(tmpdir(), 'varve-device-'))
   try {
@@ -72,7 +72,7 @@ function whyNoDevice(): string | null {
   }
 }
 
-/** One that is read without an end: that of /dev/zero on Linux. */
+/** A device that can be read endlessly: that of /dev/zero on Linux. */
 function makeDevice(path: string): void {
   execFileSync('mknod', [path, 'c', '1', '5'], { stdio: 'pipe' })
 }
@@ -89,12 +89,12 @@ const DEVICE: (typeof IMPOSTORS)[number] = [
 const PRESENT = NO_DEVICE === null ? [...IMPOSTORS, DEVICE] : IMPOSTORS
 
 it('a device can be made to stand in place of a file', ({ skip }) => {
-  // Whether the device is among what is tried below depends on who runs this, and where.
+  // Whether a device is among the tested cases depends on the user and the machine.
   if (NO_DEVICE !== null) skip(NO_DEVICE)
   expect(PRESENT.map(([name]) => name)).toContain('a device')
 })
 
-/** A directory with two topics of one record each, closed in order, and one beside it. */
+/** A directory with two topics of one record each, closed cleanly, and another beside it. */
 async function dataDirectory(): Promise<{ dir: string; aside: string }> {
   const root = await temporaryDirectory()
   const [dir, aside] = [join(root, 'data'), join(root, 'aside')]
@@ -268,7 +268,7 @@ describe('a file of another user', () => {
       const broker = await Broker.open(dir, { allowSharedDirectory: true })
       await broker.topic('orders').partition(0).append({ value: 'x' })
       await broker.close()
-      // Who owns the directory could replace the file anyway.
+      // The owner of the directory could replace the file anyway.
       execFileSync('chown', ['12345', join(dir, 'orders-0')])
       const owned = await Broker.open(dir)
       await owned.topic('orders').partition(0).append({ value: 'x' })

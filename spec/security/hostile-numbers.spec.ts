@@ -24,7 +24,7 @@ async function closedDirectory(): Promise<SimulatedFileSystem> {
   return fileSystem
 }
 
-/** Writes a list of topics with a checksum that fits. */
+/** Writes a list of topics with a matching checksum. */
 function writeTopics(fileSystem: SimulatedFileSystem, body: string): void {
   const checksum = crc32c(Buffer.from(body)).toString(16).padStart(8, '0')
   fileSystem.writeFile('/data/varve-topics', Buffer.from(`varve-topics 1 ${checksum}\n${body}`))
@@ -165,7 +165,7 @@ describe('the size of a file', () => {
     const broker = await Broker.open(dir, options)
     await (await broker.createTopic('orders')).partition(0).append({ value: 'v' })
     await broker.close()
-    // As large as the file system allows; all zeros, and nothing of it on the disk.
+    // As large as the file system allows; all zeros, and sparse.
     await truncate(join(dir, name), name.endsWith('.log') ? 2 ** 28 : DAMAGED / 2)
     const before = process.memoryUsage().arrayBuffers
     const outcome: unknown = await Broker.open(dir, options).catch((error: unknown) => error)

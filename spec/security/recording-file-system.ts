@@ -8,9 +8,9 @@ import type {
   OpenMode,
 } from '../../lib/platform/file-system.ts'
 
-/** A file system that remembers which paths it was asked to change, and how many files were open. */
+/** A file system that records which paths were changed, and how many files were open. */
 export class RecordingFileSystem implements FileSystem {
-  /** Paths that were opened for writing, made, renamed, or removed. */
+  /** Paths that were opened for writing, created, renamed or removed. */
   readonly changed: Set<string> = new Set<string>()
   mostOpen = 0
   #open = 0

@@ -6,7 +6,7 @@ import { openLog, pathOf, upTo, writtenLog } from './log-fixtures.ts'
 
 const WIDE = { segmentBytes: 1_000_000, indexIntervalBytes: 100 }
 
-/** The offsets of a log, last piece first, as a reader gets them that goes backwards. */
+/** The offsets of a log, last piece first, as a backward read returns them. */
 async function pieces(log: Log, maxBytes: number, fromOffset = 0): Promise<number[][]> {
   const found: number[][] = []
   let end = log.logEndOffset
@@ -23,7 +23,7 @@ function inOrder(found: readonly number[][]): number[] {
   return found.toReversed().flat()
 }
 
-/** Flips a bit of the batch that is the `slot`-th of the file, `at` bytes into it. */
+/** Flips a bit of the file's `slot`-th batch, `at` bytes into it. */
 function damage(fs: SimulatedFileSystem, slot: number, at: number): void {
   const bytes = Buffer.from(fs.snapshot().get(pathOf(0)) ?? [])
   let start = 0

@@ -8,7 +8,7 @@ import { batchOf } from './log-fixtures.ts'
 
 const BUFFER_BYTES = 4096
 const BATCH = batchOf({ values: Array.from({ length: 10 }, () => 'x'.repeat(500)) })
-/** What one of them takes. */
+/** The size of one batch's marks. */
 const MARKS_BYTES = memoryBytes()
 
 function memoryBytes(): number {
@@ -21,12 +21,12 @@ function kept(batches: CachedBatches, positions: readonly number[]): number[] {
   return positions.filter((position) => batches.get(position) !== null)
 }
 
-/** A read of a batch as a whole; once more where the cache is full and wants to see it a second time. */
+/** Reads a batch as a whole. A full cache only admits it when it is read a second time. */
 function readWhole(batches: CachedBatches, position: number, times = 1): void {
   for (let time = 0; time < times; time += 1) batches.checkAt(position)(BATCH)
 }
 
-/** As many batches as it has room for, and one more. */
+/** As many batches as there is space for, and one more. */
 function fill(batches: CachedBatches): number[] {
   const count = Math.floor(BUFFER_BYTES / MARKS_BYTES) + 1
   const positions = Array.from({ length: count }, (_, slot) => slot * BATCH.sizeBytes)
@@ -159,7 +159,7 @@ it('holds nothing in memory of what it has let go of', async () => {
   expect(kept(batches, [0])).toEqual([])
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
-  // What a WeakRef was asked for stays until the end of the turn.
+  // A WeakRef keeps what it returned alive until the end of the turn.
   await new Promise((resolve) => {
     setImmediate(resolve)
   })

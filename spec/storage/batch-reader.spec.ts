@@ -8,7 +8,7 @@ import { bytesOf } from './log-fixtures.ts'
 
 const MIB = 1024 * 1024
 
-/** A file with these bytes, and how many were asked of it at once, at most. */
+/** A file with these bytes, and the largest number of bytes that one read requested. */
 async function fileWith(bytes: Buffer): Promise<{ file: File; mostBytes: () => number }> {
   const fileSystem = new SimulatedFileSystem()
   fileSystem.writeFile('/f', bytes)

@@ -14,17 +14,17 @@ import { rotOf, tryRot } from './rot.ts'
 import { judgeRotten, rottenLog } from './rotten-log.ts'
 
 /**
- * A sample of the ways in which files can rot; all of them are tried by the long programme. The share
- * has no divisor in common with what repeats in files and in the order of their rot.
+ * One in this many kinds of damage is tried here; the long programme tries all. The number has no
+ * divisor in common with patterns in the files and in the order of the damage.
  */
 const SHARE = 149
 
 const ENDS = ['closed', 'killed'] as const
 
-/** Of a broker's directory, where a trial takes longer. */
+/** For a broker's directory, where a trial takes longer. */
 const DIRECTORY_SHARE = 89
 
-/** Of the file of a lock, on the real disk. */
+/** For a lock file on the real disk. */
 const LOCK_SHARE = 23
 
 describe('of what has rotted in a log that was', () => {
@@ -54,7 +54,7 @@ describe('of what has rotted in the mark of a failed sync', () => {
     const log = await openLog(fs)
     for (const value of valuesUpTo(3)) await log.append([{ value }])
     fs.failNext('datasync', 'EIO', { path: /log$/ })
-    // The mark is for the next open, where the file could not be cut.
+    // The mark tells the next open that the file could not be truncated.
     fs.failNext('truncate', 'EIO', { path: /log$/, persistent: true })
     await expect(log.append([{ value: 'v3' }])).rejects.toThrow(StorageError)
     const stopped = fs.restart('process')
@@ -67,7 +67,7 @@ describe('of what has rotted in the mark of a failed sync', () => {
       else copy.writeFile(`${DIR}/varve-durable-end`, rot.bytes)
       const opened = await openLog(copy)
       expect(opened.damage, rot.name).toBeNull()
-      // Nobody was told what became of the fourth.
+      // The outcome of the fourth append was unknown.
       expect([3, 4], rot.name).toContain(opened.logEndOffset)
       expect(await valuesOf(opened), rot.name).toEqual(valuesUpTo(opened.logEndOffset))
       count += 1

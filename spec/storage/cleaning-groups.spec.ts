@@ -13,7 +13,7 @@ it('a log of many small segments is compacted with few files open, pass by pass'
   }
   await log.roll()
   expect(log.segments).toHaveLength(COUNT + 1)
-  // Somebody has the log keep fewer of them from now on.
+  // From now on the log keeps fewer segments.
   log.config = { ...log.config, segmentBytes: 1_000_000 }
   let most = 0
   fs.observe(() => {
@@ -25,7 +25,7 @@ it('a log of many small segments is compacted with few files open, pass by pass'
     lengths.push(log.segments.length)
   }
   expect(lengths).toEqual([5, 2])
-  // Of those that were read last some are open too.
+  // Some of those that were read last are open too.
   expect(most).toBeLessThan(110)
   expect(await offsetsOf(log)).toEqual(upTo(COUNT))
   expect(await log.verify()).toEqual([])

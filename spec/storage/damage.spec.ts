@@ -5,7 +5,7 @@ import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-syste
 import { bytesOf, DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
 import { SimulatedFileSystem as Disk } from '../../lib/testing/simulated-file-system.ts'
 
-/** A file system whose log of eight records in several segments was cut off by a crash. */
+/** A file system with a log of eight records in several segments, after a crash. */
 async function crashed(segmentBytes: number, relaxedTail = 0): Promise<SimulatedFileSystem> {
   const fileSystem = new Disk()
   const config = { segmentBytes, indexIntervalBytes: 32, flushMessages: relaxedTail > 0 ? 1000 : 1 }
@@ -248,7 +248,7 @@ describe('a batch whose last offset has rotted', () => {
     await log.roll()
     await log.append([{ value: 'v4' }])
     await log.close()
-    // The last byte of the field at 23: two records fewer than there are.
+    // The last byte of the field at 23: two records fewer than the batch holds.
     change(fileSystem, pathOf(0), (bytes) => {
       bytes.writeUInt8(0, 26)
       return bytes

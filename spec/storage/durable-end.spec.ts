@@ -8,7 +8,7 @@ const MARK = `${DIR}/varve-durable-end`
 /** Each batch has this size, and two of them share a segment. */
 const SIZE = 71
 
-/** A log that was not closed, with the mark of a sync that failed behind its fifth record. */
+/** A log that was not closed, with the mark of a failed sync after its fifth record. */
 async function marked(end: Partial<DurableEnd> = {}): Promise<SimulatedFileSystem> {
   const fs = await writtenLog(COUNT, { close: false })
   const mark = { offset: 5, segment: 4, position: SIZE, leaderEpoch: 0, ...end }
@@ -16,7 +16,7 @@ async function marked(end: Partial<DurableEnd> = {}): Promise<SimulatedFileSyste
   return fs.restart('process')
 }
 
-/** The log's recovery point is behind the mark otherwise, and the mark is of before. */
+/** Otherwise the recovery point is beyond the mark, which is then outdated. */
 async function withoutRecoveryPoint(fs: SimulatedFileSystem): Promise<void> {
   for (const name of ['recovery-point-offset-checkpoint', 'varve-segments']) {
     if ((await fs.stat(`${DIR}/${name}`)) !== null) await fs.unlink(`${DIR}/${name}`)

@@ -8,7 +8,7 @@ import { batchBounds } from './rot.ts'
 
 const FILE = `${DIR}/leader-epoch-checkpoint`
 const RECORD = `${DIR}/varve-segments`
-/** Place of the epoch in a batch. */
+/** The position of the epoch in a batch. */
 const EPOCH_AT = 12
 /** All batches in one file. */
 const LARGE: TopicConfig = { segmentBytes: 5000 }
@@ -67,7 +67,7 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
           expect(await valuesOf(again), rotten).toEqual(valuesUpTo(7))
         }
       }
-      // What opening does not look at may be wrong and not be noticed.
+      // Parts that an open does not read may be wrong unnoticed.
       expect(believed).toBeLessThan(20)
     },
   )

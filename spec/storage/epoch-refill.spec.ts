@@ -5,7 +5,7 @@ import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fi
 
 const COUNT = 7
 
-/** A log that was closed in order, whose epochs have to be taken from its batches. */
+/** A cleanly closed log whose epochs have to be read from its batches. */
 async function withoutEpochs(): Promise<SimulatedFileSystem> {
   const fs = await writtenLog(COUNT)
   await fs.unlink(`${DIR}/leader-epoch-checkpoint`)

@@ -6,7 +6,7 @@ import { batchOf, DIR, pathOf } from './log-fixtures.ts'
 const VALUE = 'x'.repeat(5000)
 const BATCH_BYTES = batchOf({ values: [VALUE, VALUE] }).sizeBytes
 
-/** Batches of two large records from 0 on, each with an index entry but for the first one. */
+/** Batches of two large records from 0 on, each with an index entry except the first. */
 async function segmentOf(count: number): Promise<{ fs: SimulatedFileSystem; segment: LogSegment }> {
   const fs = new SimulatedFileSystem()
   await fs.createDirectory(DIR)
@@ -50,7 +50,7 @@ describe('a read of one record', () => {
   it('walks where the header is not what the entries say', async () => {
     const { fs, segment } = await segmentOf(6)
     const bytes = fs.readFile(pathOf(0))
-    // The batch claims 16 and 17 now, which no checksum covers.
+    // The batch now claims 16 and 17. No checksum covers these offsets.
     bytes.writeBigInt64BE(16n, 3 * BATCH_BYTES)
     fs.writeFile(pathOf(0), bytes)
     await expect(segment.read(6, one(6))).rejects.toThrow('offsets 16 to 17')

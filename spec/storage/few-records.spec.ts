@@ -10,7 +10,7 @@ import { batchOf, DIR, pathOf } from './log-fixtures.ts'
 const PLACE = { topic: 'orders', partition: 0 }
 const MIB = 1024 * 1024
 const RECORDS = 100
-/** A line of the simulated disk for a read, with its size. */
+/** A line of the simulated disk's log for a read, with its size. */
 const READ_LINE = / read .*\+(\d+)/
 
 let fs: SimulatedFileSystem
@@ -19,7 +19,7 @@ beforeEach(() => {
   fs = new SimulatedFileSystem()
 })
 
-/** One batch of a hundred records for each size, of about so many bytes each. */
+/** One batch of a hundred records for each size, each record of about that many bytes. */
 async function segmentOf(
   sizes: readonly number[],
   readCacheBytes: number | null = MIB,
@@ -72,7 +72,7 @@ function fewOf(
   return segment.readFewNow(offset, { maxRecords, maxBytes, endOffset: segment.nextOffset }, PLACE)
 }
 
-/** Bytes that are read meanwhile. */
+/** How many bytes the task reads. */
 function bytesReadBy(task: () => void): number {
   const count = fs.operations.length
   task()
@@ -122,7 +122,7 @@ describe('a read of a few records that ends before its call', () => {
   it('ends where the limit of bytes is reached, but gives of the first batch however large', async () => {
     const segment = await segmentOf([150, 150, 150, 150])
     expect(few(segment, 295, 11, 1)).toBeNull()
-    // It is read by another way once it is known.
+    // The second read of a batch takes another path.
     for (let round = 0; round < 2; round += 1) {
       expect(few(segment, 295, 11, 40_000)).toHaveLength(11)
       expect(few(segment, 295, 11, 17_000)).toEqual(await expectedAt(segment, 295, 5))

@@ -17,7 +17,7 @@ function compact(log: Log): Promise<unknown> {
   return log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 65_536 })
 }
 
-/** A promise, and what settles it. */
+/** A promise, and the function that resolves it. */
 function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   let open = (): void => undefined
   const opened = new Promise<void>((resolve) => {

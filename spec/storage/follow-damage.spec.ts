@@ -16,7 +16,7 @@ async function filled(fs: FileSystem): Promise<Log> {
   return writer
 }
 
-/** Calls `happen` before each look at the record of segments that comes behind a list of the directory. */
+/** Calls `happen` before each read of the record of segments that follows a directory listing. */
 function betweenLooks(
   fs: SimulatedFileSystem,
   happen: (look: number) => Promise<void>,
@@ -92,7 +92,7 @@ it('leaves no file open where it fails behind looks that have all found somethin
     }),
     {
       stat: (path) => {
-        // The look behind the last, which takes what is there for what it is.
+        // The look after the last one, which accepts what it finds.
         if (isRefused && path.endsWith('.log'))
           throw systemError('EIO', 'stat', path, 'it is broken')
         return fs.stat(path)
@@ -123,7 +123,7 @@ it('opens and follows beside a writer that deletes segments between the list and
     damage: null,
   })
   for (let each = 0; each < 100; each += 1) await reader.refresh()
-  // The last look has seen what was there before its own list.
+  // The last look saw the state before its own list.
   expect(reader.logEndOffset).toBeGreaterThanOrEqual(writer.logEndOffset - 2 * 2)
   expect(reader.logStartOffset).toBeGreaterThanOrEqual(writer.logStartOffset - 2 * 2)
   const newest = await valuesOf(reader)

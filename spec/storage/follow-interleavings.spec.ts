@@ -8,10 +8,10 @@ import { SMALL, openLog, pathOf, upTo, valuesOf, valuesUpTo } from './log-fixtur
 const PREALLOCATED: TopicConfig = { segmentBytes: 2 ** 20, preallocate: true }
 const FOUND = 3
 const ADDED = 4
-/** A reader that does not come to an end by then would come to one because the writer rests. */
+/** A reader that needs more would only end because the writer is idle. */
 const MOST_OPERATIONS = 2_000
 
-/** What another process sees of the disk, while something happens before each operation from `turn` on. */
+/** Another process' view of the disk, with an interruption before each operation from `turn` on. */
 class Interrupted {
   readonly fileSystem: FileSystem
   count = 0
@@ -46,7 +46,7 @@ class Interrupted {
 
 type Operation = <T>(run: () => Promise<T>) => Promise<T>
 
-/** Without its synchronous methods: nothing happens in the middle of those. */
+/** Without its synchronous methods: nothing can happen in the middle of those. */
 function asynchronous(file: File, operation: Operation): File {
   return {
     path: file.path,
@@ -70,7 +70,8 @@ function appendMore(log: Log, count: number): Promise<void> {
 }
 
 /**
- * A reader that opens the log while its writer goes on before the operation `turn`, and sees all of it.
+ * Opens the log in a reader while its writer acts before operation `turn`, and expects to see all
+ * of it.
  *
  * @returns how many operations the open takes.
  */
@@ -130,7 +131,7 @@ describe.each(CONFIGS)('a log whose writer appends to %s', (_, config, keyBytes)
 })
 
 const RESTLESS: readonly [string, TopicConfig, number, (log: Log) => Promise<void>][] = [
-  // More is preallocated than it needs meanwhile.
+  // More is preallocated than the writer needs meanwhile.
   ['appends', PREALLOCATED, 100_000, (log) => appendMore(log, 1)],
   ['rolls', SMALL, 1, (log) => appendMore(log, 3)],
   [

@@ -23,7 +23,7 @@ async function refreshed(reader: Log): Promise<Log> {
   return reader
 }
 
-/** Where a reader ends that has followed, and one that opens. */
+/** The ends seen by a reader that has followed, and by one that opens. */
 async function endsOf(fs: FileSystem, reader: Log): Promise<(number | null | undefined)[]> {
   await refreshed(reader)
   const opened = await openLog(fs, { config: SMALL, readOnly: true })
@@ -121,13 +121,13 @@ const COMPACTED = {
 } as const
 
 /**
- * A compaction that halts before it gives the first segment its name. A file that is renamed while its
- * directory is listed may be in the list under neither name: so it is in the lists of which `misses`
- * says so.
+ * A compaction that stops before it gives the first segment its name. If a file is renamed while
+ * its directory is listed, the list may have neither name: `misses` says for which lists this is
+ * so.
  */
 async function compacting(misses: () => boolean): Promise<{
   readonly beside: FileSystem
-  /** Begins the compaction; resolves where it has halted. */
+  /** Begins the compaction; resolves when it has stopped. */
   readonly halt: () => Promise<void>
   readonly finish: () => Promise<void>
 }> {
@@ -224,7 +224,7 @@ it('takes two segments that are replaced one behind the other for no damage, als
   })
   const reader = await openLog(beside, { config: SMALL, readOnly: true })
   for (const base of [1, 2]) {
-    // Its size is that before, and the record is read behind that.
+    // It sees the old size, and then reads the record.
     replaced = base
     await reader.refresh()
     expect(reader.damage).toBeNull()

@@ -6,7 +6,7 @@ import { NOW, offsetsOf, openLog, pathOf, SMALL, upTo } from './log-fixtures.ts'
 const DAY_MS = 86_400_000
 const CONFIG = { ...SMALL, retentionMs: DAY_MS }
 
-/** Eight records in four segments, on a disk that has no room for a line of the record of segments. */
+/** Eight records in four segments, on a disk without space for a line of the record of segments. */
 async function full(persistent: boolean): Promise<{ fs: SimulatedFileSystem; log: Log }> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
@@ -40,7 +40,7 @@ describe('on a disk without room', () => {
       const firstWritten = done.findLastIndex((operation) => operation.includes('varve-segments'))
       expect(done[firstRemoved]).toContain('.timeindex')
       expect(firstRemoved).toBeLessThan(firstWritten)
-      // None of those of what stays.
+      // No index of the remaining segments is removed.
       const removed = done.filter((operation) => / unlink .*index/.test(operation))
       expect(removed).toHaveLength(2 * segments)
       expect(await log.append([{ key: 'k', value: 'more' }])).toMatchObject({ baseOffset: 8 })

@@ -11,7 +11,7 @@ function hex(fileSystem: SimulatedFileSystem, name: string): string {
   return fileSystem.readFile(`${DIR}/${name}`).toString('hex')
 }
 
-/** A log of five batches in two segments, closed in order. */
+/** A log of five batches in two segments, closed cleanly. */
 async function writtenLog(): Promise<SimulatedFileSystem> {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory(DIR)
@@ -67,12 +67,12 @@ describe('the files of a log', () => {
         '10000000026b026100' +
         '10000a020104626300',
     )
-    // The first batch never has an entry. The third begins behind 79 + 68 bytes, which is more than
-    // the interval: it is entered with its last offset and where it starts. So is the fourth.
+    // The first batch never has an entry. The third begins after 79 + 68 bytes, which is more than
+    // the interval, so it has one: its last offset and its position. So has the fourth.
     expect(hex(fileSystem, '00000000000000000000.index')).toBe(
       '0000000300000093' + '0000000400000129',
     )
-    // Largest timestamp so far, and the last offset of the batch that brought it.
+    // The largest timestamp so far, and the last offset of the batch that has it.
     expect(hex(fileSystem, '00000000000000000000.timeindex')).toBe('0000018bcfe5680900000003')
     expect(hex(fileSystem, '00000000000000000005.index')).toBe('')
     expect(hex(fileSystem, '00000000000000000005.timeindex')).toBe('0000018bcfe5680700000000')

@@ -19,7 +19,7 @@ function add(index: Index, slot: number): void {
   else index.maybeAppend(100 + slot, 1 + slot)
 }
 
-/** A file that is larger than what is read of its end. */
+/** A file that is larger than the part of its end that is read. */
 async function written(kind: Kind): Promise<{ fs: SimulatedFileSystem; whole: Index }> {
   const fs = new SimulatedFileSystem()
   await fs.createDirectory('/d')

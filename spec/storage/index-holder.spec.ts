@@ -13,7 +13,7 @@ function optionsIn(fileSystem: SimulatedFileSystem, readOnly = false): SegmentOp
   return { fileSystem, dir: DIR, indexIntervalBytes: 1, segmentIndexBytes: 2 ** 20, readOnly }
 }
 
-/** With so many batches of one record that more than the end of the indexes is left in the files. */
+/** With so many batches of one record that the index files hold more than their cached ends. */
 async function sealedSegment(): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem()
   await fs.createDirectory(DIR)
@@ -38,7 +38,7 @@ async function baseAt(segment: LogSegment, offset: number): Promise<number | und
   return (await segment.read(offset, LIMITS)).batches[0]?.baseOffset
 }
 
-/** Puts two entries in the middle of an index into the wrong order. */
+/** Swaps two entries in the middle of an index. */
 function disorder(fs: SimulatedFileSystem, extension: 'index' | 'timeindex'): void {
   const path = pathOf(0, extension)
   const bytes = fs.readFile(path)
@@ -172,7 +172,7 @@ describe('the indexes of a segment', () => {
   })
 })
 
-/** So many sealed segments of one batch each, and an active one, as an open finds them. */
+/** This many sealed segments of one batch each, and an active one, as an open finds them. */
 async function segmentsOf(
   count: number,
   cache: IndexCache,

@@ -7,7 +7,7 @@ const CONFIG = { config: { segmentBytes: 300, indexIntervalBytes: 32 } }
 /** More than any truncation here takes. */
 const MOST_OPERATIONS = 80
 
-/** Segments from 0 and 2 on, of a batch each, with 4 cut out of another, and more segments from 5 on. */
+/** Segments of one batch each from 0 and 2 on, with 4 cut out of another, and more from 5 on. */
 async function logWithGap(): Promise<{ fs: SimulatedFileSystem; log: Log }> {
   const fs = new SimulatedFileSystem()
   const log = await openLog(fs, CONFIG)

@@ -5,11 +5,11 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 import { DIR, SMALL, bytesOf, offsetsOf, openLog, pathOf } from './log-fixtures.ts'
 
-/** Where a log ends whose offsets are used up. */
+/** The end of a log whose offsets are used up. */
 const END = Number.MAX_SAFE_INTEGER
 const REFUSED = { code: 'STORAGE_ERROR', outcome: 'not-written' }
 
-/** A log that has so many offsets left. */
+/** A log with this many offsets left. */
 async function logWith(
   left: number,
   config: TopicConfig = SMALL,

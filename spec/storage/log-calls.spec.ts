@@ -189,7 +189,7 @@ describe('reading a log', () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: {} })
     await log.append([{ value: 'a' }])
-    // A whole batch with a checksum that fits, whose record says that it is longer than it is.
+    // A complete batch with a valid checksum, whose record claims to be longer than it is.
     const wrong = bytesOf({ values: ['b'] })
     wrong.writeUInt8(0x7e, 61)
     await log.appendBatches([wrong])

@@ -13,11 +13,11 @@ interface HeldCheckpoint {
   readonly fs: SimulatedFileSystem
   readonly log: Log
   readonly saving: Promise<void>
-  /** Lets it go on. */
+  /** Lets the checkpoint continue. */
   readonly release: () => void
 }
 
-/** A log of four records whose checkpoint stands before it writes its first index. */
+/** A log of four records whose checkpoint is held before it writes its first index. */
 async function heldCheckpoint(
   prepare: (log: Log) => Promise<unknown> = () => Promise.resolve(),
 ): Promise<HeldCheckpoint> {
@@ -56,7 +56,7 @@ async function append(log: Log, ...values: string[]): Promise<void> {
   for (const value of values) await log.append([{ value }])
 }
 
-/** Whether it has settled by the time that everything has which can go on. */
+/** Whether the promise has settled once everything that can continue has done so. */
 async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   const watched = watch(promise)
   await settle()

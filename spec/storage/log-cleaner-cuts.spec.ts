@@ -5,7 +5,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, NOW, pathOf, readAll } from './log-fixtures.ts'
 
-/** Resolves when it is opened. */
+/** A promise that resolves when it is opened. */
 class Gate {
   readonly opened: Promise<void>
   open: () => void = () => undefined
@@ -17,10 +17,10 @@ class Gate {
   }
 }
 
-/** What is called for the calls of a disk that a test wants to hold up; each is made once that resolves. */
+/** Calls of a disk that a test holds: each is made once the returned promise resolves. */
 interface Held {
   unlink?: (path: string) => Promise<void>
-  /** Behind the read. */
+  /** After the read. */
   read?: (path: string) => Promise<void>
 }
 

@@ -26,7 +26,7 @@ async function written(): Promise<{ disk: SimulatedFileSystem; log: Log }> {
 const compact = (log: Log): Promise<unknown> =>
   log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 4096 })
 
-/** What is there is what was appended, and the last record of each key is. */
+/** Checks that every record was appended, and that the last record of each key is present. */
 async function expectWhole(log: Log): Promise<void> {
   const records = await readAll(log)
   for (const { offset, key, value } of records) {
@@ -60,7 +60,7 @@ describe('a disk that fails in a pass', () => {
         if (outcome === 'failed') failed += 1
         if (!log.isWritable) doubtful += 1
         else {
-          // What it was prevented from can be done now.
+          // What the fault prevented succeeds now.
           await compact(log)
           expect((await readAll(log)).map(({ offset }) => offset)).toEqual(LAST)
           expect(await log.verify()).toEqual([])
@@ -72,7 +72,7 @@ describe('a disk that fails in a pass', () => {
         expect(await again.verify()).toEqual([])
       }
       expect(failed).toBeGreaterThan(20)
-      // Behind the rename that decides, and nowhere else.
+      // Only after the decisive rename.
       expect(doubtful).toBeLessThan(failed / 2)
     },
   )

@@ -14,7 +14,7 @@ interface Appended {
   readonly value: string | null
 }
 
-/** A random history of a compacted log, held against all that was appended to it. */
+/** A random history of a compacted log, compared with everything that was appended to it. */
 class History {
   readonly #random: SeededRandom
   readonly #clock = new ManualClock(NOW)
@@ -67,7 +67,7 @@ class History {
     this.#appended.push(...records)
   }
 
-  /** With a memory for few keys now and then, and appends beside it. */
+  /** Sometimes with memory for only a few keys, and with concurrent appends. */
   async #compact(): Promise<void> {
     if (this.#random.integer(3) > 0) await this.#log.roll()
     const dedupeBufferBytes = this.#random.integer(2) === 0 ? 24 * 4 : 4096

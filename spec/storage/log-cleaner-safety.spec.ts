@@ -166,7 +166,7 @@ describe('a pass of compaction', () => {
       const path = kind === 'unlink' ? /index$/ : kind === 'open' ? pathOf(0) : /cleaned/
       disk.failNext(kind, 'EIO', { path })
       await expect(compact(log)).rejects.toThrow('EIO')
-      // Those that were read last stay open.
+      // The files that were read last stay open.
       await readAll(log)
       const count = [...opened.values()].reduce((sum, each) => sum + each, 0)
       if (log.isWritable) expect(count).toBeLessThanOrEqual(32)

@@ -18,7 +18,7 @@ const COMPACTED: TopicConfig = {
 }
 const MIB = 1024 * 1024
 
-/** A compacted log with what a test appends to it. */
+/** A compacted log, and the appends of a test. */
 class Table {
   readonly clock: ManualClock
   readonly fileSystem: SimulatedFileSystem
@@ -309,7 +309,7 @@ describe('tombstones', () => {
     })
     const builder = new RecordBatchBuilder({ compressionType: 'gzip' })
     for (const key of records) builder.append(NOW, key, null)
-    // A byte more for each record is too much.
+    // One more byte per record exceeds the limit.
     expect(builder.sizeBytes).toBeGreaterThan(64 * MIB - records.length + RECORD_BATCH_OVERHEAD)
     await table.log.appendBatches([await builder.build()])
     await table.put('a=1', 'a=2')
@@ -350,7 +350,7 @@ describe('tombstones', () => {
 })
 
 describe('a batch that cannot be built anew', () => {
-  /** Without the first of its records, the others are further apart than a number can say. */
+  /** Without its first record, the others are further apart than a number can express. */
   async function tableWithIt(): Promise<Table> {
     const table = await new Table({ segmentBytes: 4096 }).open()
     const builder = new RecordBatchBuilder()
@@ -384,7 +384,7 @@ describe('a batch that cannot be built anew', () => {
     await table.clock.advance(10_000)
     await table.put('e=1', 'e=')
     await table.log.roll()
-    // It has nothing to do with those of the next pass.
+    // It is independent of those of the next pass.
     const horizonMs = table.clock.now() + 1000
     expect(await table.compact()).toMatchObject({ earliestDeleteHorizonMs: horizonMs })
     await table.clock.advance(1000)

@@ -8,7 +8,7 @@ import { DIR, openLog, pathOf, valuesOf, writtenLog } from './log-fixtures.ts'
 const FILE = `${DIR}/leader-epoch-checkpoint`
 const RELAXED = { flushMessages: Number.MAX_SAFE_INTEGER }
 
-/** The epoch of every offset, as the batches have it. */
+/** The epoch of every offset, as stored in the batches. */
 async function epochsOf(log: Log): Promise<number[]> {
   const epochs: number[] = []
   for (let offset = log.logStartOffset; offset < log.logEndOffset;) {

@@ -78,7 +78,7 @@ describe('a full disk', () => {
   it('takes an append back that has rolled already', async () => {
     const { fs, log } = await openedLog(3)
     const before = await offsetsOf(log)
-    // Four batches fill the segment and two more; the last write fails.
+    // Four batches fill the segment, two more follow; the last write fails.
     fs.failNext('write', 'ENOSPC', { path: pathOf(6) })
     const batches = upTo(6).map(() => bytesOf())
     expect(await failureOf(log.appendBatches(batches))).toMatchObject({ outcome: 'not-written' })
@@ -171,7 +171,7 @@ describe('a sync that fails', () => {
     for (const [call, outcome] of [
       [() => log.append([{ value: 'y' }]), 'not-written'],
       [() => log.appendBatches([bytesOf()]), 'not-written'],
-      // What a flush is for has been written before.
+      // What a flush makes durable was written before.
       [() => log.flush(), 'unknown'],
       [() => log.roll(), 'not-written'],
       [() => log.truncateTo(0), 'not-written'],
@@ -199,7 +199,7 @@ describe('a sync that fails', () => {
       const again = await openLog(next)
       expect(await valuesOf(again)).toEqual(valuesUpTo(3))
       await again.append([{ value: 'v3' }])
-      // Were there a hole that only the page cache covered, it would show now.
+      // A hole that only the page cache covered would show now.
       const last = await openLog(next.restart('power', { unsynced: 'lost' }))
       expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
     },
@@ -225,7 +225,7 @@ describe('a sync that fails', () => {
 
   it('of what was cut off of an append that had rolled ends the log in front of it', async () => {
     const { fs, log } = await openedLog(3)
-    // The fourth record has become durable by the roll, and nobody was told.
+    // The roll made the fourth record durable, but nobody was told.
     fs.failNext('write', 'ENOSPC', { path: pathOf(4) })
     fs.failNext('sync', 'EIO', { path: pathOf(2) })
     const batches = upTo(3).map(() => bytesOf())
@@ -241,7 +241,7 @@ describe('a sync that fails', () => {
     const sync = fs.syncDirectory.bind(fs)
     fs.syncDirectory = async (path) => {
       syncs += 1
-      // The first is that of the snapshot.
+      // The first one is for the snapshot.
       if (syncs === 2) fs.failNext('syncDirectory', 'EIO')
       await sync(path)
     }
@@ -301,7 +301,7 @@ describe('what was appended without a sync before a write that failed', () => {
     await failureOf(log.appendBatches(upTo(count).map(() => bytesOf())))
     expect(log.durableEndOffset).toBe(3)
     await log.advanceLogStartOffset(1)
-    // The mark and the cut of a failed sync go by the same end as the record of segments.
+    // The mark and the truncation of a failed sync use the same end as the record of segments.
     await log.append([{ key: 'k', value: 'lost' }])
     fs.failNext('datasync', 'EIO')
     await failureOf(log.flush())
@@ -341,7 +341,7 @@ describe('a roll that fails', () => {
     const count = await operationsOf(fs, () => log.roll())
     for (let operation = 1; operation <= count; operation += 1) {
       const { fs: disk, log: rolling } = await openedLog(1, { config: { segmentBytes: 5000 } })
-      // What another descriptor would help is tried once more.
+      // A failure that another descriptor would avoid is retried once.
       disk.failAt(operation, 'EMFILE', { persistent: true })
       const failure: unknown = await rolling.roll().catch((error: unknown) => error)
       if (!rolling.isWritable) continue
@@ -373,7 +373,7 @@ describe('a log whose file is gone', () => {
     const log = await openLog(fs, { clock })
     await log.append([{ value: 'v0' }])
     await go(fs)
-    // Nobody looks at every append.
+    // Not every append checks.
     await log.append([{ value: 'v1' }])
     clock.setTime(NOW + 1_000)
     const failure = await failureOf(log.append([{ value: 'x' }]))
@@ -533,7 +533,7 @@ describe('every operation of an append that rolls', () => {
 })
 
 describe('a log whose state is kept elsewhere', () => {
-  /** What a broker would give a log, with a state that is in memory. */
+  /** What a broker would pass to a log, with a state in memory. */
   function contextIn(fileSystem: SimulatedFileSystem, recoveryPoint = 0): LogContext {
     return {
       topic: 'orders',
@@ -571,7 +571,7 @@ describe('a log whose state is kept elsewhere', () => {
     await createDurably(fs, DIR)
     const log = await Log.load(DIR, contextIn(fs))
     await log.append([{ value: 'v0' }])
-    // The new segment has a name, and nobody has synced it.
+    // The new segment has a name, but its directory is not synced.
     let isRolling = false
     const sync = fs.syncDirectory.bind(fs)
     fs.syncDirectory = async (path) => {

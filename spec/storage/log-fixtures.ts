@@ -8,13 +8,13 @@ import type { LogOptions } from '../../lib/storage/log-options.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** Limits so small that a handful of records rolls segments and fills indexes. */
+/** Limits so small that a few records roll segments and fill indexes. */
 export const SMALL: TopicConfig = { segmentBytes: 200, indexIntervalBytes: 32 }
 
 export const DIR = '/orders-0'
 export const NOW = 1_700_000_000_000
 
-/** Path of a segment's file in {@link DIR}. */
+/** The path of a segment's file in {@link DIR}. */
 export function pathOf(offset: number, extension = 'log'): string {
   return `${DIR}/${String(offset).padStart(20, '0')}.${extension}`
 }
@@ -27,7 +27,7 @@ export function openLog(
   return Log.open(DIR, { fileSystem, clock: new ManualClock(NOW), config: SMALL, ...options })
 }
 
-/** All records from the start to the end of a log, read piece by piece. */
+/** Reads all records of a log from start to end, in several pieces. */
 export async function readAll(log: Log, maxBytes = 100): Promise<StoredRecord[]> {
   const records: StoredRecord[] = []
   let offset = log.logStartOffset
@@ -48,10 +48,10 @@ export async function offsetsOf(log: Log): Promise<number[]> {
   return (await readAll(log)).map((record) => record.offset)
 }
 
-/** What a batch of {@link batchOf} holds and says. */
+/** The content of a batch of {@link batchOf}. */
 export interface BatchSpec {
   readonly baseOffset?: number
-  /** Values of the records; their number is that of the offsets. */
+  /** The values of the records, one per offset. */
   readonly values?: readonly string[]
   /** Of all records. */
   readonly timestamp?: number
@@ -63,7 +63,7 @@ export interface BatchSpec {
   readonly isTransactional?: boolean
 }
 
-/** A stamped batch, as it stands in a file. */
+/** The bytes of a stamped batch, as in a file. */
 export function bytesOf(spec: BatchSpec = {}): Buffer {
   const { values = ['v'], timestamp = NOW, baseOffset = 0, epoch = 0, groupStart = false } = spec
   const builder = new RecordBatchBuilder({
@@ -82,7 +82,7 @@ export function batchOf(spec: BatchSpec = {}): RecordBatch {
   return new RecordBatch(bytesOf(spec))
 }
 
-/** A log with one batch a record, `v0` to `v<count - 1>`, closed in order unless told otherwise. */
+/** A log with one record per batch, `v0` to `v<count - 1>`, closed cleanly by default. */
 export async function writtenLog(
   count: number,
   options: { config?: TopicConfig; close?: boolean; seed?: number } = {},
@@ -106,7 +106,7 @@ export function upTo(count: number): number[] {
   return Array.from({ length: count }, (_, each) => each)
 }
 
-/** Which files are open, of those opened from now on. */
+/** Returns which of the files opened from now on are open. */
 export function recordOpenFiles(fs: SimulatedFileSystem): () => string[] {
   const openFiles = new Set<File>()
   const open = fs.open.bind(fs)

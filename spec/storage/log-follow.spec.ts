@@ -16,7 +16,7 @@ import {
   valuesUpTo,
 } from './log-fixtures.ts'
 
-/** A log that is written, and the same one as another process reads it. */
+/** A log that is written, and the same log as another process reads it. */
 async function pair(): Promise<{ fs: SimulatedFileSystem; writer: Log; follower: Log }> {
   const fs = new SimulatedFileSystem()
   const writer = await openLog(fs)
@@ -28,7 +28,7 @@ async function append(log: Log, from: number, until: number): Promise<void> {
   for (let each = from; each < until; each += 1) await log.append([{ value: `v${each}` }])
 }
 
-/** Names and contents of everything on the disk, to see that nobody has changed anything. */
+/** Names and contents of everything on the disk, to check that nothing was changed. */
 function picture(fs: SimulatedFileSystem): string {
   return [...fs.snapshot()].map(([path, bytes]) => `${path} ${bytes.toString('hex')}`).join('\n')
 }
@@ -81,7 +81,7 @@ describe('refresh', () => {
       await follower.read(count - 1)
     }
     await writer.close()
-    // The last one, and 32 of those before.
+    // The last one, and 32 of the earlier ones.
     expect(openPaths().length).toBeLessThanOrEqual(33)
     await follower.close()
     expect(openPaths()).toEqual([])
@@ -172,7 +172,7 @@ describe('refresh', () => {
     await append(writer, 3, 6)
     await follower.refresh()
     await follower.read(0)
-    // A writer of ours would have it on record.
+    // A writer of this library would have it on record.
     await fs.unlink(`${DIR}/varve-segments`)
     fs.writeFile(pathOf(0), bytesOf({ baseOffset: 1, values: ['v1'] }))
     await follower.refresh()
@@ -245,7 +245,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
     fs.writeFile(METADATA, Buffer.from(`version: 0\ntopic_id: ${id}`))
   }
 
-  /** A log of the offsets 5 to 8, and who follows it for the topic with {@link ID}. */
+  /** A log of the offsets 5 to 8, and a follower that expects the topic with {@link ID}. */
   async function ofTopic(): Promise<{ fs: SimulatedFileSystem; writer: Log; follower: Log }> {
     const { fs, writer } = await pair()
     await append(writer, 3, 9)
@@ -256,7 +256,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
     return { fs, writer, follower: await Log.load(DIR, context) }
   }
 
-  /** What the first record of a later topic leaves, whose first segment has another name than any of before. */
+  /** Leaves the first record of a later topic, whose first segment has a new name. */
   function giveToOther(fs: SimulatedFileSystem): void {
     nameTopic(fs, OTHER_ID)
     fs.writeFile(pathOf(0), bytesOf({ values: ['of another topic'] }))

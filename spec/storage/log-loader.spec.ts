@@ -24,7 +24,7 @@ import {
 const SIZE = bytesOf({ values: ['v0'] }).length
 const COUNT = 10
 
-/** The log files of {@link DIR} by base offset, and the one that is written to. */
+/** The log files of {@link DIR} by base offset, and the active one. */
 function logFilesOf(fs: SimulatedFileSystem): { path: string; base: number; count: number }[] {
   return [...fs.snapshot()]
     .filter(([path]) => path.endsWith('.log'))
@@ -45,11 +45,11 @@ function edit(fs: SimulatedFileSystem, path: string, change: (bytes: Buffer) => 
   fs.writeFile(path, change(fs.readFile(path)))
 }
 
-/** What becomes of a log of {@link COUNT} records, of which no checkpoint knows, when its end is damaged. */
+/** What becomes of a log of {@link COUNT} records without a checkpoint when its end is damaged. */
 interface Row {
   readonly name: string
   readonly corrupt: (fs: SimulatedFileSystem) => void
-  /** Records that are left, counted from the end of the whole log. */
+  /** How many records are lost from the end of the whole log. */
   readonly lost: number
   readonly kept: boolean
 }
@@ -124,7 +124,7 @@ const TORN: Row[] = [
   },
 ]
 
-/** A log that nobody closed and of which no checkpoint knows how much is durable. */
+/** A log that was not closed and has no checkpoint of how much is durable. */
 async function unclosedLog(
   segmentBytes: number,
   corrupt: Row['corrupt'],
@@ -132,7 +132,7 @@ async function unclosedLog(
   const written = await writtenLog(COUNT, { config: { segmentBytes }, close: false })
   const fs = written.restart('process')
   fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from('0\n0\n'))
-  // The log file alone has to say what was durable, as in a directory that a broker has left.
+  // Only the log file can tell what was durable, as in a directory of a Kafka broker.
   await fs.unlink(`${DIR}/varve-segments`)
   corrupt(fs)
   return fs
@@ -183,7 +183,7 @@ describe.each([SIZE, 2 * SIZE, 3 * SIZE + 5, 100_000])(
       await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
       await expect(log.read(0)).rejects.toBe(log.damage)
       await log.close()
-      // The mark of an unclean open is that there is none, so only that may have changed.
+      // An unclean open leaves no mark of a clean shutdown, so only that may have changed.
       expect(fs.snapshot()).toEqual(before)
     })
   },

@@ -98,7 +98,7 @@ describe('retention by time', () => {
     const config = { segmentMs: DAY_MS, retentionMs: DAY_MS }
     const HOUR_MS = DAY_MS / 24
 
-    /** One record each hour, and a pass; how old the oldest of them came to be. */
+    /** One record each hour, and a pass. @returns the highest age of the oldest record. */
     async function hours(opened: Opened, count: number, reopenEvery = Infinity): Promise<number> {
       const { fileSystem, clock } = opened
       let { log } = opened
@@ -169,7 +169,7 @@ describe('retention by time', () => {
       log.append([{ key, value: 'x'.repeat(20), timestamp }])
     for (const key of ['a', 'b', 'c', 'd']) await put(key)
     await clock.advance(DAY_MS - 1)
-    // Of each of the two segments one key is replaced, so that both are written anew.
+    // In each of the two segments one key is replaced, so that both are rewritten.
     for (const key of ['a', 'c']) await put(key)
     await log.roll()
     if (code !== null) fileSystem.failNext('setModified', code, { persistent: true })
@@ -179,7 +179,7 @@ describe('retention by time', () => {
     }
     await clock.advance(2)
     await log.enforceRetention(() => request(log, { nowMs: clock.now() }))
-    // What was written a day ago is gone, and what was a moment ago is not.
+    // The records of a day ago are gone, and those of a moment ago are not.
     expect(await offsetsOf(log)).toEqual(code === null ? [4, 5] : [1, 3, 4, 5])
   })
 
@@ -205,11 +205,11 @@ describe('retention by time', () => {
       for (const path of fileSystem.snapshot().keys()) {
         if (path.endsWith(removed)) await fileSystem.unlink(path)
       }
-      // The length of the second batch: where the third begins, nobody can tell.
+      // Damages the length of the second batch: where the third begins is unknown.
       fileSystem.flipBit(pathOf(0), Number(first?.sizeBytes) + 8, 4)
       const again = await openLog(fileSystem, { clock, config })
       expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
-      // What damage keeps from being proven is not looked for again at every look.
+      // What cannot be proven because of damage is not searched again on every check.
       fileSystem.failNext('read', 'EIO', { path: /\.log$/, persistent: true })
       expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
       fileSystem.clearFaults()
@@ -289,7 +289,7 @@ describe('retention by size', () => {
   })
 
   describe('on a relaxed topic', () => {
-    /** Beyond retentionBytes by a sealed segment, which no sync covers the rest of. */
+    /** Beyond retentionBytes by a sealed segment, the rest of which is not synced. */
     async function unsynced(): Promise<Opened> {
       const opened = await open({ ...KEEP_ALL, retentionBytes: 100, flushMessages: 100 })
       await fill(opened.log, [NOW, NOW])
@@ -461,7 +461,7 @@ describe('retention', () => {
       const highWatermark = Math.min(visible, log.logEndOffset)
       const segments = log.segments.map((each) => ({
         ...each,
-        // The disk has the time of the clock, which stands at NOW.
+        // The disk's time is that of the clock, which stands at NOW.
         since: Math.max(
           ...given.timestamps
             .slice(each.baseOffset, each.nextOffset)
@@ -483,7 +483,7 @@ describe('retention', () => {
       const asked = request(log, { highWatermark, startOffset })
       if (start > 0) expect(log.reader.outlook.mayDelete(asked)).toBe(true)
       const { bytes } = await log.enforceRetention(() => asked)
-      // Of a time to come nobody knows without the file.
+      // A time in the future cannot be known without the file.
       if (Math.max(0, ...given.timestamps) === 0) {
         expect(log.reader.outlook.mayDelete(asked)).toBe(false)
       }

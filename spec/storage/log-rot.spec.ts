@@ -8,7 +8,7 @@ import { NOW, openLog, writtenLog } from './log-fixtures.ts'
 const COUNT = 7
 const CONFIG = { segmentBytes: 300, indexIntervalBytes: 64 }
 
-/** Every record by its offset, and the answer to every search by time, or that there was damage. */
+/** Every record by its offset, and the result of every search by time, or that there was damage. */
 async function answersOf(log: Log): Promise<{ reads: unknown[]; searches: unknown[] }> {
   const reads: unknown[] = []
   for (let offset = 0; offset < COUNT; offset += 1) {
@@ -32,7 +32,7 @@ function orDamage(error: unknown): CorruptRecordError {
   throw error
 }
 
-/** The paths of a closed log that end so, each with its size. */
+/** The paths in a closed log that match, each with its size. */
 function filesOf(fs: SimulatedFileSystem, pattern: RegExp): (readonly [string, number])[] {
   return [...fs.snapshot()]
     .filter(([path]) => pattern.test(path))
@@ -47,7 +47,7 @@ async function sound(config = CONFIG): Promise<{
   return { fs, answers: await answersOf(await openLog(fs.fork(), { config })) }
 }
 
-/** `step`: each bit so far behind the one before is flipped. */
+/** `step`: the distance between the bits that are flipped. */
 it.each([
   ['', { config: CONFIG, removed: /^$/, step: 1 }],
   [
@@ -87,7 +87,7 @@ it('a flipped bit in an index makes no difference', async () => {
       damaged.flipBit(path, bit >> 3, bit & 7)
       const log = await openLog(damaged, { config: CONFIG })
       expect(await answersOf(log), `bit ${bit} of ${path}`).toEqual(answers)
-      // An index that lies must not keep anybody from writing either.
+      // A wrong index must not prevent writes either.
       await log.append([{ value: 'a', timestamp: NOW + 50 }])
       await log.append([{ value: 'b', timestamp: NOW + 51 }])
       expect((await log.offsetForTimestamp(NOW + 51))?.offset).toBe(COUNT + 1)

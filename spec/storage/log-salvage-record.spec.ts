@@ -57,7 +57,7 @@ it('tells what is missing at the end of a segment that was rolled since the reco
   await appendUpTo(log, 10)
   const stopped = fs.restart('process')
   const bytes = stopped.readFile(pathOf(0))
-  // The last two batches of the segment are not there any more.
+  // The last two batches of the segment are lost.
   stopped.writeFile(pathOf(0), bytes.subarray(0, bytes.length - 2 * 71))
   const { offsets, lost } = await salvaged(stopped)
   expect(offsets).toEqual([0, 1, 2, 3, 4, 7, 8, 9])
@@ -133,7 +133,7 @@ it('goes on with an epoch that nobody has seen, where one is wrong in a batch or
   await appendUpTo(log, 10)
   expect(log.leaderEpoch).toBe(1)
   await log.close()
-  // The epoch of the first batch rots, and all that epoch 1 has written.
+  // The epoch of the first batch rots, and everything that epoch 1 has written.
   fs.flipBit(pathOf(0), 13, 0)
   for (const [path, from] of [[pathOf(0), 5 * 71] as const, [pathOf(7), 0] as const]) {
     fs.writeFile(path, fs.readFile(path).fill(7, from))
@@ -143,7 +143,7 @@ it('goes on with an epoch that nobody has seen, where one is wrong in a batch or
   expect(await offsetsOf(saved)).toEqual(upTo(5))
   expect(saved.leaderEpoch).toBeGreaterThan(1)
   expect(saved.leaderEpoch).toBeLessThan(10)
-  // The one that had rotted is put right.
+  // The rotten epoch is corrected.
   expect(await saved.verify()).toEqual([])
 })
 
@@ -174,7 +174,7 @@ describe('a leader epoch that has rotted, which no checksum of its batch covers'
     expect(await saved.verify()).toEqual([])
   })
 
-  // The log is damaged, so that no checksum on record fits.
+  // The log is damaged, so that no recorded checksum matches.
   it.each([
     ['has rotted', '\n1 5\n', '\n3 5\n'],
     ['is behind', '\n2\n0 0\n1 5\n', '\n1\n0 0\n'],
@@ -255,7 +255,7 @@ describe('what compaction has removed', () => {
   it('may be a base offset that has rotted, where the checksum on record does not fit', async () => {
     const fs = await compacted()
     const size = fs.readFile(pathOf(0)).readInt32BE(8) + 12
-    // The batch at 2 says that it is at 3.
+    // The batch at 2 claims to be at 3.
     fs.flipBit(pathOf(0), size + 7, 0)
     const { offsets, lost } = await salvaged(fs)
     expect(offsets).toEqual([0, 3, 4, 7, 8, 9])

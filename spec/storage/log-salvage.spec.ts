@@ -87,7 +87,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   expect(log.damage).toBeNull()
   expect(await offsetsOf(log)).toEqual(upTo(COUNT).filter((each) => !lost.includes(each)))
   expect(await log.verify()).toEqual([])
-  // No offset that was lost is given out again.
+  // No lost offset is assigned again.
   expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
 })
 
@@ -238,7 +238,7 @@ it.each(['varve-segments', 'leader-epoch-checkpoint', pathOf(2).slice(DIR.length
 
 describe('a salvage from a disk with bad sectors', () => {
   const PIECE = 4096
-  /** Some four of these batches make up a piece. */
+  /** About four of these batches make up a piece. */
   const VALUE = 'x'.repeat(1000)
   const BATCH = 1070
   const BATCHES = 40
@@ -252,7 +252,7 @@ describe('a salvage from a disk with bad sectors', () => {
     return fs
   }
 
-  /** Offsets of the batches that have a byte in one of the pieces. */
+  /** The offsets of the batches with a byte in one of the pieces. */
   const inPieces = (pieces: readonly number[]): number[] =>
     upTo(BATCHES).filter((each) => {
       const [first, last] = [each * BATCH, (each + 1) * BATCH - 1]

@@ -266,7 +266,7 @@ describe('findByTimestamp', () => {
   it('does not believe a time index that lies', async () => {
     const { fs, segment } = await segmentWith(pairs(8))
     await segment.seal()
-    // Both say that there is nothing younger than 101 up to the sixth batch.
+    // Both claim that no timestamp up to the sixth batch is later than 101.
     for (const hex of ['0000000000000065' + '00000015', '0000000000000065' + '00000014']) {
       fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from(hex, 'hex'))
       const again = await reopened(fs, 66)

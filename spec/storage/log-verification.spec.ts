@@ -17,8 +17,8 @@ const CHECKPOINT = `${DIR}/leader-epoch-checkpoint`
 const SIZE = bytesOf({ values: ['v0'] }).length
 
 /**
- * Three segments of two records in three epochs, closed in order, and without a record of segments, as
- * another broker leaves them: no checksum covers the epochs.
+ * Three segments of two records in three epochs, closed cleanly, but without a record of segments,
+ * as another broker leaves them: no checksum covers the epochs.
  */
 async function leftByOther(): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem()
@@ -33,7 +33,7 @@ async function leftByOther(): Promise<SimulatedFileSystem> {
   return fs
 }
 
-/** Changes the epoch of the batch in a slot of a segment. */
+/** Changes the epoch of a batch, by its slot in a segment. */
 function setEpoch(fs: SimulatedFileSystem, segment: number, slot: number, epoch: number): void {
   const bytes = fs.readFile(pathOf(segment))
   bytes.writeInt32BE(epoch, slot * SIZE + LEADER_EPOCH_POSITION)

@@ -130,7 +130,7 @@ describe('append', () => {
       const [batch] = await log.reader.readBatches(offset, { maxBytes: 1 })
       marks.push(batch?.isGroupStart ?? false)
     }
-    // The fourth begins a segment, and the one before is durable when it does.
+    // The fourth begins a segment, and the one before is already durable then.
     expect(marks).toEqual([true, false, false, true, false, false, true])
   })
 
@@ -354,7 +354,7 @@ describe('read', () => {
   it('delivers what is sound before a batch that cannot be decoded', async () => {
     const { log } = await emptyLog({ config: { segmentBytes: 5000 } })
     const strange = bytesOf()
-    // A count of records that the bytes do not hold, under a checksum that is right.
+    // A count of records that the bytes do not hold, under a valid checksum.
     strange.writeInt32BE(2, 57)
     await log.appendBatches([bytesOf(), strange])
     expect((await log.read(0)).map(({ offset }) => offset)).toEqual([0])
@@ -398,7 +398,7 @@ describe('read', () => {
             return []
           })
           const generations = new Set(read.map(({ value }) => String(value).split(' ')[1]))
-          // What was written again lies behind 6: nobody sees an old record behind a new one.
+          // Rewritten records are all below 6: no read returns an old record after a new one.
           if (generations.size > 1) expect(read[0]?.offset).toBeLessThan(6)
           for (const record of read) expect(String(record.value)).toContain(`v${record.offset} `)
         }
@@ -532,7 +532,7 @@ describe('truncateTo', () => {
     const log = await openLog(fs)
     await log.append([{ value: 'x' }])
     await log.truncateTo(3)
-    // Epoch 1 had its first record at 3, which somebody may have seen: it stays taken.
+    // Epoch 1 had its first record at 3, which a reader may have seen: the epoch stays used.
     expect(fs.readFile(`${DIR}/leader-epoch-checkpoint`).toString()).toBe('0\n2\n0 0\n1 3\n')
     const snapshots = [...fs.snapshot().keys()].filter((path) => path.endsWith('.snapshot'))
     expect(snapshots).toEqual([pathOf(2, 'snapshot')])

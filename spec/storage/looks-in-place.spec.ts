@@ -22,7 +22,7 @@ const REMOVALS = [
 
 const INSIDE = 'inside of the call'
 
-/** Each way that a look can go, all of which have to find the same. */
+/** Every way in which a look can proceed. All must find the same. */
 const WAYS: readonly (readonly [string, (fs: SimulatedFileSystem) => void])[] = [
   [INSIDE, () => undefined],
   ['that has to be waited for', (fs) => (fs.statNow = () => undefined)],
@@ -46,7 +46,7 @@ async function begunLog(fs = new SimulatedFileSystem()): Promise<Fixture> {
   return { fs, clock, log }
 }
 
-/** Such a log whose file was given back. */
+/** Such a log whose file was closed as unused. */
 async function parkedLog(): Promise<Fixture> {
   const fs = new SimulatedFileSystem()
   shareOpenFiles(fs, new OpenFiles(1))
@@ -56,7 +56,7 @@ async function parkedLog(): Promise<Fixture> {
   return begun
 }
 
-/** What is called by the path of the log file from now on, in the order of the calls. */
+/** The calls with the path of the log file from now on, in order. */
 function callsOf(fs: SimulatedFileSystem): string[] {
   const calls: string[] = []
   fs.observe(({ kind, path }) => {

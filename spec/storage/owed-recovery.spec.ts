@@ -9,7 +9,7 @@ import { bytesOf, DIR, openLog, pathOf, valuesOf, valuesUpTo } from './log-fixtu
 const MARK = `${DIR}/varve-durable-end`
 const NO_ROOM = { outcome: 'not-written', cause: { code: 'ENOSPC' } }
 
-/** A log of `count` records that a process has left, on a disk that has no room even to write over them. */
+/** A log of `count` records that a process left, on a disk without space even for overwrites. */
 async function leftOnFullDisk(
   count: number,
   whileOpen: (fs: SimulatedFileSystem, log: Log) => Promise<void> = () => Promise.resolve(),
@@ -23,7 +23,7 @@ async function leftOnFullDisk(
   return next
 }
 
-/** Has the sync of the next record fail, and the mark of that too. */
+/** Makes the sync of the next record fail, and its mark too. */
 async function failLastSync(fs: SimulatedFileSystem, log: Log): Promise<void> {
   fs.failNext('datasync', 'EIO', { path: /\.log$/, persistent: true })
   fs.failNext('truncate', 'EIO', { persistent: true })
@@ -128,7 +128,7 @@ describe('a recovery that is owed', () => {
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
     await expect(log.append([{ value: 'x' }])).rejects.toThrow('open it again')
     expect(log.failure).not.toBeNull()
-    // It had been acknowledged, so it is neither cut nor marked to be cut.
+    // It had been acknowledged, so it is neither truncated nor marked for truncation.
     expect([log.durableEndOffset, await valuesOf(log)]).toEqual([3, valuesUpTo(4)])
     expect(fs.snapshot().has(MARK)).toBe(false)
     await log.close()

@@ -25,7 +25,7 @@ async function openedLog(
   return { fs, log }
 }
 
-/** Bytes behind the batches of a file, all of which have to be those that are written ahead. */
+/** How many bytes follow the batches of a file; all of them must be preallocation. */
 function preallocatedIn(fs: SimulatedFileSystem, path = PATH): number {
   const bytes = fs.readFile(path)
   return bytes.length - 1 - bytes.findLastIndex((byte) => byte !== 0xfe)
@@ -213,7 +213,7 @@ describe('what was preallocated', () => {
     const stopped = fs.restart('power', LOST)
     stopped.flipBit(PATH, position + 64, 1)
     const again = await openLog(stopped, { config })
-    // The last batch says that the one before had been durable.
+    // The last batch proves that the one before had been durable.
     expect(again.damage).toMatchObject({ position, firstOffset: 1 })
     expect(again.isWritable).toBe(false)
   })
@@ -285,7 +285,7 @@ describe('room that cannot be had', () => {
       await log.append([{ value: Buffer.alloc(50_000, 1) }])
       const { length } = fs.readFile(PATH)
       await log.append([{ value: Buffer.alloc(length - 52_000, 1) }])
-      // Enough for the record, and for a part of what is to be behind it.
+      // Enough for the record, and for a part of what follows it.
       const record = Buffer.alloc(30_000, 1)
       fs.shortWriteAt(1, 10_000)
       fs.failAt(2, 'ENOSPC', { path: PATH })

@@ -14,7 +14,7 @@ const CONFIG = {
 const SIZE = bytesOf().length
 const PRODUCER = { producerId: 7, producerEpoch: 0 }
 
-/** Ten batches, of which eight lie below the recovery point, and no snapshot of producers does. */
+/** Ten batches, of which eight are below the recovery point. No snapshot of producers is. */
 async function killed(producer: object): Promise<SimulatedFileSystem> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })

@@ -124,7 +124,7 @@ describe('update', () => {
   it('remembers a producer of which only a marker is left, or one in an unknown form', async () => {
     const { state } = await fixture()
     const strange = marker('COMMIT', 1, 0).buffer
-    // The version in the record's key, which is 0 in all that is known.
+    // The version in the record's key, which is 0 in all known records.
     strange.writeInt16BE(-1, strange.indexOf(Buffer.from([0, 0, 0, 1]), 61))
     stampBatch(strange, { baseOffset: 0, partitionLeaderEpoch: 0 })
     state.update(new RecordBatch(strange))
@@ -192,7 +192,7 @@ describe('the files', () => {
     for (const offset of [5, 10, 15]) await state.takeSnapshot(offset)
     fs.writeFile('/d/7.snapshot', Buffer.alloc(0))
     fs.writeFile(`${pathOf(8)}.deleted`, Buffer.alloc(0))
-    // What a crash has left of one whose name never comes again.
+    // What a crash left of a snapshot whose name never recurs.
     fs.writeFile(`${pathOf(6)}.tmp`, Buffer.alloc(0))
     await state.removeSnapshots((offset) => offset === 10)
     const names = [...fs.restart('power', { unsynced: 'lost' }).snapshot().keys()]

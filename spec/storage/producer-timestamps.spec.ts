@@ -10,10 +10,10 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
 
 const NANOSECONDS = 1_700_000_000_000_000_000n
-/** Large enough for marks to be kept of it. */
+/** Large enough that marks of it are kept. */
 const MANY = Array.from({ length: 100 }, (_, each) => `${each} `.repeat(30))
 
-/** As a broker stores it whose topic has `LogAppendTime`: what the producer had is still there. */
+/** As a broker stores it if the topic has `LogAppendTime`: the producer's timestamps stay in it. */
 function appendedAt(timestamp: number, baseOffset: number, values: readonly string[]): Buffer {
   const bytes = bytesOf({ timestamp, baseOffset, values })
   bytes.writeUInt16BE(LOG_APPEND_TIME, ATTRIBUTES_POSITION)

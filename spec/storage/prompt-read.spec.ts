@@ -13,7 +13,7 @@ beforeEach(() => {
   fs = new SimulatedFileSystem()
 })
 
-/** One batch of two records for each size, of about so many bytes. */
+/** One batch of two records for each size, of about that many bytes. */
 async function segmentOf(sizes: readonly number[]): Promise<LogSegment> {
   fs = new SimulatedFileSystem()
   await fs.createDirectory(DIR)

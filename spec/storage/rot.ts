@@ -1,14 +1,14 @@
 import { LOG_OVERHEAD } from '../../lib/record/record-batch.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** One way in which a file can be other than it was written. */
+/** One way in which a file can differ from what was written. */
 export interface Rot {
   readonly name: string
-  /** The content of the file; `null` when it is gone. */
+  /** The content of the file; `null` if the file is missing. */
   readonly bytes: Buffer | null
   /** The first byte that differs. */
   readonly position: number
-  /** A file that ends early holds nothing wrong. */
+  /** Whether the file only ends early, and holds nothing wrong. */
   readonly isCut: boolean
 }
 
@@ -16,9 +16,9 @@ export interface Rot {
 const BLOCK_BYTES = [64, 512]
 
 /**
- * Everything that can happen to one bit, one byte, one block or the end of a file: each bit inverted,
- * each byte all zeros or all ones, each block zeros, each length, no file. What changes nothing is
- * left out.
+ * All damage to one bit, one byte, one block or the end of a file: each bit inverted, each byte all
+ * zeros or all ones, each block zeros, each length, no file. Damage that changes nothing is left
+ * out.
  */
 export function* rotOf(bytes: Buffer): Generator<Rot> {
   const changed = (name: string, position: number, change: (copy: Buffer) => void): Rot | null => {
@@ -51,7 +51,7 @@ export function* rotOf(bytes: Buffer): Generator<Rot> {
   yield { name: 'gone', bytes: null, position: 0, isCut: true }
 }
 
-/** Where the batches of a log file begin, and where it ends. */
+/** Where the batches of a log file begin, and where the file ends. */
 export function batchBounds(bytes: Buffer): number[] {
   const bounds = [0]
   for (let at = 0; at < bytes.length; bounds.push(at))
@@ -59,7 +59,7 @@ export function batchBounds(bytes: Buffer): number[] {
   return bounds
 }
 
-/** Whole batches in the wrong place: any two of a log file swapped, each one twice, each one gone. */
+/** Whole batches in the wrong place: any two of a log file swapped, each one doubled or missing. */
 export function* rotOfBatches(bytes: Buffer): Generator<Rot> {
   const bounds = batchBounds(bytes)
   const batches = bounds.slice(1).map((end, slot) => bytes.subarray(bounds[slot], end))
@@ -81,16 +81,16 @@ export function* rotOfBatches(bytes: Buffer): Generator<Rot> {
 
 /** What a sweep has tried, and what was wrong. */
 export interface Sweep {
-  /** By the last part of the names of files. */
+  /** By the last part of the file names. */
   readonly tried: ReadonlyMap<string, number>
   readonly problems: readonly string[]
 }
 
 /**
- * Each file of `sound` in every state that it can rot into, one at a time.
+ * Tries each file of `sound` in every damaged state, one at a time.
  *
- * @param judge says what is wrong with such a copy; `null` when nothing is.
- * @param take which of the states are tried, by their number.
+ * @param judge returns what is wrong with such a copy; `null` if nothing is.
+ * @param take selects the states to try, by their number.
  */
 export async function tryRot(
   sound: SimulatedFileSystem,

@@ -8,27 +8,27 @@ import { batchBounds, type Rot } from './rot.ts'
 
 /** Three segments, with a few entries in each index. */
 const CONFIG = { segmentBytes: 1700, indexIntervalBytes: 400 }
-/** The records below are deleted, in the middle of the first segment. */
+/** The records below are deleted; it is in the middle of the first segment. */
 const LOG_START = 3
 const PRODUCER = { producerId: 7, producerEpoch: 0 }
 
-/** What a log tells a reader. */
+/** What a log returns to a reader. */
 interface Answers {
   readonly records: ReadonlyMap<number, string>
-  /** Offsets whose reading ends with a `CorruptRecordError`. */
+  /** Offsets at which a read ends with a `CorruptRecordError`. */
   readonly refused: ReadonlySet<number>
   readonly searches: readonly unknown[]
   readonly ends: string
 }
 
-/** A directory whose files are to rot one by one, and what a reader gets as long as none has. */
+/** A directory whose files are damaged one by one, and a reader's results without damage. */
 export interface RottenLog {
   readonly fs: SimulatedFileSystem
   readonly answers: Answers
   readonly endOffset: number
-  /** Below this offset everything is vouched for: by the recovery point or the record of segments. */
+  /** Everything below this offset is covered by the recovery point or the record of segments. */
   readonly vouchedOffset: number
-  /** First offset of the last commit group. */
+  /** The first offset of the last commit group. */
   readonly lastGroupOffset: number
 }
 
@@ -36,7 +36,8 @@ export interface RottenLog {
  * Batches of one and of several records, with headers, without values, compressed and not, of a
  * producer with an id, and the markers that end its transactions.
  *
- * @param end how the log ended: with all of it vouched for, or killed a few appends after a checkpoint.
+ * @param end how the log ended: with all of it vouched for, or killed a few appends after a
+ * checkpoint.
  */
 export async function rottenLog(end: 'closed' | 'killed'): Promise<RottenLog> {
   const fs = new SimulatedFileSystem({ seed: 1 })
@@ -65,7 +66,7 @@ export async function rottenLog(end: 'closed' | 'killed'): Promise<RottenLog> {
   return { fs: stopped, answers, endOffset, vouchedOffset, lastGroupOffset: endOffset - 1 }
 }
 
-/** What is wrong with a copy of `log` in which one file has rotted; `null` when nothing is. */
+/** What is wrong with a copy of `log` in which one file has rotted; `null` if nothing is. */
 export function judgeRotten(
   log: RottenLog,
 ): (fs: SimulatedFileSystem, path: string, rot: Rot) => Promise<string | null> {
@@ -73,7 +74,7 @@ export function judgeRotten(
     path.endsWith('.log') ? judgeLog(log, fs, path, rot) : judgeHelper(log, fs)
 }
 
-/** A file without which the log can be read: whatever it says, nobody may notice. */
+/** Judges a file without which the log can be read: its content must never matter. */
 async function judgeHelper(log: RottenLog, fs: SimulatedFileSystem): Promise<string | null> {
   const opened = await openLog(fs, { config: CONFIG })
   const { damage } = opened
@@ -105,24 +106,24 @@ async function judgeLog(
   )
   const first = Math.min(Infinity, ...missing)
   if (first === Infinity) {
-    // Bytes that had been durable are left as they are, for whoever wants to save what can be.
+    // Bytes that were durable are left as they are, so that they can be salvaged.
     const isChanged = rot.bytes !== null && !fs.readFile(path).equals(rot.bytes)
     return isChanged && truncations.length === 0 ? 'the file was changed' : null
   }
   if (first < log.vouchedOffset) return `offset ${first} is missing without an error`
   if (opened.damage !== null) return `offset ${first} is missing besides the damage`
-  // A file that ends between two batches is what a crash before the write leaves, and one whose last
-  // group does not fit is what a crash in the write leaves.
+  // A file that ends between two batches is what a crash before the write leaves. One whose last
+  // group is incomplete is what a crash during the write leaves.
   const isBoundary = rot.isCut && batchBounds(log.fs.readFile(path)).includes(rot.position)
   if (isBoundary) return null
   if (truncations.length !== 1) return `offset ${first} is missing and nothing is reported`
-  // More than one batch is not there any more, or not where it was.
+  // More than one batch is missing, or not where it was.
   const isWide = /zeros|batch/.test(rot.name)
   if (rot.isCut || isWide || first >= log.lastGroupOffset) return null
   return `offset ${first} was cut, and a later group says that it had been durable`
 }
 
-/** Why two logs do not give the same answers; `null` when they do. */
+/** Why two logs return different results; `null` if they do not. */
 function differenceOf(expected: Answers, found: Answers): string | null {
   if (found.refused.size > 0) return `offset ${String([...found.refused][0])} is refused`
   if (found.ends !== expected.ends) return `the log holds ${found.ends}, not ${expected.ends}`
@@ -173,7 +174,7 @@ async function answersOf(log: Log, endOffset: number): Promise<Answers> {
       offset = (read.at(-1)?.offset ?? endOffset) + 1
     } catch (error) {
       if (error instanceof CorruptRecordError) refused.add(offset)
-      // Where the log ends early, nothing is told of what should be there.
+      // After an early end of the log, nothing is reported about the missing records.
       else if (offset < log.logEndOffset) throw error
       offset += 1
     }

@@ -7,7 +7,7 @@ import { bytesOf, DIR, NOW, pathOf } from './log-fixtures.ts'
 
 const TARGET = '/saved/orders-0'
 
-/** Of a transaction that has one record in front of its marker. */
+/** The entry of a transaction with one record before its marker. */
 function entry(producerId: number, lastOffset: number): Buffer {
   const bytes = Buffer.alloc(34)
   const numbers = [producerId, lastOffset - 1, lastOffset, lastOffset + 1]

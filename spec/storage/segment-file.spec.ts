@@ -167,7 +167,7 @@ it('is found in place without being opened', async () => {
 })
 
 describe('where it may not be written to', () => {
-  /** Refuses to open it for writing until it is told otherwise. */
+  /** A file that cannot be opened for writing until `allow` is called. */
   function refused(error: Error): ReturnType<typeof fixture> & { allow: () => void } {
     const { fileSystem, file } = fixture()
     const open = fileSystem.open.bind(fileSystem)
@@ -237,7 +237,7 @@ describe('where it may not be written to', () => {
     await file.datasync()
     expect(file.writeNow([Buffer.from('y')], 1)).toBe(1)
     expect(file.datasyncNow()).toBe(true)
-    // Who reads goes on with what was open, which is closed with the end of that.
+    // A running read continues with the old descriptor, which is closed when the read ends.
     expect(countOf(fileSystem, 'close')).toBe(0)
     end()
     expect((await reading).sizeBytes).toBe(3)

@@ -19,7 +19,7 @@ async function appendEach(log: Log, count: number): Promise<void> {
   }
 }
 
-/** Bytes that all writes of the record together have taken. */
+/** The total size of all writes of the record. */
 function bytesWritten(fs: SimulatedFileSystem): number {
   return fs.operations
     .map((line) => / write \S*varve-segments\S* .*\+(\d+)/.exec(line)?.[1])
@@ -37,7 +37,8 @@ describe('an edit of the record of segments', () => {
       costs.push(bytesWritten(fs) - before)
     }
     expect(log.segments.length).toBe(400)
-    // Written anew at each roll, it would take fifteen times as much at the end as at the beginning.
+    // If each roll rewrote the record, the cost at the end would be fifteen times that at the
+    // beginning.
     const half = costs.slice(4).reduce((sum, cost) => sum + cost, 0)
     expect(half).toBeLessThan(2.5 * costs.slice(0, 4).reduce((sum, cost) => sum + cost, 0))
     expect(await basesOf(fs)).toEqual(log.segments.map(({ baseOffset }) => baseOffset))
@@ -76,7 +77,7 @@ describe('an edit of the record of segments', () => {
     const fs = written.restart('process')
     const text = fs.readFile(RECORD).toString()
     const [before = '', digits = ''] = /[^]*?\nedit \w+ \d+ \d+ -,sealed (\d+ )/.exec(text) ?? []
-    // Of a digit it makes another one.
+    // Turns a digit into another one.
     fs.flipBit(RECORD, before.length - digits.length, 0)
     await expect(new SegmentRecordFile(fs, DIR).read()).rejects.toThrow(/an edit is damaged/)
     const log = await openLog(fs)
@@ -137,7 +138,7 @@ describe('what edits say', () => {
       const record = await new SegmentRecordFile(fs, DIR).read()
       expect(record?.logStartOffset).toBe(log.logStartOffset)
       const bases = log.segments.map(({ baseOffset }) => baseOffset)
-      // What is wholly deleted need not be on record.
+      // Segments that are entirely deleted need not be on record.
       const first = bases.findIndex((_, slot) => (bases[slot + 1] ?? Infinity) > log.logStartOffset)
       expect(record?.segments.map(({ baseOffset }) => baseOffset)).toEqual(bases.slice(first))
       expect(record?.segments.slice(0, -1).map(({ sizeBytes }) => sizeBytes)).toEqual(

@@ -30,7 +30,7 @@ function logsOf(fs: SimulatedFileSystem): string[] {
   return [...fs.snapshot().keys()].filter((path) => path.endsWith('.log')).sort()
 }
 
-/** That each entry says of its file what the file is. */
+/** Expects each entry to describe its file correctly. */
 async function expectTrue(fs: SimulatedFileSystem): Promise<void> {
   const entries = await recordOf(fs)
   for (const [slot, entry] of entries.entries()) {
@@ -173,7 +173,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
         const log = await openLog(fs, { readOnly })
         const { damage } = log
         expect(damage).toMatchObject({ path: intruder, position: 0, firstOffset: 4 })
-        // What is on record of the segment before it says where that one ends.
+        // The recorded entry of the previous segment tells where that one ends.
         const found = await log.read(0, 1000)
         expect(found.map(({ offset }) => offset)).toEqual([0, 1])
         expect((await log.read(2, 1000)).map(({ offset }) => offset)).toEqual([2, 3])
@@ -232,7 +232,7 @@ it('a base offset that has jumped in the very last batch of an unclean stop is t
 
 it('a file whose batches are sound and that is another one is found by verify', async () => {
   const fs = await writtenLog(COUNT)
-  // The epoch of a batch lies outside of its checksum.
+  // A batch's checksum does not cover its epoch.
   fs.flipBit(pathOf(2), 13, 0)
   const log = await openLog(fs)
   expect(log.damage).toBeNull()

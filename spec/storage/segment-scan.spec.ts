@@ -28,7 +28,7 @@ async function scan(
   return { ...result, offsets }
 }
 
-/** Two good batches, with `change` done to a copy of the second. */
+/** Two valid batches, with `change` applied to a copy of the second. */
 function damaged(change: (second: Buffer) => Buffer): Buffer {
   return Buffer.concat([BATCH, change(Buffer.from(bytesOf({ baseOffset: 11 })))])
 }

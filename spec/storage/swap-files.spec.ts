@@ -3,7 +3,7 @@ import { completeSwaps, findLogFiles } from '../../lib/storage/swap-files.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, bytesOf, openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
-/** Content of a segment file: one batch an offset, each with `<source><offset>` as its value. */
+/** The content of a segment file: one batch per offset, each with the value `<source><offset>`. */
 function segment(source: string, from: number, until: number): Buffer {
   const batches: Buffer[] = []
   for (let offset = from; offset < until; offset += 1) {
@@ -12,7 +12,7 @@ function segment(source: string, from: number, until: number): Buffer {
   return Buffer.concat(batches)
 }
 
-/** A directory with the given segment files by their name's end, and without any other file. */
+/** A directory with only the given segment files, by the suffix of their names. */
 function directoryWith(files: Record<string, Buffer>): SimulatedFileSystem {
   const fileSystem = new SimulatedFileSystem()
   for (const [name, bytes] of Object.entries(files)) {
@@ -110,7 +110,7 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
           const fileSystem = crashed.restart(kind, { seed })
           await completeSwaps(fileSystem, DIR)
           const found = (await findLogFiles(fileSystem, DIR)).map((file) => file.path)
-          // An index that was in place already may go: it is made again.
+          // An index that was already in place may be missing: it is rebuilt.
           expect(found.filter((path) => path.endsWith('.log'))).toEqual(
             expected.filter((path) => path.endsWith('.log')),
           )

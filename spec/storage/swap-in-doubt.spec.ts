@@ -9,7 +9,7 @@ it('a replacement of segments that fails half way takes no acknowledged record o
   const log = await openLog(fs, { config: CONFIG })
   for (const key of ['a', 'a', 'a', 'b']) await log.append([{ key, value: 'v', timestamp: NOW }])
   await log.roll()
-  // Acknowledged, as the topic asks for, and not synced. No sync of them fails either.
+  // Acknowledged, as the topic allows, but not synced. No sync of it fails either.
   await log.append([{ key: 'c', value: 'acknowledged', timestamp: NOW }])
   fs.failNext('unlink', 'EIO', { path: /0\.log$/ })
   await log.cleaner

@@ -6,7 +6,7 @@ import { seenThrough } from '../helpers/seen-through.ts'
 import { NOW, openLog, SMALL } from './log-fixtures.ts'
 
 const LARGE = { segmentBytes: 10_000_000 }
-/** Whoever appends between any two reads of a search has appended enough by then. */
+/** So many reads are each followed by an append; a search that chased those would use them all. */
 const MOST_READS = 50
 
 describe('a search by time beside appends', () => {
@@ -61,7 +61,7 @@ describe('a search by time in a log of many segments', () => {
   /** More than stay open. */
   const SEGMENTS = 50
 
-  /** Two records to a segment, each a second younger than the one before. */
+  /** Two records per segment, each a second later than the previous one. */
   async function makeLog(disk: SimulatedFileSystem): Promise<Log> {
     const log = await openLog(disk, { config: SMALL })
     for (let each = 0; each < 2 * SEGMENTS; each += 1) await add(log, each)

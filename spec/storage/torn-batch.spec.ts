@@ -7,7 +7,7 @@ import { findDamage } from '../../lib/storage/torn-tail.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, DIR, NOW, openLog, pathOf } from './log-fixtures.ts'
 
-/** A batch of another log, as it stands in a file: whole, and with the group start bit. */
+/** A batch of another log, as in a file: complete, and with the group start bit. */
 const COPY = bytesOf({ baseOffset: 7, values: ['copied', 'copied'], groupStart: true })
 const FIRST = bytesOf({ values: ['v0'], groupStart: true })
 
@@ -21,11 +21,11 @@ function batchOf(values: readonly Buffer[], { baseOffset = 1, isRest = false } =
   return bytes
 }
 
-/** One with the copy in its second record. */
+/** A batch with the copy in its second record. */
 const HOLDER = batchOf([Buffer.from('small'), Buffer.concat([COPY, Buffer.alloc(300, 'x')])])
 const COPY_AT = HOLDER.indexOf(COPY)
 
-/** What opening makes of a log whose last write has left this. */
+/** What an open finds in a log whose last write left `tail`. */
 async function openBehind(tail: Buffer): Promise<{ logEndOffset: number; isDamaged: boolean }> {
   const fileSystem = new SimulatedFileSystem()
   fileSystem.writeFile(pathOf(0), Buffer.concat([FIRST, tail]))
@@ -68,7 +68,7 @@ describe('a torn write of a record that holds a copy of a whole batch', () => {
     expect(await openBehind(Buffer.concat([first, holder]))).toEqual({
       ...{ logEndOffset: 1, isDamaged: false },
     })
-    // One that begins a group itself proves that what is before it had been written.
+    // A batch that begins a group proves that everything before it was written.
     const proof = batchOf([COPY], { baseOffset: 3 })
     expect(await openBehind(Buffer.concat([first, proof]))).toMatchObject({ isDamaged: true })
   })
@@ -96,10 +96,10 @@ describe('a batch that had been durable', () => {
     const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
     const tail = Buffer.concat([HOLDER, next])
     const grown = Buffer.from(tail)
-    // The batch alone claims what follows.
+    // Only the batch's length claims what follows.
     grown.writeInt32BE(tail.length - 12, 8)
     expect(await damageOf(grown)).not.toBeNull()
-    // And its last record as well, whose value does not.
+    // Its last record claims it as well, but that record's value does not.
     const recordAt = HOLDER.indexOf(Buffer.from('small')) + 'small'.length
     const lengthAt = HOLDER.indexOf(Buffer.from('elsewhere'), recordAt) + 'elsewhere'.length
     expect(HOLDER.readUInt8(lengthAt + 1)).toBeLessThan(0x80)
@@ -111,7 +111,7 @@ describe('a batch that had been durable', () => {
 describe('a salvage', () => {
   it('takes no copy for a batch of the log that lies in a record which is not whole', async () => {
     const fileSystem = new SimulatedFileSystem()
-    // What looks like a header in front of the copy, and is none, comes first.
+    // Bytes that look like a header but are none come before the copy.
     const decoy = Buffer.from(COPY.subarray(0, 61))
     decoy.writeInt32BE(60, 8)
     const value = Buffer.concat([decoy, COPY, Buffer.alloc(300, 'x')])

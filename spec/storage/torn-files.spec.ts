@@ -4,7 +4,10 @@ import { DIR, openLog, pathOf, SMALL, writtenLog } from './log-fixtures.ts'
 
 const KEEP = { config: { ...SMALL, retentionMs: -1 } }
 
-/** A log of nine records in several segments, whose last write was torn; and which files hold cut bytes. */
+/**
+ * A log of nine records in several segments, whose last write was torn; and the files that hold the
+ * truncated bytes.
+ */
 async function tornLog(): Promise<{ fs: SimulatedFileSystem; kept: () => string[] }> {
   const fs = await writtenLog(9, { ...KEEP, close: false })
   const last =

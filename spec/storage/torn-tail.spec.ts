@@ -12,7 +12,7 @@ const SIZE = BATCH.length
 const MIB = 1024 * 1024
 const BAD = { position: SIZE, nextOffset: 1, reason: 'its magic is 0, not 2' }
 
-/** A segment from offset 0 with one batch, and `tail` behind it. */
+/** A segment from offset 0 with one batch, followed by `tail`. */
 function tornSegment(tail: Buffer): {
   fs: SimulatedFileSystem
   segment: LogSegment
@@ -77,7 +77,7 @@ describe('a tail that is cut', () => {
       reason: 'a sync failed at offset 1',
       keptIn: `${pathOf(0)}.${SIZE}.torn`,
     })
-    // Of the segment itself one stays open.
+    // One file of the segment itself stays open.
     expect([...open].map(({ path }) => path)).toEqual([pathOf(0)])
   })
 
@@ -135,7 +135,7 @@ describe('a tail that is cut', () => {
 
   it.each([
     ['truncate', 'EIO', { code: 'EIO' }],
-    // A sync that has failed is not tried again, as one that finds no room is.
+    // A failed sync is not retried, but one that finds no space is.
     ['sync', 'EIO', { cause: { code: 'EIO' } }],
   ] as const)('is not taken for cut where the disk fails that: %s', async (kind, code, error) => {
     const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))

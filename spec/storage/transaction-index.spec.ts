@@ -5,7 +5,7 @@ import { bytesOf, DIR, NOW, offsetsOf, openLog, pathOf } from './log-fixtures.ts
 
 const ENTRY_BYTES = 34
 
-/** What a broker notes of an aborted transaction. */
+/** What a broker records about an aborted transaction. */
 function entry(producerId: number, lastOffset = 0): Buffer {
   const bytes = Buffer.alloc(ENTRY_BYTES)
   bytes.writeBigInt64BE(BigInt(producerId), 2)
@@ -13,7 +13,7 @@ function entry(producerId: number, lastOffset = 0): Buffer {
   return bytes
 }
 
-/** Last offsets of what is noted, segment by segment. */
+/** The last offsets of the entries, segment by segment. */
 function notedIn(fs: SimulatedFileSystem): number[] {
   const noted: number[] = []
   for (const [path, bytes] of fs.snapshot()) {
@@ -26,7 +26,7 @@ function notedIn(fs: SimulatedFileSystem): number[] {
   return noted.sort((a, b) => a - b)
 }
 
-/** Segments at 0, 2, 4 and 6, the first three of which compaction makes one of. */
+/** Segments at 0, 2, 4 and 6; compaction merges the first three. */
 async function written(fs: SimulatedFileSystem): Promise<Log> {
   const log = await openLog(fs, { config: { segmentBytes: 200, cleanupPolicy: 'compact' } })
   for (let each = 0; each < 6; each += 1) {
@@ -105,7 +105,7 @@ describe('transactions that a broker has noted as aborted', () => {
 describe('transactions that a broker has noted as aborted, and of which the log has lost the end', () => {
   const ENDS = [1, 3, 4, 5, 7]
 
-  /** Two records to a segment, from 0 to 7, in an order that is closed. */
+  /** Two records per segment, from 0 to 7, in a log that was closed cleanly. */
   async function closedLog(): Promise<SimulatedFileSystem> {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs)

@@ -5,10 +5,10 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, DIR, NOW, openLog, pathOf, upTo, valuesOf, valuesUpTo } from './log-fixtures.ts'
 
 const LARGE = { segmentBytes: 50_000_000 }
-/** Of a record `v0`, in a batch of its own. */
+/** The size of a batch with only the record `v0`. */
 const SIZE = bytesOf({ values: ['v0'] }).length
 
-/** Has every sync of a log file fail, and the mark of it too. */
+/** Makes every sync of a log file fail, and its mark too. */
 function failSyncs(fs: SimulatedFileSystem): void {
   fs.failNext('datasync', 'EIO', { path: /\.log$/, persistent: true })
   fs.failNext('truncate', 'EIO', { persistent: true })
@@ -42,7 +42,7 @@ describe('a sync that failed without leaving a mark', () => {
     await expect(failed).rejects.toMatchObject({ outcome: 'unknown' })
     const next = fs.restart('process')
     const again = await openLog(next)
-    // Nobody was told that it is not there.
+    // Nobody was told that it is missing.
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
     await again.append([{ key: 'k', value: 'v4' }])
     next.evictPageCache()
@@ -155,7 +155,7 @@ describe('the bytes that an unclean open writes again', () => {
     await log.checkpoint()
     await log.appendBatches(upTo(3).map(() => bytesOf({ values: ['v0'] })))
     const next = fs.restart('process')
-    // The offset of the last entry is another one.
+    // Changes the offset of the last entry.
     const index = next.readFile(pathOf(0, 'index'))
     index.writeInt32BE(index.readInt32BE(index.length - 8) - 1, index.length - 8)
     next.writeFile(pathOf(0, 'index'), index)

@@ -13,7 +13,7 @@ import { bytesOf, DIR, NOW, offsetsOf, openLog, pathOf, upTo } from './log-fixtu
 
 const NANOSECONDS = 1_700_000_000_000_000_000n
 
-/** A message as brokers before 0.11 write it: of format 0, or of format 1, which has a timestamp. */
+/** A message as brokers before 0.11 write it: of format 0, or of format 1 with a timestamp. */
 function message(magic: 0 | 1, offset: number, value: Buffer | null): Buffer {
   const timestamp = Buffer.alloc(magic === 0 ? 0 : 8)
   if (magic === 1) timestamp.writeBigInt64BE(1_500_000_000_000n)
@@ -30,7 +30,7 @@ function message(magic: 0 | 1, offset: number, value: Buffer | null): Buffer {
   return Buffer.concat([head, covered])
 }
 
-/** A batch whose checksum is right after the change. */
+/** A batch whose checksum is valid after the change. */
 function batch(baseOffset: number, change: (bytes: Buffer) => void): Buffer {
   const bytes = bytesOf({ baseOffset, values: ['v'] })
   change(bytes)
@@ -163,7 +163,7 @@ describe('a partition that a broker has closed in order', () => {
     return fs
   }
 
-  /** What there is of segments, and what says that they were looked at. */
+  /** The segments' files, and the record that they were verified. */
   function segmentsOf(fs: SimulatedFileSystem): [string, Buffer][] {
     return [...fs.snapshot()].filter(([path]) => /\/(\d{20}\..*|varve-segments)$/.test(path))
   }

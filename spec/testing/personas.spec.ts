@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { PERSONAS, type Persona } from '../../lib/testing/crash-model.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** A file of 100 durable bytes and 1400 unsynced ones, in two writes, as many power losses leave it. */
+/** A file of 100 durable and 1400 unsynced bytes, in two writes, after many power losses. */
 async function outcomes(persona: Persona): Promise<Buffer[]> {
   const fileSystem = new SimulatedFileSystem({ persona })
   fileSystem.writeFile('/x', Buffer.alloc(100, 'd'))

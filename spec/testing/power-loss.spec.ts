@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Persona } from '../../lib/testing/crash-model.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-/** The other two leave less: `spec/testing/personas.spec.ts`. */
+/** The other two keep less: `spec/testing/personas.spec.ts`. */
 const PERSONAS: readonly Persona[] = ['strict-posix', 'ext4', 'xfs']
 
 /** What a reader finds after a power loss, once for each of many seeds, as text by path. */

@@ -29,7 +29,7 @@ describe('simulatedError', () => {
         [rename(path, dir), simulatedError('ENOENT', 'rename', path, dir)],
         [rmdir(path), simulatedError('ENOENT', 'rmdir', path)],
       ]
-      // All are under way: none may fail before somebody listens.
+      // All calls are in progress: none may be rejected without a handler.
       for (const [call] of cases) call.catch(() => undefined)
       for (const [call, simulated] of cases) {
         const real = await rejection(call)

@@ -173,7 +173,7 @@ describe('failAt', () => {
     await CALLS.stat(at)
     await expect(CALLS.list(at)).rejects.toMatchObject({ code: 'EIO' })
     await expect(CALLS.stat(at)).resolves.toMatchObject({ sizeBytes: 3 })
-    // The next of its kind is the next that does not fail without it.
+    // The next of its kind is the next call that would not fail anyway.
     await expect(CALLS.list(at)).rejects.toMatchObject({ code: 'EACCES' })
     await CALLS.list(at)
   })

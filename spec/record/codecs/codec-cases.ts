@@ -8,7 +8,7 @@ import { NodeZstdLibrary, WasmZstdLibrary } from '../../../lib/record/codecs/zst
 
 const zstd = nodeZstd()
 
-/** Every codec, zstd by the package and, where this Node.js has one, by its own. */
+/** Every codec; zstd both by the package and, if this Node.js has it, by Node.js. */
 export const CODECS: readonly (readonly [string, Codec])[] = [
   ['gzip', GZIP],
   ['snappy', SNAPPY],
@@ -29,7 +29,7 @@ export const CONTENTS: readonly (readonly [string, Buffer])[] = [
   ['records', records(4000)],
 ]
 
-/** Bytes that do not repeat, the same each time. */
+/** Bytes without repetitions, the same in each run. */
 export function noise(length: number): Buffer {
   let state = 1
   return Buffer.from(
@@ -40,7 +40,7 @@ export function noise(length: number): Buffer {
   )
 }
 
-/** What events mostly look like. */
+/** What events typically look like. */
 export function records(count: number): Buffer {
   const lines = Array.from({ length: count }, (_, id) =>
     JSON.stringify({

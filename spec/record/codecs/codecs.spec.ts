@@ -33,7 +33,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     for (const length of [1, 100, 64 * 1024, 100_000]) {
       const bytes = noise(length)
       const grown = (await codec.compress(bytes)).length
-      // What a producer leaves free for it in a batch.
+      // The space that a producer leaves for it in a batch.
       expect(grown).toBeLessThanOrEqual((length * 7) / 6 + 64)
     }
   })
@@ -55,7 +55,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
         (error: unknown) => ({ error }),
       )
       const known = await outcome
-      // A stream of blocks that ends between two of them has fewer records, which the batch counts.
+      // A stream that was cut between two blocks has fewer records. The batch counts those.
       if ('bytes' in known) expect(codec.type).toBe('snappy')
       else expect(known.error, `cut at ${length}`).toBeInstanceOf(CorruptRecordError)
     }
@@ -77,7 +77,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
         async (slot, changes) => {
           let bytes = originals[slot] ?? Buffer.alloc(0)
           for (const { at, bytes: put, isInserted } of changes) {
-            // Headers and lengths stand at the beginning.
+            // Headers and lengths are at the beginning.
             const position = Math.floor(at ** 4 * bytes.length)
             const rest = bytes.subarray(position + (isInserted ? 0 : put.length))
             bytes = Buffer.concat([bytes.subarray(0, position), put, rest])
@@ -99,7 +99,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
         const source = Buffer.from(bytes)
         const outcome = await codec.decompress(source, 1000).catch((error: unknown) => error)
         if (outcome instanceof CorruptRecordError) return
-        // A plain block of snappy has nothing to be known by but the length that it begins with.
+        // Only its initial length identifies a plain block of snappy.
         expect(codec.type).toBe('snappy')
         expect(outcome).toHaveLength(readSnappyLength(source)?.contentBytes ?? -1)
       }),

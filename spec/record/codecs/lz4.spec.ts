@@ -8,7 +8,7 @@ import { CONTENTS, records } from './codec-cases.ts'
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
 
-/** A frame with the right header checksum. */
+/** A frame with a valid header checksum. */
 function frame(flags: number, blockSize: number, rest: string, contentSize = ''): Buffer {
   const descriptor = Buffer.concat([Buffer.from([flags, blockSize]), hex(contentSize)])
   const checksum = (xxh32(descriptor) >> 8) & 0xff
@@ -87,7 +87,7 @@ describe('codec lz4', () => {
   })
 
   it('calls a block corrupt that becomes larger than the frame allows, whatever the limit', async () => {
-    // 64 KiB and a few bytes out of 263.
+    // 263 bytes that expand to slightly more than 64 KiB.
     const block = '1f610100' + 'ff'.repeat(258) + '00' + '1061'
     const length = Buffer.alloc(4)
     length.writeUInt32LE(hex(block).length)

@@ -12,7 +12,7 @@ import { COMPRESSED_BATCHES, GOLDEN_RECORDS } from '../golden-vectors.ts'
 import { CODECS } from './codec-cases.ts'
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
-/** One of Kafka, without a content size. */
+/** A frame of Kafka's, without a content size. */
 const FRAME = COMPRESSED_BATCHES.zstd.subarray(61)
 const SKIPPABLE = hex('5a2a4d18 03000000 aabbcc')
 
@@ -43,7 +43,7 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
     const sizes = ['20 05', '60 0000', 'a0 05000000', 'e0 0500000000000000']
     for (const [slot, size] of sizes.entries()) {
       const length = slot === 1 ? 256 : 5
-      // One block of one byte that repeats.
+      // One block of one repeated byte.
       const block = ((length << 3) | 0b011).toString(16).padStart(4, '0')
       const header = `${block.slice(2)}${block.slice(0, 2)}00`
       const bytes = hex(`28b52ffd ${size} ${header} 61`)
@@ -71,7 +71,7 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
 
   it('refuses by what frames say of themselves, before it asks for memory', async () => {
     const claim = hex('28b52ffd e0 0000000001000000 020010')
-    // 2^32 bytes cannot come out of one block.
+    // One block cannot expand to 2^32 bytes.
     await expect(codec.decompress(claim, 1000)).rejects.toThrow(CorruptRecordError)
     const zeros = hex(`28b52ffd 0058 ${'020010 00'.repeat(8)} 030010 00`)
     await expect(codec.decompress(zeros, 9 * 131_072 - 1)).rejects.toThrow('more than the allowed')
