@@ -31,10 +31,9 @@ export const stickyAssignor: Assignor = {
 }
 
 /**
- * Returns each partition's owner before the rebalance, by {@link topicPartitionKey}. If several
- * members claim a partition, the one with the highest generation owns it, as the others missed a
- * rebalance; of equal generations, the first by id. Claims count even if the topic no longer exists
- * or the member no longer subscribes to it.
+ * Returns each partition's owner before the rebalance, by {@link topicPartitionKey}. Of several
+ * claims, the highest generation wins, as the other members missed a rebalance; of equal ones, the
+ * first id. Claims count even if the topic is gone or the member no longer subscribes to it.
  */
 export function partitionOwners(members: readonly GroupMember[]): Map<string, string> {
   const claims = new Map<string, GroupMember>()

@@ -22,8 +22,7 @@ export interface Codec {
   compress(bytes: Buffer, level?: number): Promise<Buffer>
   /**
    * @param maxOutputBytes the limit of the result: a few hostile bytes can expand to gigabytes
-   * @throws {@link CorruptRecordError} if `bytes` are damaged, or expand to more than
-   * `maxOutputBytes`
+   * @throws {@link CorruptRecordError} if `bytes` are damaged, or expand beyond `maxOutputBytes`
    */
   decompress(bytes: Buffer, maxOutputBytes: number): Promise<Buffer>
 }

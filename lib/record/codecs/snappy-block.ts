@@ -1,9 +1,8 @@
 import { copyLiterals, copyMatch } from './block-output.ts'
 import { findMatches } from './matches.ts'
 
-// A block is the length of its content and a list of elements, literals or copies, each with its
-// kind in the low two bits of its tag. See
-// https://github.com/google/snappy/blob/main/format_description.txt.
+// A block is its content's length and a list of literals and copies, with the kind in the low two
+// bits of each tag. See https://github.com/google/snappy/blob/main/format_description.txt.
 
 const LITERAL = 0
 const COPY_1 = 1
