@@ -324,13 +324,13 @@ export class LockFile {
     return lock !== undefined && record !== undefined && identityOf(lock) === identityOf(record)
   }
 
-  /** Checks and removes without a wait, after which the file may be the next owner's. */
+  /** Checks and removes in one go: after a wait, the removed file could be the next owner's. */
   readonly #removeOurs = (): void => {
     if (this.#handle === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
     try {
       unlinkSync(this.#path)
     } catch (error) {
-      // Suspended after the check, the process was taken for dead, which is like a failed check.
+      // Suspended after the check, this process was taken for dead: the lock is no longer ours.
       if (!isSystemError(error, 'ENOENT')) throw error
     }
   }

@@ -33,7 +33,7 @@ export class LockJudge {
     this.#options = options
   }
 
-  /** Whether the owner of something judged abandoned may live: only its silence says it is dead. */
+  /** Whether something was judged abandoned only by its owner's silence: that owner may live. */
   get mayOwnerLive(): boolean {
     return this.#mayOwnerLive
   }

@@ -19,7 +19,7 @@ export interface OwnerProcess {
   readonly pidNamespace: string | null
   /** Within this namespace a guard's name means the same socket to everyone. */
   readonly networkNamespace: string | null
-  /** Within it a `startTime` means the same moment to everyone. Also `null` in old records. */
+  /** Within it a `startTime` means the same to all; `null` also in records of older versions. */
   readonly timeNamespace: string | null
 }
 

@@ -278,8 +278,8 @@ async function claim(
   if (await isCreated(claimPath, claimantPath)) return true
   const other = readLockFile(claimPath)
   if (other === null || !(await isAbandoned(other))) return false
-  // A taker died while it held the claim, within a fraction of a millisecond. If several takers
-  // find this out at once, one may remove another's claim; the remaining one becomes the lock.
+  // A taker died in the fraction of a millisecond in which it held the claim. If several takers see
+  // this at once, one may remove another's claim; the remaining one becomes the lock.
   await unlinkIfPresent(claimPath)
   return isCreated(claimPath, claimantPath)
 }

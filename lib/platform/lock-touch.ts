@@ -1,7 +1,7 @@
 import { futimesSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 
-/** Uses our time: a file server's clock may be wrong, and those who judge it use their own. */
+/** Sets the time of our clock: a file server's may be wrong, and others judge by their own. */
 export function touchLock(fd: number, clock: Pick<Clock, 'now'>): void {
   const seconds = clock.now() / 1000
   futimesSync(fd, seconds, seconds)

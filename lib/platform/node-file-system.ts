@@ -51,7 +51,7 @@ import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
 import { windowsNames } from './windows-names.ts'
 
-/** A directory of at most this size holds some hundred names. */
+/** A directory of at most this size holds a few hundred names. */
 const MAX_DIRECTORY_BYTES = 16 * 1024
 
 /** Shared by all file systems, because descriptors belong to the process. */
@@ -199,8 +199,8 @@ export class NodeFileSystem implements FileSystem {
   }
 
   /**
-   * Uses the write share of the turn if there is time left, because it follows a write: a turn's
-   * first call starts the read share, and with many files to write the others come too late for it.
+   * Uses the write share of the turn first, because it follows a write. The first call of a turn
+   * would start the read share, which with many files to write is over before the other calls.
    */
   statNow(path: string): FileStat | null | undefined {
     const found = statInTurn(path, 'write')
@@ -236,7 +236,7 @@ export class NodeFileSystem implements FileSystem {
   }
 
   /**
-   * Creates one directory: where that is impossible, as in `/proc`, Node's recursion never ends.
+   * Creates the topmost directory: where that is impossible, Node's recursion never ends (`/proc`).
    */
   async #createFirst(path: string): Promise<void> {
     try {

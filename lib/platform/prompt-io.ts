@@ -9,8 +9,8 @@ export type PromptKind = 'read' | 'write'
  * has just encoded the bytes, at three times the cost of copying them to the page cache, and they
  * are in its processor's cache. On another processor the copy takes twice as long, while this
  * thread is idle because it encodes nothing more until the write is done. An append chain writes at
- * most 1 MiB at a time, unless one append is larger, and 4 MiB if a sync follows, compared to which
- * the detour costs nothing.
+ * most 1 MiB at a time, unless one append is larger, and at most 4 MiB if a sync follows, beside
+ * which the detour costs nothing.
  */
 const MAX_BYTES = { read: 64 * 1024, write: 2 * 1024 * 1024 } as const
 
@@ -23,8 +23,8 @@ const MAX_TURN_MS = 1
 
 /**
  * The same for reads while somebody waits for syncs. The loop must turn to report an
- * acknowledgement, and if the disk takes a thread for each sync, a record waits for three or four
- * turns. A replay is not measurably slower for it: a turn takes some 20 µs.
+ * acknowledgement, and if each sync is made on a thread, a record waits for three or four turns. A
+ * replay is not measurably slower because of this: a turn takes some 20 µs.
  */
 const MAX_READ_TURN_BESIDE_SYNCS_MS = 0.5
 /** How long after a sync the next one is expected: on a busy disk, groups are this far apart. */

@@ -24,8 +24,8 @@ const MOST_WAITS = 10
  * - A process that has a file open for a moment, such as a virus scanner, an indexer or a reader of
  *   a checkpoint, keeps it from being renamed, replaced or removed. So each change is retried for a
  *   second.
- * - A file that is removed while it is open keeps its name until it is closed (always up to libuv
- *   1.48, which is that of Node.js 20, and with any on FAT), and nothing else can have that name.
+ * - A file that is removed while it is open keeps its name until it is closed (always with libuv up
+ *   to 1.48, as in Node.js 20; on FAT with every version), and nothing else can have that name.
  *   So a file is renamed first, which is allowed while it is open. A file that is left under that
  *   name, by a crash or because somebody has it open, is ignored: see {@link nameBefore}.
  */

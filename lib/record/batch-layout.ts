@@ -104,7 +104,7 @@ export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
 /**
  * Size of the batch at the start of `buffer`, which has to contain all of it.
  *
- * @throws {@link CorruptRecordError} when it does not
+ * @throws {@link CorruptRecordError} when it does not, or the size or the format is invalid
  */
 export function wholeBatchSize(buffer: Buffer): number {
   const { length } = buffer

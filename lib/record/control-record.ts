@@ -28,7 +28,7 @@ export interface TransactionEnd {
  *
  * @returns `null` if compaction has removed the record, or it has another purpose
  * @throws TypeError when `batch` is not a control batch
- * @throws {@link CorruptRecordError} when Kafka does not write such a record
+ * @throws {@link CorruptRecordError} when the record is not one that Kafka writes
  */
 export function readTransactionEnd(batch: RecordBatch): TransactionEnd | null {
   if (!batch.isControl) throw new TypeError('the batch is not a control batch')

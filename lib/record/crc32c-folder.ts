@@ -126,7 +126,7 @@ const REST_AT = 2
 /** `fold(start)`: folds the bytes from `start` to the end of the memory into the rest. */
 function foldCode(): number[] {
   return [
-    // at = the last position at or below start that is whole vectors before the rest,
+    // at = the last position at or below start that is a number of whole vectors before the rest,
     ...[...I32_CONST(REST_OF_INPUT), ...I32_CONST(REST_OF_INPUT + STEP_BYTES - 1)],
     ...[...LOCAL_GET(START), ...I32_SUB, ...I32_CONST(-STEP_BYTES), ...I32_AND, ...I32_SUB],
     // less the longest shift; zeros from there to start.

@@ -9,7 +9,8 @@ const MAX_SPARES = 8
 /** With a smaller limit nothing is cached: there would be room for only a few entries. */
 const LEAST_BYTES = 4096
 /**
- * One batch that was read once is remembered per this many bytes of the limit: more than fit in.
+ * Per this many bytes of the limit, one batch that was read once is remembered: more batches than
+ * the cache has room for.
  */
 const BYTES_PER_REMEMBERED = 512
 /** 2^24 entries of 4 bytes, 64 MiB. */

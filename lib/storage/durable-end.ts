@@ -30,7 +30,7 @@ export interface DurableEnd extends LogPosition {
  * The mark that a failed sync leaves: the durable end of the log.
  *
  * ```
- * varve-durable-end 1 9ae2c5f1    format version, CRC-32C of everything behind this line
+ * varve-durable-end 1 9ae2c5f1    format version, CRC-32C of everything after this line
  * 120 97 4096 3                   offset, base offset of its segment, position there, leader epoch
  * ```
  *

@@ -207,7 +207,7 @@ function memoryBehind(
  * Copies the batch into smaller memory if the guess was far too high: it is kept for readers for a
  * while, along with the piece of memory that contains it.
  *
- * @param memory of the batch. A batch behind others of its append has less than a whole piece.
+ * @param memory that the batch was given: less than a whole piece if it follows others.
  */
 function fitted(batch: Buffer, memory: Buffer): Buffer {
   const isAlone = memory.length === memory.buffer.byteLength

@@ -277,7 +277,7 @@ export abstract class IndexFile {
     this.#fileSizeBytes = null
     try {
       const from = this.#writtenCount * this.#entrySizeBytes
-      // Obsolete entries must not remain behind the new ones.
+      // Obsolete entries must not remain after the new ones.
       if (fileSizeBytes !== from) await file.truncate(from)
       const added = this.entries.subarray(
         this.positionOf(this.#writtenCount),

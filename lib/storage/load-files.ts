@@ -83,7 +83,7 @@ const NOTHING_WRONG: LogRecovery = {
 
 /**
  * Identifies the errors of a load for comparison; `null` if there are none. A writer that opened
- * the log while it was sound is unaware of damage and appends behind it. A new epoch means a
+ * the log while it was sound is unaware of damage and appends after it. A new epoch means a
  * truncation.
  */
 function whatIsWrong({ epochs, recovery }: LoadedLog): string | null {

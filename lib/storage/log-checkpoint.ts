@@ -6,8 +6,8 @@
  * machine, and 100 ms beside a reader that uses up its share of each turn. What is saved was
  * durable when the save began, so later appends do not matter.
  *
- * All other changes to the set of segments wait for its end: changes of segments or of the segment
- * record, and the removal of index entries.
+ * Everything else that changes what the log consists of waits for its end: changes of the set of
+ * segments or of the segment record, and the removal of index entries.
  */
 export class LogCheckpoint {
   #saving: Promise<void> | null = null

@@ -146,7 +146,7 @@ export class EndFinder {
 
   /**
    * Ends the log before the first data that this library cannot read, wherever it is. The end alone
-   * would not show it, and appends would continue behind it.
+   * would not show it, and appends would continue after it.
    *
    * @returns `null` if the log holds no such data.
    */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { nameBefore } from '../platform/windows-names.ts'
 
-/** Suffixes behind the extension that mark a file's part in a replacement or deletion. */
+/** Suffixes after the extension that mark a file's part in a replacement or deletion. */
 export const DELETED_SUFFIX = '.deleted'
 export const CLEANED_SUFFIX = '.cleaned'
 export const SWAP_SUFFIX = '.swap'

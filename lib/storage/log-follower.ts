@@ -43,7 +43,7 @@ export class LogFollower {
    * The last such look found no file here, see {@link uncoveredOffset}; believed in the same way.
    */
   #uncovered: number | null = null
-  /** Truncation since the last complete look: reloading the epochs reports it only once. */
+  /** Offset of a truncation since the last complete look: the epochs report it only once. */
   #cutOffset = Infinity
   /**
    * Identity of the record at the last look at all segments, if that found no error, no replacement

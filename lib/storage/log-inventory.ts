@@ -108,7 +108,7 @@ export function sealedOf(record: SegmentRecord | null, baseOffset: number): Segm
 export function isDenseOnRecord(record: SegmentRecord | null, baseOffset: number): boolean {
   const active = record?.segments.at(-1)
   if (active === undefined) return false
-  // A segment behind the last one on record was started by this library after the record was
+  // A segment after the last one on record was started by this library after the record was
   // written, or is left from a truncation, which marked that last one as possibly having gaps.
   return entryOf(record, baseOffset)?.isDense ?? (active.isDense && baseOffset > active.baseOffset)
 }
@@ -165,7 +165,7 @@ async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
 }
 
 /**
- * Segments that disappeared after they were listed are deleted if the log starts behind them.
+ * Segments that disappeared after they were listed are deleted if the log starts after them.
  * Otherwise the file may only be without a name for a moment, and the log would seem to lack its
  * records.
  *

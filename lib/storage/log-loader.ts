@@ -58,7 +58,7 @@ export class LogLoader {
   #dispute: EpochDispute | null = null
   #damage: CorruptRecordError | null = null
   #hasProducers = false
-  /** Whether a file was truncated after a clean shutdown. Otherwise all is made durable anyway. */
+  /** Whether a file of a cleanly closed log was cut. Of other logs all is made durable anyway. */
   #hasCut = false
   /** The names in the directory. */
   #names: readonly DirectoryEntry[] = []

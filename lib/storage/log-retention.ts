@@ -30,7 +30,8 @@ export interface RetentionRequest {
   /** Records below this offset are deleted regardless of the limits. */
   readonly startOffset: number
   /**
-   * The oldest segments are deleted until the log has at most this size; `Infinity` for no limit.
+   * The oldest segments are deleted until the log has at most this size; `Infinity` for no limit
+   * beyond those of the log.
    */
   readonly maxSizeBytes: number
   /** The wall clock, milliseconds since the epoch. */

@@ -43,7 +43,7 @@ export interface SalvageReport {
   /** Number of records in these batches. */
   readonly recordCount: number
   readonly logStartOffset: number
-  /** End of the new log: behind everything known to have been in the old one, saved or not. */
+  /** End of the new log: above every offset known to have been in the old one, saved or not. */
   readonly logEndOffset: number
   /** In offset order. */
   readonly lost: readonly LostRange[]

@@ -50,7 +50,7 @@ export class LogSegment implements IndexedSegment {
   /** Its indexes, as far as they are in memory. */
   readonly held: IndexHolder
   readonly times: SegmentTimes
-  /** The preallocated bytes behind its batches. */
+  /** The preallocated bytes after its batches. */
   readonly preallocation: Preallocation
   /** Checksum of the file as far as it is known. */
   readonly sum: SegmentSum
@@ -132,7 +132,7 @@ export class LogSegment implements IndexedSegment {
    *
    * @param sizeBytes of all batches.
    * @returns the number of bytes written; -1 if no write was attempted. If it is not all of them,
-   * or if it throws, memory is unchanged, and bytes may be in the file behind the last batch.
+   * or if it throws, memory is unchanged, and bytes may be in the file after the last batch.
    */
   appendNow(batches: readonly RecordBatch[], sizeBytes: number): number {
     if (!this.held.canAppend) return -1

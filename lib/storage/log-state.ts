@@ -84,8 +84,8 @@ export class LogStateFiles {
     try {
       await this.#fileSystem.syncDirectory(this.#dir)
     } catch (error) {
-      // Nothing in the directory has been changed yet. Without the mark, the next open would not
-      // know that a power loss may still bring it back, when the files have already been changed.
+      // Nothing in the directory has been changed yet. The next open must find the mark, and remove
+      // it durably: otherwise a power loss could bring it back after that open has changed files.
       if (hasMark) await this.leaveCleanShutdownMark().catch(() => undefined)
       throw error
     }

@@ -164,8 +164,8 @@ export class LogWriter {
   }
 
   /**
-   * Deletes what exceeds the log's limits; see `retentionTarget`. Removes earlier deletions' files
-   * too.
+   * Deletes what exceeds the log's limits; see `retentionTarget`. Also removes files that earlier
+   * deletions have left.
    *
    * @param request is called when its turn comes, since its data may change before.
    */

@@ -41,7 +41,7 @@ interface GrowingSegment {
  */
 export class Preallocation {
   readonly #segment: GrowingSegment
-  /** Where preallocation may have ended the file, at most; 0 if nothing was preallocated. */
+  /** Upper bound of the file's size by preallocation; 0 if nothing was preallocated. */
   #end = 0
   /** Whether a preallocation has failed. The free space is then left to other writes. */
   #isRefused = false

@@ -40,7 +40,7 @@ export interface ProducerStateEntry {
  *
  * ```
  * 0..1   version, int16 = 1
- * 2..5   CRC-32C of everything behind it
+ * 2..5   CRC-32C of everything after it
  * 6..9   count, int32
  * 10..   count entries of 46 bytes: producer id int64, epoch int16, last sequence int32,
  *        last offset int64, offset delta int32, timestamp int64, coordinator epoch int32,

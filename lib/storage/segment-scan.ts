@@ -49,7 +49,7 @@ export interface ScanRange {
    * @defaultValue `'any'`
    */
   readonly gaps?: 'any' | 'first' | 'none'
-  /** The scan ends after the batch with which it reaches so many bytes. @defaultValue no limit */
+  /** The scan ends after the batch with which it reaches this size. @defaultValue no limit */
   readonly mostBytes?: number
   /** Why a batch that is sound in itself does not belong there; `null` if it does. */
   readonly objection?: ((batch: RecordBatch, position: number) => string | null) | undefined

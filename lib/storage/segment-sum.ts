@@ -10,7 +10,7 @@ import type { SegmentEntry } from './segment-record.ts'
 /** What a {@link SegmentSum} knows of the first `sizeBytes` bytes of a file, up to `nextOffset`. */
 export type SumState = Omit<SegmentEntry, 'baseOffset'>
 
-/** Up to so many bytes, another pass over them is faster than combining two checksums. */
+/** Up to this size, another pass over them is faster than combining two checksums. */
 const SHORT_BYTES = 1024
 
 const READ_BYTES = 1024 * 1024

@@ -119,7 +119,7 @@ export class SegmentSwap {
    * Replaces the old segments with the new one; durable when it resolves. Runs as a change of the
    * log.
    *
-   * @throws InDoubtError if it fails half way, and the next open has to finish it; after another
+   * @throws InDoubtError if it fails half-way, and the next open has to finish it; after another
    * error everything is as before.
    */
   async run(): Promise<void> {

@@ -31,7 +31,7 @@ export class SegmentTimes {
   }
 
   /**
-   * See {@link findBatchByTimestamp}; `null` if no record is as young. If damage prevents a proof
+   * See {@link findBatchByTimestamp}; `null` if every record is older. If damage prevents a proof
    * of that, the search continues up to the damage.
    */
   findFirst(timestamp: number, startOffset: number): Promise<RecordBatch | null> {

@@ -96,8 +96,8 @@ export async function goBackTo(
   readOnly: boolean,
 ): Promise<Truncation | null> {
   const kept = segments.all.filter(({ baseOffset }) => baseOffset <= end.segment)
-  // Also a segment that begins at the end: a roll has created it, and if the sync of that failed,
-  // its name is in doubt as well.
+  // Also a segment that begins at the end: a roll has created it, and if its sync was the one that
+  // failed, the name of the segment is in doubt as well.
   await (readOnly ? segments.replace(kept) : segments.removeAbove(end.segment))
   const last = segments.active
   if (last?.baseOffset !== end.segment) return null

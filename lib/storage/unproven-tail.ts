@@ -28,7 +28,7 @@ export class UnprovenTail {
     }
   }
 
-  /** Writes the noted batches of these segments again, and the last size. A sync must follow. */
+  /** Writes the noted batches again, and the size of the last segment. A sync must follow. */
   async writeAgain(segments: LogSegments): Promise<void> {
     for (const { segment, start } of this.#due(segments)) {
       const { sizeBytes } = segment
