@@ -61,7 +61,7 @@ describe('the configuration of a topic', () => {
     [{ messageTimestampType: 5 }, TypeError, 'got 5'],
     [{ segmentJitterMs: -1 }, RangeError, 'from 0'],
     [{ segmentSize: 5 }, TypeError, 'unknown key "segmentSize" in topic options'],
-    [JSON.parse('{"__proto__": 5}') as object, TypeError, 'no "__proto__" in'],
+    [JSON.parse('{"__proto__": 5}') as object, TypeError, 'unknown key "__proto__" in'],
   ])('refuses %j', (config, error, message) => {
     expect(() => resolveTopicConfig(config as never)).toThrow(error)
     expect(() => resolveTopicConfig(config as never)).toThrow(message)

@@ -249,7 +249,7 @@ describe('misuse', () => {
     for (const from of [-1, 0.5, NaN]) {
       expect(() => partition.records({ from })).toThrow(RangeError)
     }
-    expect(() => partition.records({ from: 2, until: 1 })).toThrow('at least from, 2, got 1')
+    expect(() => partition.records({ from: 2, until: 1 })).toThrow('at least from (2), got 1')
     await partition.deleteRecords(1)
     for (const from of [0, 4]) {
       const records = partition.records({ from, until: from === 0 ? 0 : 'end' })

@@ -184,7 +184,7 @@ it('a partition that was copied from another topic of the name is damage of its 
   fs.writeFile(path, Buffer.from('version: 0\ntopic_id: AnotherTopicOfThatName'))
   const reader = await open(fs, { readOnly: true })
   expect(reader.recovery.damaged).toMatchObject([
-    { topic: 'orders', partition: 0, error: { path, reason: /another topic ID than.*: the/ } },
+    { topic: 'orders', partition: 0, error: { path, reason: /another topic id than.*: the/ } },
   ])
   const damage = reader.recovery.damaged[0]?.error
   await expect(reader.topic('orders').partition(0).read(0)).rejects.toBe(damage)

@@ -339,7 +339,7 @@ describe('close', () => {
   it('refuses options that do not exist', async () => {
     const { producer } = setUp()
     const options = { timeout: 5 } as { timeoutMs?: number }
-    await expect(producer.close(options)).rejects.toThrow('no "timeout" in close options')
+    await expect(producer.close(options)).rejects.toThrow('unknown key "timeout" in close options')
   })
 
   it('is what the end of an await using block does', async () => {
