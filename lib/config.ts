@@ -30,10 +30,10 @@ export interface TopicConfig extends CompressionLevels {
   /** Bytes of log between two index entries, [0, 2147483647]. @defaultValue 4096 */
   readonly indexIntervalBytes?: number
   /**
-   * Whether log files are preallocated, up to 256 KiB each, so that syncs need not wait for the
-   * file system's journal. Preallocation pays off when each append is synced, on file systems that
-   * write in place, such as ext4 and XFS. A file returns its unused space when it is rolled or
-   * closed. Nothing is preallocated when `maxBytes` or `minFreeBytes` sets a limit.
+   * Whether each log file takes up to 256 KiB ahead of what is appended, so that syncs need not wait
+   * for the file system's journal. Preallocation pays off when each append is synced, on file
+   * systems that write in place, such as ext4 and XFS. A file returns its unused space when it is
+   * rolled or closed. Nothing is preallocated when `maxBytes` or `minFreeBytes` sets a limit.
    * @defaultValue false
    */
   readonly preallocate?: boolean
@@ -60,8 +60,8 @@ export interface TopicConfig extends CompressionLevels {
    * What keeps records in addition to the limits: nothing, or with `'consumed'` the groups that
    * have committed offsets for the topic. Records are then deleted once all of these groups have
    * committed past them; while there is no such group, all records stay. Offsets committed by an
-   * import do not count, but an unfinished import keeps the records it may have to look at, until
-   * the topic is full. Limits that are set apply as well.
+   * import do not count, but an unfinished import keeps the records it may have to look for, until
+   * the topic has no room. Limits that are set apply as well.
    * @defaultValue `'limits'`
    */
   readonly retention?: 'limits' | 'consumed'

@@ -28,8 +28,8 @@ import { isToBeGatheredAnew, WaitingGroup } from './waiting-group.ts'
  *
  * Appends that arrive while a group is in flight gather and form the next one, so that under load all waiting appends
  * share the cost of a write and of a sync (group commit). Acknowledgements follow offset order. A group fails as a
- * whole. Appends that came after it and are in line with it then fail too, so that no caller's records are in the log
- * with one missing between them. Producers wait for each of their groups, so they are not in line and go on.
+ * whole. If the disk fails it, the appends in line that have come after it by then fail too, so that no caller's records
+ * are in the log with one missing between them. Producers wait for each of their groups: they are not in line and go on.
  *
  * If the disk answers synchronously, the whole commit is one step without a promise, except those of the callers. Only
  * what has to be waited for is awaited.

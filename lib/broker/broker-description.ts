@@ -115,7 +115,7 @@ export interface RecoveryReport {
    * While a partition of `__consumer_offsets` is among them, the operations of groups that have
    * committed there reject with its error, because a group's position is never made up. Creating
    * and deleting topics rejects too, so that no old offsets are left for a new topic. It does not
-   * if the partition was left on another broker and its directory is missing for that reason.
+   * if the partition was left on a Kafka broker and its directory is missing for that reason.
    */
   readonly damaged: readonly DamagedPartition[]
   /**

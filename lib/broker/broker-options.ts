@@ -66,9 +66,9 @@ export interface BrokerOptions {
    */
   readonly autoCreateTopics?: boolean
   /**
-   * Values for the configuration keys that a topic does not set itself, including existing topics.
-   * They are not stored, and without them the defaults of {@link TopicConfig} apply: pass the same
-   * values to each open, or set them on the topic with `createTopic` or `alter`.
+   * Values for the configuration keys that a topic, new or existing, does not set itself. They are
+   * not stored, and without them the defaults of {@link TopicConfig} apply: pass the same values to
+   * each open, or set them on the topic with `createTopic` or `alter`.
    */
   readonly defaults?: TopicConfig
 }

@@ -3,10 +3,10 @@ import type { GroupOffsets, StoredOffset } from './group-offsets.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /**
- * Offset up to which all groups that have committed for some partition of the topic have consumed
- * this one; 0 if there is no such group. Imports do not count as groups, because their offsets say
- * what was written. But an unfinished import may look for records it has written after its offsets,
- * so nothing from there on counts as consumed, unless there is no room.
+ * Offset up to which all groups that have committed for any partition of the topic have consumed
+ * this partition; 0 if there is no such group. Imports do not count as groups, because their
+ * offsets say what was written. But an unfinished import may look for records it has written after
+ * its offsets, so nothing from there on counts as consumed, unless there is no room.
  *
  * @param isFull whether there is no room.
  * @param offsetOf how far a commit still reaches: nobody has consumed what replaced truncated

@@ -53,7 +53,7 @@ export function withinEpoch<T extends Pick<OffsetAndMetadata, 'offset' | 'leader
  * Resolves when the records below all of the offsets are durable. Truncated records are no reason
  * to refuse the other offsets: {@link withinEpoch} decides how far a commit beyond them reaches.
  *
- * @param isDropped whether a commit that has failed no longer matters by then; `null` if all do
+ * @param isDropped whether a commit that has failed no longer matters by then; `null` if all matter
  * @returns `null` if all records are durable already
  */
 export function ensureDurable(

@@ -212,7 +212,7 @@ export function isEnough(responses: readonly FetchResponse[], limits: ReadLimits
  * Reads synchronously, one partition after the other, up to the first one that needs an
  * asynchronous read.
  *
- * @returns no responses if fewer bytes than `minBytes` would not do.
+ * @returns no responses if `minBytes` is above 1: fewer bytes might not do.
  */
 function readNow(
   requests: readonly FetchRequest[],

@@ -21,7 +21,7 @@ export class FetchWait {
   #stopListening: (() => void) | null = null
   #wakeUp: () => void = () => undefined
 
-  /** Starts the time; from now on the wait can be ended. */
+  /** The time limit counts from here, and from now on the wait can be ended. */
   constructor(clock: Clock, limits: WaitLimits) {
     this.#clock = clock
     this.#limits = limits

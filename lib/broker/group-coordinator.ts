@@ -88,7 +88,7 @@ export class GroupCoordinator {
   }
 
   /**
-   * Refuses a group whose committed offsets are damaged, or were left on another broker. It may not
+   * Refuses a group whose committed offsets are damaged, or were left on a Kafka broker. It may not
    * continue from an offset before the damage, or from `autoOffsetReset` as if nothing were
    * committed.
    *

@@ -58,7 +58,7 @@ export class LogStates {
     this.#isSorted = false
   }
 
-  /** Whether the logs are closed cleanly at the moment. */
+  /** Whether the mark of a clean shutdown exists at the moment. */
   areClean(): Promise<boolean> {
     return this.#files.hasCleanShutdownMark()
   }

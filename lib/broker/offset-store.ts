@@ -74,7 +74,7 @@ export class OffsetStore {
 
   /**
    * Why the committed offsets of some groups in this directory are unknown; `null` if all are
-   * known. Partitions of the internal topic that were left on another broker do not count.
+   * known. Partitions of the internal topic that were left on a Kafka broker do not count.
    */
   get damage(): CorruptRecordError | null {
     return this.#replays.damage
@@ -268,8 +268,8 @@ export class OffsetStore {
   }
 
   /**
-   * Removes all committed offsets of a topic, so that a later topic of that name starts without
-   * them, and also those of commits called before. Call it when the topic can no longer be found: a
+   * Removes all committed offsets of a topic, including those of commits called before, so that a
+   * later topic of that name starts without them. Call it when the topic can no longer be found: a
    * commit that is not yet being written is then refused.
    *
    * @throws any error of an append; the other groups have then forgotten the topic all the same

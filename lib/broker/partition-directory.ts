@@ -65,7 +65,7 @@ export class PartitionDirectories {
       throw new TopicExistsError(topic, `${path} exists and already holds a log`)
     }
     // Left-over files, above all the list of segments, do not describe this log. They are durably
-    // gone with the sync after the metadata; before that, a crash undoes the creation.
+    // gone with the sync after the metadata; until then, a failed creation is undone.
     const leftOvers = names.filter(({ name, kind }) => kind === 'file' && isLogFileName(name))
     for (const { name } of leftOvers) await removeLogFile(this.#fileSystem, join(path, name))
     await writePartitionMetadata(this.#fileSystem, path, topicId)

@@ -222,7 +222,7 @@ export async function closeAll(
  */
 function whyOthers(dir: string, topicId: string, cause: unknown): CorruptRecordError {
   return new CorruptRecordError(
-    `it has another topic ID than the list of topics, ${topicId}: ` +
+    `it has another topic id than the list of topics, ${topicId}: ` +
       'the partition was copied there from another topic of the same name',
     { path: join(dir, PARTITION_METADATA_FILE), position: 0, firstOffset: 0, lastOffset: null },
     { cause },

@@ -163,7 +163,7 @@ export class Partition {
    * Reads records from `offset` up to the high watermark, and waits for more while there are too few. After `maxWaitMs` it
    * returns the records that are available, possibly none.
    *
-   * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, even if its records are deleted during the wait;
+   * @throws {@link OffsetOutOfRangeError} when `offset` is outside the log, also when records are deleted during the wait;
    * {@link CorruptRecordError} when the batch at `offset` is damaged; {@link StorageError} when the disk fails;
    * {@link LockLostError} at the end of the log once the directory was taken away; the signal's reason.
    */
@@ -175,7 +175,7 @@ export class Partition {
    * Reads the last `count` visible records, or all if there are fewer, in offset order.
    *
    * @param count at least 0.
-   * @throws {@link CorruptRecordError} when one of them is damaged; {@link StorageError} when the disk fails.
+   * @throws {@link CorruptRecordError} when damage is among them; {@link StorageError} when the disk fails.
    */
   async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
     this.ensureOpen()

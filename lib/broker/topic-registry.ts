@@ -53,7 +53,7 @@ const ENTRY_CHECKS: Checks<TopicEntry> = {
   },
   id: (name, value) => {
     if (typeof value !== 'string' || !TOPIC_ID.test(value))
-      throw new TypeError(`${name} must be a topic ID, got ${describeValue(value)}`)
+      throw new TypeError(`${name} must be a topic id, got ${describeValue(value)}`)
   },
   partitionCount: wholeNumber(1, MAX_PARTITIONS),
   state: (name, value) => {

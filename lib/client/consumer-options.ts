@@ -15,8 +15,7 @@ import { InvalidGroupIdError, ReadOnlyError } from '../errors.ts'
 import type { Deserializer } from './serde.ts'
 
 /**
- * Where a consumer starts when the group has no committed offset, or one that the log does not
- * hold.
+ * Where a consumer starts when there is no committed offset, or one that the log does not hold.
  */
 export type AutoOffsetReset = 'earliest' | 'latest' | 'none'
 

@@ -180,7 +180,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @param offsets the next offsets to read; absent: those of all consumed records whose topics still exist
    * @throws TypeError or RangeError when an offset or another field is not legal
    * @throws {@link CommitFailedError} when the group moved on without this member, or others subscribe and it does not
-   * @throws {@link OffsetOutOfRangeError} when an offset is past the log's end, but not after a truncation
+   * @throws {@link OffsetOutOfRangeError} when an offset is past the log's end, unless a truncation is the reason
    * @throws {@link StorageError} or {@link LockLostError} when it cannot be stored; {@link ReadOnlyError}
    * @throws {@link InvalidGroupIdError} without a `groupId`
    * @throws {@link UnknownTopicOrPartitionError} when one of the partitions does not exist, or its

@@ -76,7 +76,7 @@ export class FetchBuffer {
     return this.#slot === this.#batches.length ? this.#error : null
   }
 
-  /** Whether the buffer begins below the log start, as after damaged records were deleted. */
+  /** Whether the next offset is below the log start, as after damaged records were deleted. */
   get isBelowLogStart(): boolean {
     return this.#source.logStartOffset > this.#position
   }

@@ -142,7 +142,7 @@ export class PartitionReader {
     const { signal, onWake } = wait
     const limits = { minBytes, maxBytes, maxWaitMs, signal, onWake }
     const responses = await fetchBatches(this.#clock, requestsOf(look, room), limits)
-    // The wait may have been ended by something else than its time limit or the bytes.
+    // Something other than the time limit or the bytes may have ended the wait.
     const isOver = hasReady || look.isPart || this.#clock.monotonic() >= wait.deadlineMs
     if (!isOver && !isEnough(responses, limits)) return false
     return this.#acceptAll(look, responses, room) || hasReady || look.isPart

@@ -243,7 +243,7 @@ export class PollLoop<K, V> {
     const maxWaitMs = (): number => {
       // The time spent before the wait is part of it.
       const remainingMs = deadlineMs - this.#clock.monotonic()
-      // Appends of the directory's new owner are not notified.
+      // Appends of the directory's new owner wake nobody here.
       const isVain = this.#hasChanged || this.#parts.lockLoss.error !== null
       // Whether there is something to commit has to be checked in all partitions.
       if (isVain || remainingMs <= 0) return 0

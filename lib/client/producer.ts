@@ -313,7 +313,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
     const { keySerializer, valueSerializer } = this.#options
     const serializer = part === 'key' ? keySerializer : valueSerializer
     try {
-      // User code may return something else than its type says.
+      // User code may return something other than its type says.
       const bytes: unknown = serializer.serialize(topic, data)
       if (bytes === null || Buffer.isBuffer(bytes)) return bytes
       if (types.isUint8Array(bytes)) return asBuffer(bytes)

@@ -47,7 +47,7 @@ export interface Room {
    * room there is.
    */
   readonly maxBytes: number
-  /** The number of partitions with data that is enough. */
+  /** Once this many partitions with data are found, no others are looked at. */
   readonly mostCount: number
   /** Maximum bytes to read from one partition if this many have data. */
   partitionBytes(withDataCount: number): number

@@ -169,7 +169,7 @@ export class WaitingSends {
 
   #blockedTooLong(topic: string, queue: PartitionQueue | null): Error {
     const limit = `within maxBlockMs (${this.#maxBlockMs} ms)`
-    if (queue === null) return new TimeoutError(`topic '${topic}' was not created ${limit}`)
+    if (queue === null) return new TimeoutError(`topic '${topic}' was not available ${limit}`)
     return new BufferExhaustedError(
       `bufferMemory had no room ${limit}: await earlier sends before you send more, ` +
         'or raise bufferMemory',
