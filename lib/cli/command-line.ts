@@ -74,7 +74,7 @@ function helpOfAll(): string {
   return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n`
 }
 
-/** Keeps the line breaks of a message, which may contain text from a foreign directory. */
+/** Escapes a message, which may have text from a foreign directory, except for its line breaks. */
 function printableLines(message: string): string {
   return message.split('\n').map(printable).join('\n')
 }

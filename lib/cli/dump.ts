@@ -134,7 +134,7 @@ async function startIn(
   return from === null || from >= end ? null : from
 }
 
-/** The offset of the `count`-th last record before `end`: offsets may no longer have a record. */
+/** Where the last `count` records before `end` start. Not every offset still has a record. */
 async function startOfLast(
   partition: Partition,
   count: number,

@@ -141,7 +141,7 @@ export async function loadExample(
  * How many orders the log should contain. The number is written to a file before the first order is
  * created. If the run is killed, the next one creates the rest.
  *
- * @param isNew whether the log is new; a number in the file is then of a deleted log.
+ * @param isNew whether the log is new; a number in the file then belongs to a deleted log.
  */
 async function wantedOrders(
   { records, add, dir }: LoadExampleOptions,

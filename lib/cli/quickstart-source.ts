@@ -55,7 +55,7 @@ export async function ensureReadable(source: Source): Promise<void> {
   }
 }
 
-/** The user's error for a failed read of a path. */
+/** The error to show to the user after a failed read of a path. */
 export function unreadable(path: string, error: unknown): InputError {
   return new InputError(`${printable(path)} cannot be read: ${reasonOf(error)}`, { cause: error })
 }

@@ -113,7 +113,7 @@ async function verifyOne(partition: Partition): Promise<Verified> {
     // The other partitions are still verified.
     failure = reasonOf(error)
   }
-  // Damage found by an open may be in no readable file, as if a file is missing.
+  // The open may have found damage that is in no readable file, such as that a file is missing.
   if (log.damage !== null && found.length === 0) {
     if (isSystemError(log.damage.cause)) failure ??= log.damage.message
     else found.push(log.damage)

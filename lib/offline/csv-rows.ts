@@ -28,8 +28,8 @@ const NO_ROWS: RowSource = { read: (from) => parsedNothing(from) }
  * A file with a header and one row of fields for each record. A quoted field may contain
  * delimiters, line ends and doubled quotes.
  *
- * This class splits the file into rows, and csv-parse splits single rows into fields. csv-parse
- * would not find the end of a malformed row, and so not where to continue after a crash.
+ * This class splits the file into rows, and csv-parse splits whole rows into fields. On its own,
+ * csv-parse would not find the end of a malformed row, nor where to continue after a crash.
  */
 export class CsvRows implements RowSource {
   readonly #file: InputFile

@@ -1,6 +1,6 @@
 import { OffsetOutOfRangeError, VarveError, type Partition } from '../index.ts'
 
-/** The file imported under a name is another one, or its part already read has changed. */
+/** The file under an import's name is another one, or the part of it that was read has changed. */
 export class ImportFileChangedError extends VarveError {
   override readonly name = 'ImportFileChangedError'
   readonly code = 'IMPORT_FILE_CHANGED'

@@ -197,7 +197,7 @@ async function giveBack(file: File | null, { release, guard }: RejectClaim): Pro
     // While the file is open, no other file can have its guard's name.
     await guard?.close()
   } finally {
-    // Until then, an import that starts in this process is refused, as the file is in use.
+    // Released last: until the file is closed, other imports in this process are refused.
     await Promise.resolve(file?.close()).finally(release)
   }
 }

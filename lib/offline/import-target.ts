@@ -75,8 +75,9 @@ export class ImportTarget {
   }
 
   /**
-   * Whether uncommitted records take up room in a topic with `retention: 'consumed'`. A full topic
-   * does not protect them from deletion, and a run after a crash would then not find them.
+   * Whether the topic has `retention: 'consumed'` and a cap, `maxBytes` or `minFreeBytes`. Once it
+   * is full, uncommitted records are not protected from deletion, and a run after a crash would not
+   * find them.
    */
   get isTight(): boolean {
     const { retention, maxBytes, minFreeBytes } = this.#topic.config

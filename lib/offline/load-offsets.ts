@@ -61,7 +61,10 @@ export class LoadOffsets {
     return beginning
   }
 
-  /** Commits starts with nothing to load: the next plan must notice records deleted until then. */
+  /**
+   * Commits the start of partitions with nothing to load yet. Otherwise the next plan would not
+   * notice records that are appended and deleted before it.
+   */
   async beginEmpty(starts: readonly LoadStart[]): Promise<void> {
     for (const { topic, partition, startOffset: offset } of starts) {
       try {

@@ -19,7 +19,7 @@ export interface NdjsonSinkOptions extends FileSinkOptions {
   readonly gzip?: boolean
 }
 
-/** Size of a write, and of a compressed chunk. The chunk boundaries depend only on the rows. */
+/** Size at which a chunk is compressed and written. Its boundaries depend only on the rows. */
 const CHUNK_BYTES = 256 * 1024
 
 const compress = promisify(gzip)

@@ -24,7 +24,7 @@ export interface ParquetSinkOptions extends FileSinkOptions {
    * more
    */
   readonly rowGroupBytes?: number
-  /** `'zstd'` needs a Node.js version that supports it, 22.15 or later. @defaultValue `'snappy'` */
+  /** `'zstd'` needs a Node.js that has it: from 22.15 or 23.8 on. @defaultValue `'snappy'` */
   readonly codec?: 'none' | 'snappy' | 'gzip' | 'zstd'
 }
 

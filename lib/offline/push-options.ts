@@ -56,7 +56,7 @@ export interface PushOptions<K = Buffer, V = Buffer> {
   readonly retryBackoffMs?: number
   /** @defaultValue `'stop'` */
   readonly onError?: PushErrorHandler<K, V>
-  /** Aborts the push. It rejects with the signal's reason after the writes in progress. */
+  /** Aborts the push, which rejects with the signal's reason once writes in progress have ended. */
   readonly signal?: AbortSignal
   /** Used for delays. @defaultValue the real one */
   readonly clock?: Clock

@@ -36,8 +36,8 @@ export interface Push extends Promise<PushResult> {
 /**
  * Writes the records of a consumer to a target, at the target's own pace. The consumer must be
  * subscribed or have partitions assigned. Acknowledged records are committed, in each partition up
- * to the first record that is not acknowledged. A crash or a rebalance loses nothing. It repeats at
- * most the records in flight and the acknowledged records without a durable commit. When
+ * to the first record that is not acknowledged. A crash or a rebalance loses nothing, and repeats
+ * at most the records in flight and the acknowledged records without a durable commit. While
  * `maxInFlight` is reached, the partitions are paused. Up to one poll waits in memory.
  *
  * The push ends if it is stopped or aborted, if a record cannot be written and `onError` is

@@ -36,7 +36,7 @@ export class RangeDirectory {
   #files: readonly RangeFile[] = []
   /** Durable names of files that no listing has found yet. */
   readonly #durable = new Set<string>()
-  /** Files left by attempts at the last listing. A task lists once at its end for all checks. */
+  /** Files of attempts in the last listing. A task lists the directory once, when it ends. */
   #temporary: readonly RangeFile[] = []
   /** Names whose sync has failed and that could not be removed. They must not be relied on. */
   readonly #doubtful = new Set<string>()

@@ -35,7 +35,7 @@ export interface RowShapeOptions {
   readonly fields: Fields | null
 }
 
-/** The column of a record without headers, as of most. */
+/** The column `headers` of a record without any, which is the usual case. */
 const NO_HEADERS = '[]'
 const SHORT_BYTES = 32
 /** Offset, timestamp, key and headers, which precede the fields. */

@@ -34,7 +34,7 @@ import type { Sink } from './sink.ts'
 
 /** Options of {@link runLoad}. */
 export interface RunLoadOptions {
-  /** Tasks that run concurrently, [1, 1000]. Each has its sink's buffers. @defaultValue 4 */
+  /** Tasks that run concurrently, [1, 1000]. Each holds what its sink buffers. @defaultValue 4 */
   readonly concurrency?: number
   /** Aborts the run. It rejects with the signal's reason once the writers are aborted. */
   readonly signal?: AbortSignal
@@ -278,9 +278,9 @@ class LoadRun {
   }
 
   /**
-   * The parts of a task that are not in the sink yet. If all of it was in the sink when the
-   * partition began, the task counts as done without another call. Otherwise the sink is asked
-   * again, as others may load into it too.
+   * The parts of a task that are not in the sink yet. If the sink had all of it when it was first
+   * asked about the partition, the task counts as done. Otherwise the sink is asked again, as
+   * others may load into it too.
    */
   async #missingOf(task: LoadTask, place: LoadPlace): Promise<readonly OffsetRange[]> {
     const committed = this.#plan.resumes ? await this.#offsets.committed(task) : 0

@@ -62,7 +62,7 @@ export function sinkConformance(
   }))
 }
 
-/** @throws TypeError if `subject` fits no case, instead of a failure within the first case */
+/** @throws TypeError if no case can test `subject`, instead of a failure within the first case */
 function checkSubject(subject: SinkUnderTest): SinkUnderTest {
   isSubject('what makeSink gives', subject)
   checkSink('sink of what makeSink gives', subject.sink)

@@ -216,7 +216,7 @@ function resolve<T, K, V>(
   return { highWaterMark, recordOf }
 }
 
-/** Whether it may be a record. An object with its content in internal slots, as a map, is not. */
+/** Whether it may be a record. An object with its content in internal slots is not: a Map, say. */
 function isRecord(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !isOpaque(value, FIELDS)
 }

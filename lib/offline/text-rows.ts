@@ -41,8 +41,7 @@ export async function* textRows(
     yield splitter.push(chunk)
   }
   const rest = splitter.end()
-  // A writer may have written half of the last row so far, also of a quoted field with several
-  // lines.
+  // Only a part of the last row may be written so far, perhaps up to a line end in a quoted field.
   yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
 }
 

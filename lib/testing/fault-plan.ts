@@ -154,7 +154,7 @@ export class FaultPlan {
     this.#shorts = []
   }
 
-  /** The fault of operation `number`, or `null` if there is none. Each call uses up the fault. */
+  /** The fault of operation `number`, `null` for none. To be called once: it uses up the fault. */
   take(number: number, kind: OperationKind, path: string, dest: string = path): Fault | null {
     const short = this.#takeShort(kind)
     const rule = this.#takeError(kind, [path, dest])

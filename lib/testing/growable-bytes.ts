@@ -4,7 +4,7 @@ const SMALLEST_CAPACITY_BYTES = 256
 const EMPTY = Buffer.alloc(0)
 
 /**
- * The bytes of a simulated file. They grow by doubling, and a copy is made only when one is
+ * The bytes of a simulated file. They grow by doubling. Clones share a buffer until one of them is
  * changed.
  *
  * Ranges are `[start, end)`. A gap that a write or a resize leaves after the old end reads as

@@ -22,7 +22,7 @@ const DEFAULT_NOW_MS = 1_704_067_200_000
 
 interface PendingTimer {
   readonly dueMs: number
-  /** Length of the chain of timers that started this one, each of which fired at its due time. */
+  /** Length of the chain of timers that led to this one, all of them due at the same time as it. */
   readonly restarts: number
   readonly callback: () => void
 }

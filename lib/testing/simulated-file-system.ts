@@ -195,8 +195,9 @@ export class SimulatedFileSystem implements FileSystem {
    *
    * A `sync` or `datasync` that fails leaves the file's pages clean: reads still see them, no later
    * sync writes them to the disk, and {@link SimulatedFileSystem.evictPageCache} makes them vanish.
-   * Names that a failed `syncDirectory` covered may or may not survive a power loss. With a `code`
-   * that only opening the directory can return, such as `'EMFILE'`, no sync has been attempted.
+   * Names that a failed `syncDirectory` covered may or may not survive a power loss, even after a
+   * later sync. With a `code` that only opening the directory can return, such as `'EMFILE'`, no
+   * sync was tried, and the next one covers them.
    */
   failNext(kind: OperationKind, code: string, options?: FaultOptions): void {
     this.#machine.faults.addError(code, { kind }, options)

@@ -11,7 +11,7 @@ import { openPartition } from '../helpers/partitions.ts'
 import { settle } from '../helpers/settle.ts'
 
 describe('closing while appends come in', () => {
-  // Between the end of one run of the chain and the begin of the next, a few microtasks pass after
+  // Between the end of one run of the chain and the start of the next, a few microtasks pass after
   // an acknowledgement. Every distance is tried.
   it.each([...Array(12).keys()])(
     'settles an append that comes %i microtasks after another is acknowledged',

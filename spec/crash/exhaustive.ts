@@ -15,9 +15,9 @@ const RESTARTS = [
 
 /** What an exhaustive trial covered and found. */
 export interface ExhaustiveResult {
-  /** Crashes in the workload; each different restart of one counts. */
+  /** Restarts after crashes in the workload: each state in which one leaves the disk counts. */
   readonly crashes: number
-  /** Crashes in the recoveries from those; each different restart of one counts. */
+  /** The same after crashes in the recoveries from those. */
   readonly crashesInRecovery: number
   /** Different disks that were opened. */
   readonly disks: number
@@ -32,7 +32,7 @@ interface Opened {
 }
 
 interface Interrupted {
-  /** Crashes; each different restart of one counts. */
+  /** Restarts after crashes in the recovery. */
   readonly crashes: number
   /** Their different outcomes, each with the first crash that led to it. */
   readonly outcomes: readonly (Way & { readonly recovery: Recovery })[]

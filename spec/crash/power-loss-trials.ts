@@ -143,7 +143,7 @@ class KnownRecoveries {
   }
 }
 
-/** The item at a number, counted round and round. */
+/** The item at `number`, starting over at the end of the list. */
 function at<T>(items: readonly T[], number: number): T {
   const item = items[number % items.length]
   if (item === undefined) throw new RangeError(`there is no item ${number} in a list of none`)

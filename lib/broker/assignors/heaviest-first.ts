@@ -2,7 +2,7 @@ import type { Weighed } from './lightest-first.ts'
 
 /** Iterates over members from the heaviest down, while the counts of some of them change. */
 export class HeaviestFirst<T extends Weighed> {
-  /** By count. A member with a different count since is skipped: it was added again with that. */
+  /** By count. A member whose count has changed is skipped: it was added again with the new one. */
   readonly #members: Map<number, T[]> = new Map()
   #count = 0
   /** The members with `#count`, in order, and how many of them {@link next} has returned. */

@@ -8,7 +8,11 @@ import type { CompressionType } from './codec.ts'
 export interface CompressionLevels {
   /** 1 (fast) to 9 (small); -1 leaves the choice to zlib, which uses 6. @defaultValue -1 */
   readonly compressionGzipLevel?: number
-  /** 9 is Kafka's fast compressor; others are the thorough one, 1 (fast) to 17. @defaultValue 9 */
+  /**
+   * 9 is Kafka's fast compressor. Every other level is the thorough one: 1 (fast) to 17 (small).
+   *
+   * @defaultValue 9
+   */
   readonly compressionLz4Level?: number
   /** -131072 (fast) to 22 (small). @defaultValue 3 */
   readonly compressionZstdLevel?: number

@@ -86,7 +86,7 @@ export class WasmZstdLibrary implements ZstdLibrary {
   }
 
   isThere(): boolean {
-    // The search reads the disk. Every batch calls this, so once found is remembered.
+    // The search reads the disk, and every batch calls this: a package once found is remembered.
     this.#isThere ||= this.#isInstalled()
     return this.#isThere
   }
