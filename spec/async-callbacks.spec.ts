@@ -82,11 +82,11 @@ const CASES: readonly (readonly [string, Use, RegExp])[] = [
     /a serializer must not be asynchronous, got an instance of Promise$/,
   ],
   ['onOffsetReset', consumed, /^onOffsetReset must not be asynchronous/],
-  ['toRecord of a stream', streamed, /^toRecord must give a record, got an instance of Promise$/],
+  ['toRecord of a stream', streamed, /^toRecord must return a record, got an instance of Promise$/],
   [
     'toRecord of an import',
     (broker, fileSystem) => imported(broker, fileSystem, 'toRecord'),
-    /^toRecord must give a record or null, got an instance of Promise$/,
+    /^toRecord must return a record or null, got an instance of Promise$/,
   ],
   [
     'onProgress of an import',

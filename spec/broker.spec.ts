@@ -727,7 +727,7 @@ describe('a broker that only reads', () => {
     second.writeBigInt64BE(1n, 0)
     fileSystem.writeFile(path, Buffer.concat([first, second]))
     await clock.advance(1_000)
-    const damage = 'the log ends at offset 2, not at 1 where it did'
+    const damage = 'the log ends at offset 2, but it ended at 1 before'
     expect(reader.topic('a').partition(0).log.damage?.message).toContain(damage)
     await reader.close()
   })

@@ -31,6 +31,6 @@ export function readArguments<const O extends Options>(
   } catch (error) {
     // The rest of the message is about file names that begin with a dash.
     const [message = ''] = (error instanceof Error ? error.message : String(error)).split(/\.\s/)
-    throw new UsageError(`${message}; varve ${command} --help names the options there are`)
+    throw new UsageError(`${message}; varve ${command} --help lists the options`)
   }
 }

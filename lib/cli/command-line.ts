@@ -47,8 +47,8 @@ async function runCommand(args: readonly string[], streams: CommandStreams): Pro
   }
   const command = COMMANDS.get(name ?? '')
   if (command === undefined) {
-    const what = name === undefined ? 'a command is missing' : `there is no command '${name}'`
-    throw new UsageError(`${what}; varve --help names those there are`)
+    const what = name === undefined ? 'a command is missing' : `unknown command '${name}'`
+    throw new UsageError(`${what}; varve --help lists the commands`)
   }
   if (isHelpWanted(rest)) {
     streams.stdout.write(command.help)
@@ -66,7 +66,7 @@ function isHelpWanted(args: readonly string[]): boolean {
 
 function helpOfAll(): string {
   const calls = [...COMMANDS].map(([name, { usage, summary }]) => [`${name} ${usage}`, summary])
-  calls.push(['COMMAND --help', 'what a command takes'])
+  calls.push(['COMMAND --help', 'show the help of a command'])
   const width = Math.max(...calls.map(([call = '']) => call.length))
   const lines = calls.map(
     ([call = '', summary = '']) => `  varve ${call.padEnd(width)}  ${summary}`,
@@ -85,7 +85,7 @@ function lockedMessage({ dir, pid, host, since }: LockedError): string {
   const when =
     since === null ? '' : ` since ${since.toISOString().slice(0, 19).replace('T', ' ')} UTC`
   return (
-    `${owner}${where} has had the log in ${printable(dir)} open${when}, and only one at a time may write to it.\n` +
-    `Let that one end or stop it, or give this one a log of its own: --data DIR`
+    `${owner}${where} has had the log in ${printable(dir)} open${when}; only one process at a time can write to it.\n` +
+    `Wait for it to end or stop it, or use another log: --data DIR`
   )
 }

@@ -2,20 +2,21 @@ import { readArguments, UsageError } from './command-arguments.ts'
 
 export const DUMP_HELP = `varve dump DIR TOPIC [options]
 
-Writes the records of a topic as lines of JSON, the partitions one after the other. The directory is
-only read, also while a program has it open. Keys and values that are no UTF-8, or above 64 MiB, are
-{"base64": ...}. What cannot be read is named, and the other partitions are written all the same.
+Writes the records of a topic as lines of JSON, one partition after the other. The directory is only
+read, and may be open in another program. Keys and values that are not UTF-8, or larger than 64 MiB,
+are written as {"base64": ...}. Data that cannot be read is reported, and the other partitions are
+still written.
 
-  --partition N  of this partition only
-  --from FROM    from this offset on, or from the first record that is as young as this time:
-                 2026-11-30T08:00:00Z, local time without the Z; a date alone is its local midnight
-  --last N       the last N records of each partition
-  --limit N      at most so many records in all
-  --follow       then go on with what is appended, all partitions at once, until Ctrl-C
-  --help         this text
+  --partition N  only this partition
+  --from FROM    start at this offset, or at the first record that is not older than this time:
+                 2026-11-30T08:00:00Z, or local time without the Z; a date alone is local midnight
+  --last N       only the last N records of each partition
+  --limit N      at most N records in all
+  --follow       then continue with new records of all partitions, until Ctrl-C
+  --help         show this text
 
-Exit codes: 0 done; 1 it could not be done, or something could not be read; 2 the command line makes
-no sense; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 failed, or something could not be read; 2 the command line is invalid; 130
+stopped by Ctrl-C.
 `
 
 /** What to write of a topic. */
@@ -48,7 +49,7 @@ export function parseDumpOptions(args: readonly string[]): DumpOptions {
   }
   if (dir === '') throw new UsageError('DIR is empty')
   if (values.from !== undefined && values.last !== undefined) {
-    throw new UsageError('--from and --last exclude each other')
+    throw new UsageError('--from and --last are mutually exclusive')
   }
   const whole = (name: 'partition' | 'last' | 'limit', least: number): number | null => {
     const text = values[name]

@@ -13,7 +13,7 @@ import { recordLine } from './record-line.ts'
 /** Writes records as lines of JSON. */
 export const dumpCommand: Command = {
   usage: 'DIR TOPIC',
-  summary: 'the records of a topic, a line of JSON each',
+  summary: 'print the records of a topic as lines of JSON',
   help: DUMP_HELP,
   run: (args, streams) => dump(parseDumpOptions(args), streams),
 }

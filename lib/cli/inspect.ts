@@ -11,20 +11,19 @@ import { counted, inBytes, printable, table, timeText } from './report.ts'
 
 const HELP = `varve inspect DIR [--json]
 
-Tells which topics and consumer groups a directory has and how far they are. It is only read, also
-while a program has it open.
+Shows the topics and consumer groups of a directory and their positions. The directory is only read,
+and may be open in another program.
 
   --json  the same, and the settings of the topics, as one line of JSON
-  --help  this text
+  --help  show this text
 
-Exit codes: 0 done, also where partitions are damaged; 1 it could not be done; 2 the command line
-makes no sense.
+Exit codes: 0 done, even if partitions are damaged; 1 failed; 2 the command line is invalid.
 `
 
 /** Shows what a data directory contains. */
 export const inspectCommand: Command = {
   usage: 'DIR',
-  summary: 'its topics and groups, and how far they are',
+  summary: 'show the topics and groups and their positions',
   help: HELP,
   run: inspect,
 }
@@ -165,7 +164,7 @@ function offsetTable(offsets: readonly InspectedOffset[]): string {
     lag,
     timeText(oldestTimestamp),
   ])
-  return table(['group: partition', 'committed', 'lag', 'oldest of it (UTC)'], rows)
+  return table(['group: partition', 'committed', 'lag', 'oldest in lag (UTC)'], rows)
 }
 
 function tellDamage(

@@ -21,15 +21,15 @@ import { counted, inBytes, printable, Progress, table, thousands } from './repor
 
 export const LOAD_EXAMPLE_HELP: string = `npm run example:load -- [options]
 
-Makes up orders, some of them bad, and loads them into NDJSON and Parquet files. Run it again, also
-after Ctrl-C or kill -9, and it goes on where it was.
+Creates orders, some of them bad, and loads them into NDJSON and Parquet files. Run it again, even
+after Ctrl-C or kill -9, and it continues where it stopped.
 
-  --records N  orders to make up at first (default: 200000)
+  --records N  orders to create at first (default: 200000)
   --add N      orders to add before this load (default: 0)
-  --data DIR   where log and files lie (default: varve-data/load)
-  --help       this text
+  --data DIR   directory of the log and the files (default: varve-data/load)
+  --help       show this text
 
-Exit codes: 0 done; 1 some tasks failed; 2 the command line makes no sense; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 some tasks failed; 2 the command line is invalid; 130 stopped by Ctrl-C.
 `
 
 /** File with the number of orders that the log should contain. */
@@ -65,7 +65,7 @@ export function parseLoadExample(args: readonly string[]): LoadExampleOptions | 
     }))
   } catch (error) {
     const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
-    throw new UsageError(`${message}; --help names the options there are`)
+    throw new UsageError(`${message}; --help lists the options`)
   }
   if (values.help === true) return null
   const count = (name: 'records' | 'add', otherwise: number): number => {
@@ -96,7 +96,7 @@ export async function loadExample(
     const there = countOrders(broker)
     const isNew = !broker.topics().some(({ name }) => name === ORDERS_TOPIC)
     const missing = (await wantedOrders(options, there, isNew)) - there
-    if (missing > 0) say(`making up ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
+    if (missing > 0) say(`creating ${counted(missing, 'order')} in ${join(options.dir, 'log')}`)
     await sendOrders(broker, missing)
     say(`the log holds ${counted(countOrders(broker), 'order')}`)
     const rows: (string | number)[][] = []
@@ -108,16 +108,18 @@ export async function loadExample(
         rows.push(await rowOf(format, out, result))
       } catch (error) {
         if (error instanceof MissingModuleError) {
-          say(`${format}: left out. ${error.message}`)
+          say(`${format}: skipped. ${error.message}`)
         } else if (signal.aborted) {
-          say(`${format}: stopped. Run it again to go on: what is in the files is not loaded again`)
+          say(
+            `${format}: stopped. Run it again to continue: orders that are in the files are not loaded again`,
+          )
           return INTERRUPTED
         } else if (error instanceof LoadFailedError) {
           const missingModule = error.failures.find(
             (each) => each.error instanceof MissingModuleError,
           )
           say(
-            `${format}: ${missingModule === undefined ? error.message : `left out. ${(missingModule.error as Error).message}`}`,
+            `${format}: ${missingModule === undefined ? error.message : `skipped. ${(missingModule.error as Error).message}`}`,
           )
           if (missingModule === undefined) code = 1
         } else throw error
@@ -127,8 +129,8 @@ export async function loadExample(
     say(table(['format', 'loaded now', 'bad now', 'orders/s', 'files', 'rows are in'], rows))
     await tellBadRows(join(options.dir, 'ndjson'), say)
     say('')
-    say('next: run it again, and nothing is loaded twice; with --add 1000 there is something new')
-    say('with DuckDB:')
+    say('next: run it again, and nothing is loaded twice; --add 1000 adds new orders')
+    say('query the files with DuckDB:')
     const files = join(options.dir, 'parquet', 'topic=*', 'partition=*', '*.parquet')
     say(`  select customer, count(*), sum(total) from read_parquet('${files}') group by customer`)
     return code
@@ -181,7 +183,7 @@ async function load(
   )
   let last: LoadProgress | null = null
   const progress = new Progress(stdout, () => {
-    return `${format}: ${last === null ? 'beginning' : describeProgress(last, stdout.isTTY === true)}`
+    return `${format}: ${last === null ? 'starting' : describeProgress(last, stdout.isTTY === true)}`
   })
   try {
     return await runLoad(plan, sink, { signal, onProgress: (each) => (last = each) })
@@ -244,7 +246,7 @@ async function tellBadRows(out: string, say: (line: string) => void): Promise<vo
   }
   if (count === 0) return
   say('')
-  say(`${counted(count, 'bad row')} put aside in ${join(out, '_rejects')}:`)
+  say(`${counted(count, 'bad row')} written to ${join(out, '_rejects')}:`)
   for (const line of shown) say(line)
   if (count > shown.length) say(`  and ${thousands(count - shown.length)} more`)
 }

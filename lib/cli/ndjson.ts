@@ -46,9 +46,9 @@ export async function* readNdjson(
       yield { lineNumber, bytes: line, value: JSON.parse(decoder.decode(line)) }
     } catch (error) {
       if (error instanceof SyntaxError) {
-        onMalformed({ lineNumber, reason: `is no JSON: ${printable(error.message)}` })
+        onMalformed({ lineNumber, reason: `is not JSON: ${printable(error.message)}` })
       } else if (error instanceof TypeError) {
-        onMalformed({ lineNumber, reason: 'is no text in UTF-8' })
+        onMalformed({ lineNumber, reason: 'is not UTF-8 text' })
       } else throw error
     }
   }

@@ -14,7 +14,7 @@ export async function openForReading(dir: string): Promise<Broker> {
   const broker = await Broker.open(resolve(dir), { readOnly: true })
   if (isDataDirectory(broker.dir)) return broker
   await broker.close()
-  throw new InputError(`${broker.dir} is no data directory: it has no ${META_PROPERTIES_FILE}`)
+  throw new InputError(`${broker.dir} is not a data directory: it has no ${META_PROPERTIES_FILE}`)
 }
 
 /** Whether a broker has ever opened it. */

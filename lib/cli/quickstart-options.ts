@@ -21,19 +21,19 @@ const DEFAULT_DATA_DIR = 'varve-data/quickstart'
 
 export const QUICKSTART_HELP: string = `varve quickstart [DIR] [options]
 
-Sends one record per file of DIR (default: node_modules) through a producer into a topic of four
-partitions, and lets a consumer group of two members hash the files. Run it again, also after
-Ctrl-C or kill -9, and it goes on from the committed offsets. Every input has topics of its own.
+Sends one record per file of DIR (default: node_modules) through a producer to a topic with four
+partitions, and lets a consumer group with two members hash the files. Run it again, even after
+Ctrl-C or kill -9, and it continues from the committed offsets. Every input has its own topics.
 
-  --ndjson FILE  send the lines of FILE instead, or of standard input with -
+  --ndjson FILE  send the lines of FILE instead, or of standard input if FILE is -
   --key NAME     field of a line that becomes the record's key
   --replay       read everything in the log again from offset 0 and compare the digests;
-                 with DIR or --ndjson FILE, what came from there
-  --data DIR     where the log lies (default: ${DEFAULT_DATA_DIR})
-  --help         this text
+                 with DIR or --ndjson FILE, only the records of that input
+  --data DIR     directory of the log (default: ${DEFAULT_DATA_DIR})
+  --help         show this text
 
-Exit codes: 0 done; 1 it could not be done, or the digests differ; 2 the command line makes no
-sense; 3 done, but for lines or files that were bad and are left out; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 failed, or the digests differ; 2 the command line is invalid; 3 done, but
+bad lines or files were left out; 130 stopped by Ctrl-C.
 `
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -57,13 +57,13 @@ export function parseQuickstartOptions(
     replay: { type: 'boolean' },
   })
   if (positionals.length > 1) {
-    throw new UsageError(`one directory is enough, got ${positionals.join(' and ')}`)
+    throw new UsageError(`quickstart takes at most one directory, got ${positionals.join(' and ')}`)
   }
   if (values.ndjson !== undefined && positionals.length > 0) {
-    throw new UsageError('DIR and --ndjson exclude each other')
+    throw new UsageError('DIR and --ndjson are mutually exclusive')
   }
   if (values.key !== undefined && values.ndjson === undefined) {
-    throw new UsageError('--key goes with --ndjson')
+    throw new UsageError('--key requires --ndjson')
   }
   for (const [name, value] of [['DIR', positionals[0]], ...Object.entries(values)]) {
     // An empty path would be the working directory, which nobody means by an unset variable.
@@ -92,7 +92,7 @@ function refuseKeptByNpm(env: Environment): void {
   for (const name of ['ndjson', 'replay', 'data']) {
     if (env[`npm_config_${name}`] === undefined) continue
     throw new UsageError(
-      `npm has kept --${name} for itself; put two dashes before it: npm run quickstart -- --${name}`,
+      `npm did not pass on --${name}; put two dashes before it: npm run quickstart -- --${name}`,
     )
   }
 }

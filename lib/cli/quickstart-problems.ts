@@ -30,7 +30,7 @@ export class Problems {
     if (this.#count > PROBLEMS_SHOWN) return
     this.#progress.giveWay()
     this.#output.write(`${problem}\n`)
-    if (this.#count === PROBLEMS_SHOWN) this.#output.write('(more of them are only counted)\n')
+    if (this.#count === PROBLEMS_SHOWN) this.#output.write('(further ones are only counted)\n')
   }
 
   /** The lines that were reported, such as ` (lines 1, 4-9 and 12)`; empty if there were none. */

@@ -127,9 +127,9 @@ function fingerprintOf(bytes: Buffer): number {
 
 function changed(source: Source, { broker, topic }: Reading, lineNumber: number): InputError {
   return new InputError(
-    `${source.name} is not the file that topic '${topic}' was loaded from: its line ${lineNumber} was another one then. ` +
-      `A file may grow between two runs, but not change.\n` +
-      `Load the new one under another name or into another log (--data DIR), or remove ${broker.dir} and begin afresh.`,
+    `${source.name} is not the file that topic '${topic}' was loaded from: its line ${lineNumber} was different then. ` +
+      `A file may grow between two runs, but must not change otherwise.\n` +
+      `Load the new one under another name or into another log (--data DIR), or remove ${broker.dir} and start over.`,
   )
 }
 

@@ -40,7 +40,7 @@ export async function replay(
       options,
       source === null || filled.length === 0
         ? 'nothing has been sent there yet'
-        : `it has nothing of ${source.name}, only of ${names}`,
+        : `it has no records of ${source.name}, only of ${names}`,
     )
   }
   let code = 0
@@ -79,14 +79,14 @@ async function replayOne(
   )
   say(`digest ${replayed.hex}`)
   if (replayed.hex === stored.hex) {
-    say('the same digest as that of the group')
+    say('the digest matches that of the group')
     return true
   }
   const openCount = [...replayed.results.keys()].filter((key) => !stored.results.has(key)).length
   if (openCount > 0) {
     say(
-      `nothing to compare it with yet: ${counted(openCount, 'record')} of these the group has not ` +
-        `hashed. Let it end first: ${options.command}, without --replay`,
+      `nothing to compare it with yet: the group has not hashed ${counted(openCount, 'record')} of ` +
+        `these. Let it finish first: ${options.command}, without --replay`,
     )
     return false
   }
@@ -94,7 +94,7 @@ async function replayOne(
     ([key, result]) => stored.results.get(key)?.hash !== result.hash,
   )
   say(
-    `another digest than that of the group: ${counted(changed.length, job.noun)} changed on the disk since, not in the log`,
+    `the digest differs from that of the group: ${counted(changed.length, job.noun)} changed on disk since, not in the log`,
   )
   for (const [, result] of changed.slice(0, CHANGES_SHOWN)) say(`  ${printable(result.name)}`)
   if (changed.length > CHANGES_SHOWN) {

@@ -41,12 +41,12 @@ export async function ensureReadable(source: Source): Promise<void> {
     const isDirectory = (await stat(name)).isDirectory()
     if (kind === 'files' && !isDirectory) {
       throw new InputError(
-        `${name} is a file, and a directory is needed; for a file of NDJSON lines: --ndjson ${name}`,
+        `${name} is a file, not a directory; to send the lines of an NDJSON file: --ndjson ${name}`,
       )
     }
     if (kind === 'lines' && isDirectory) {
       throw new InputError(
-        `${name} is a directory, and --ndjson takes a file; without --ndjson, its files are sent`,
+        `${name} is a directory, but --ndjson takes a file; without --ndjson, its files are sent`,
       )
     }
     await access(name, isDirectory ? constants.R_OK | constants.X_OK : constants.R_OK)

@@ -13,7 +13,7 @@ export function tellRates(
   say: (line: string) => void,
 ): void {
   const rate = (count: number, ms: number): string =>
-    `${(ms / 1000).toFixed(1)} s (${thousands((count * 1000) / Math.max(1, ms))} a second)`
+    `${(ms / 1000).toFixed(1)} s (${thousands((count * 1000) / Math.max(1, ms))} per second)`
   if (state.sent > 0) {
     say(
       `sent ${counted(state.sent, 'record')} in ${rate(state.sent, sendMs)}, as fast as the ` +
@@ -32,7 +32,7 @@ export function tellRates(
   say(
     `the log took ${counted(disk.writes, 'write')} (${inBytes(disk.writtenBytes)}) and ` +
       `${counted(disk.syncs, 'sync')} for ${counted(state.sent, 'record')} and ` +
-      `${counted(state.done, 'result')}: ${(records / Math.max(1, disk.syncs)).toFixed(1)} to a sync`,
+      `${counted(state.done, 'result')}: ${(records / Math.max(1, disk.syncs)).toFixed(1)} per sync`,
   )
 }
 

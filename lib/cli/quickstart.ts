@@ -34,7 +34,7 @@ type Say = (line: string) => void
 /** Sends records and consumes them. */
 export const quickstartCommand: Command = {
   usage: '[DIR]',
-  summary: 'see it work',
+  summary: 'run a demonstration',
   help: QUICKSTART_HELP,
   run: (args, streams) => quickstart(parseQuickstartOptions(args, streams.env), streams),
 }
@@ -53,7 +53,7 @@ async function quickstart(options: QuickstartOptions, streams: CommandStreams): 
   try {
     say(`varve quickstart: ${titleOf(options, source)}`)
     say(
-      `the log lies in ${options.dataDir}, opened in ${(performance.now() - startMs).toFixed(0)} ms`,
+      `the log is in ${options.dataDir}, opened in ${(performance.now() - startMs).toFixed(0)} ms`,
     )
     tellRecovery(broker, say)
     if (options.replay || source === null) return await replay(broker, source, options, streams)
@@ -124,7 +124,7 @@ async function run(broker: Broker, task: Task, streams: CommandStreams, say: Say
   tellRates(job, state, { sendMs, allMs: performance.now() - startMs }, task.disk, say)
   await tellPartitions(broker, job, say)
   if (isStopped) {
-    say(`stopped. Run it again to go on: what is committed is not done again.`)
+    say(`stopped. Run it again to continue: committed records are not processed again.`)
     return INTERRUPTED
   }
   if (state.sent === 0 && state.done === 0 && before > 0) {
@@ -166,8 +166,8 @@ function tellRecovery(broker: Broker, say: Say): void {
   if (cleanShutdown) return
   const cutBytes = truncations.reduce((sum, each) => sum + each.sizeBytes, 0)
   const cut =
-    cutBytes === 0 ? 'nothing was torn' : `${inBytes(cutBytes)} of a torn write were cut off`
-  say(`the last run was cut off: checked in ${durationMs.toFixed(0)} ms, ${cut}`)
+    cutBytes === 0 ? 'no write was torn' : `${inBytes(cutBytes)} of a torn write were removed`
+  say(`the last run did not end cleanly: checked in ${durationMs.toFixed(0)} ms, ${cut}`)
 }
 
 /** @returns how many records the group had processed before this run. */
@@ -187,8 +187,8 @@ async function tellResumption(
   )
   if (source.isStream) {
     say(
-      'a stream cannot be gone back in: all that comes is sent' +
-        (total === 0 ? '' : `, behind the ${counted(total, job.noun)} of earlier runs`),
+      'a stream cannot be read again: everything that arrives is sent' +
+        (total === 0 ? '' : `, after the ${counted(total, job.noun)} of earlier runs`),
     )
   }
   if (total > 0) {
@@ -200,8 +200,8 @@ async function tellResumption(
 }
 
 function tellNext({ source, options }: Task, say: Say): void {
-  if (!source.isStream) say('next: run it again, and nothing is done twice; or prove the digest:')
-  else say('next: prove the digest:')
+  if (!source.isStream) say('next: run it again, and nothing is done twice; or verify the digest:')
+  else say('next: verify the digest:')
   say(`  ${options.command} --replay`)
 }
 

@@ -9,21 +9,21 @@ import { counted, printable, thousands } from './report.ts'
 
 const HELP = `varve salvage PARTITION TARGET [--json]
 
-Copies every whole batch that can be read of a damaged partition, such as data/orders-0, into a new
-directory, under the same offsets, and lists what is lost. Nothing is changed in PARTITION. Close
-the program that writes to it first; to use the copy, put it in the place of PARTITION.
+Copies every whole batch that can be read from a damaged partition, such as data/orders-0, to a new
+directory, at the same offsets, and lists what is lost. PARTITION is not changed. Close the program
+that writes to it first. To use the copy, replace PARTITION with it.
 
   --json  the report as one line of JSON
-  --help  this text
+  --help  show this text
 
-Exit codes: 0 nothing is lost; 1 it could not be done; 2 the command line makes no sense; 3 done,
-and what is listed is lost.
+Exit codes: 0 nothing is lost; 1 failed; 2 the command line is invalid; 3 done, but the listed
+offsets are lost.
 `
 
 /** Saves what can be read of a damaged partition. */
 export const salvageCommand: Command = {
   usage: 'PARTITION TARGET',
-  summary: 'copy what can be read of a damaged partition',
+  summary: 'copy the readable records of a damaged partition',
   help: HELP,
   run: salvage,
 }
@@ -45,13 +45,13 @@ async function salvage(args: readonly string[], { stdout }: CommandStreams): Pro
 /** @throws InputError for a copy that would not last, and for one inside the source. */
 function refuseTarget(source: string, target: string): void {
   if (target === source || target.startsWith(`${source}${sep}`)) {
-    throw new InputError(`${target} lies in ${source}, in which nothing may be changed`)
+    throw new InputError(`${target} is in ${source}, which must not be changed`)
   }
   if (parsePartitionDirectoryName(basename(target)) === null) return
   if (!isDataDirectory(dirname(target))) return
   throw new InputError(
-    `${target} is in a data directory, whose next open would take it for a partition: ` +
-      'name a target outside of it, and put the copy in its place when the damaged one is away',
+    `${target} is in a data directory, whose next open would treat it as a partition: ` +
+      'use a target outside of it, and move the copy there after moving the damaged partition away',
   )
 }
 

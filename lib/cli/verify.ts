@@ -13,21 +13,21 @@ import { counted, inBytes, printable, Progress } from './report.ts'
 
 const HELP = `varve verify DIR [TOPIC...] [--json]
 
-Reads every batch of these topics, or of all with the committed offsets, from end to end, and
-compares checksums. The directory is only read, also while a program has it open. It goes on behind
-what is damaged, and names the first damage of each file, and what it may not or cannot read.
+Reads every batch of these topics, or of all topics and the committed offsets, from end to end and
+compares checksums. The directory is only read, and may be open in another program. After damage it
+continues, and reports the first damage of each file and everything that it cannot read.
 
   --json  one line of JSON for each partition
-  --help  this text
+  --help  show this text
 
-Exit codes: 0 all of it is sound; 1 it could not be done, or something could not be read and nothing
-else is damaged; 2 the command line makes no sense; 3 something is damaged.
+Exit codes: 0 no damage found; 1 failed, or something could not be read and nothing else is
+damaged; 2 the command line is invalid; 3 something is damaged.
 `
 
 /** Searches for damage. */
 export const verifyCommand: Command = {
   usage: 'DIR [TOPIC...]',
-  summary: 'whether all that is stored is what was written',
+  summary: 'check all stored data for damage',
   help: HELP,
   run: verify,
 }
@@ -46,7 +46,7 @@ interface Verified {
 async function verify(args: readonly string[], streams: CommandStreams): Promise<number> {
   const { values, positionals } = readArguments('verify', args, { json: { type: 'boolean' } })
   const [dir = '', ...names] = positionals
-  if (dir === '') throw new UsageError('verify takes a directory, and topics of it')
+  if (dir === '') throw new UsageError('verify takes a directory and optionally topics')
   const broker = await openForReading(dir)
   try {
     const verified = await verifyAll(topicsOf(broker, names), streams, values.json === true)
@@ -60,7 +60,7 @@ async function verify(args: readonly string[], streams: CommandStreams): Promise
       ]
       streams.stdout.write(
         `${counted(verified.length, 'partition')}, ${inBytes(sizeBytes)}: ` +
-          `${bad.length === 0 ? 'all of it is sound' : bad.join(', ')}\n`,
+          `${bad.length === 0 ? 'no damage found' : bad.join(', ')}\n`,
       )
     }
     if (damagedCount > 0) return FOUND_BAD

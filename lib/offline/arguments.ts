@@ -64,7 +64,7 @@ function rangesOf(published: unknown): readonly OffsetRange[] {
   if (!Array.isArray(published)) {
     const got = describeValue(published)
     throw new TypeError(
-      `published() of a sink must give an array of { startOffset, endOffset }, got ${got}`,
+      `published() of a sink must return an array of { startOffset, endOffset }, got ${got}`,
     )
   }
   return Array.from(published as unknown[], (range) => {
@@ -88,7 +88,7 @@ export function checkTaskResult(result: unknown): TaskResult {
 function countsOf(result: unknown): TaskResult {
   if (typeof result !== 'object' || result === null) {
     const got = describeValue(result)
-    throw new TypeError(`commit() of a sink must give { records, rejected, bytes }, got ${got}`)
+    throw new TypeError(`commit() of a sink must return { records, rejected, bytes }, got ${got}`)
   }
   const { records, rejected, bytes } = result as Partial<TaskResult>
   const count = (name: string, value: unknown): number =>

@@ -71,7 +71,7 @@ export class CsvRows implements RowSource {
     for (const field of [keyField, ...(valueFields ?? [])]) {
       if (field === null || header.names.includes(field)) continue
       throw new RangeError(
-        `keyField and valueFields must be of ${header.names.join(', ')}, got '${field}'`,
+        `keyField and valueFields must be in the header (${header.names.join(', ')}), got '${field}'`,
       )
     }
     return new CsvRows(file, options, parseRows, header)
@@ -96,7 +96,7 @@ export class CsvRows implements RowSource {
       try {
         const [fields, ...more] = this.#parse(each.bytes)
         if (fields !== undefined && more.length === 0) return this.#toRow(each, fields)
-        return rejectOf(each, 'MALFORMED', `it is ${1 + more.length} rows`)
+        return rejectOf(each, 'MALFORMED', `it contains ${1 + more.length} rows`)
       } catch (error) {
         return rejectOf(each, 'MALFORMED', faultOf(error, each.line))
       }
@@ -109,7 +109,7 @@ export class CsvRows implements RowSource {
       return rejectOf(
         text,
         'MALFORMED',
-        `it has ${fields.length} fields, the header has ${names.length}`,
+        `it has ${fields.length} fields, but the header has ${names.length}`,
       )
     }
     const value = Object.fromEntries(names.map((name, slot) => [name, fields[slot] ?? '']))

@@ -39,8 +39,8 @@ export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
   const failures = failuresOf(fileSystem)
   if (!failures.has(resolve(path))) return
   throw new StorageError(
-    `a sync of ${path} has failed: the names in it may go with the next power loss, and this process ` +
-      'relies on them no more',
+    `a sync of ${path} has failed: the names in it may be lost in a power failure, and this process ` +
+      'no longer relies on them',
     { path, outcome: 'unknown' },
     { cause: failures.get(resolve(path)) },
   )

@@ -70,8 +70,8 @@ export function checkFields(name: string, value: unknown): void {
     checkOneOf(`the type of the field '${field}'`, type as string, FIELD_TYPES)
     if (field === '' || seen.has(field.toLowerCase())) {
       throw new TypeError(
-        `there cannot be a field ${describeValue(field)} in ${name}: no two columns may have a name ` +
-          `that differs in case only, and ${TAKEN_COLUMNS.join(', ')} are there already`,
+        `field ${describeValue(field)} is not allowed in ${name}: names must not be empty and must differ ` +
+          `in more than case, and ${TAKEN_COLUMNS.join(', ')} are already taken`,
       )
     }
     seen.add(field.toLowerCase())

@@ -9,8 +9,8 @@ export class ImportFileChangedError extends VarveError {
 
   constructor(path: string, importName: string, reason: string) {
     super(
-      `${path} is not the file that was imported as '${importName}' before: ${reason}. ` +
-        'Another file needs another name',
+      `${path} is not the file that was previously imported as '${importName}': ${reason}. ` +
+        'Another file needs another import name',
     )
     this.path = path
     this.importName = importName
@@ -37,7 +37,7 @@ export function rowsCutOff(
 ): OffsetOutOfRangeError {
   return new OffsetOutOfRangeError(
     { topic, partition: index, offset, logStartOffset, logEndOffset },
-    `the records of ${topic}-${index} from ${offset} on were cut off from its log, ` +
-      `rows of an import among them: ${remedy}`,
+    `the records of ${topic}-${index} from offset ${offset} on were truncated, ` +
+      `including rows of an import: ${remedy}`,
   )
 }

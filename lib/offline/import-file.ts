@@ -97,14 +97,14 @@ async function identify(
 ): Promise<FileIdentity> {
   if (mark === null) return file.identity()
   const changed = (reason: string): Error => new ImportFileChangedError(file.path, name, reason)
-  if (file.size < mark.size) throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
+  if (file.size < mark.size) throw changed(`it has ${file.size} bytes, but had ${mark.size} before`)
   const found = await file.identity(mark)
-  if (found.head !== mark.head) throw changed(`its first ${mark.headBytes} bytes are others`)
+  if (found.head !== mark.head) throw changed(`its first ${mark.headBytes} bytes have changed`)
   if (mark.tail !== '' && found.tail !== mark.tail) {
-    throw changed(`the bytes before ${mark.size}, where it ended, are others`)
+    throw changed(`the bytes before position ${mark.size}, where it ended, have changed`)
   }
   if (file.size === mark.size) return found
-  if (format === 'parquet') throw changed(`it has ${file.size} bytes, and had ${mark.size}`)
+  if (format === 'parquet') throw changed(`it has ${file.size} bytes, but had ${mark.size} before`)
   return file.identity()
 }
 

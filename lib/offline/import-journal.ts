@@ -81,7 +81,9 @@ export class ImportJournal {
     const names = running.get(broker) ?? new Set()
     const key = JSON.stringify([topic.name, name])
     if (names.has(key)) {
-      throw new IllegalStateError(`an import named '${name}' into '${topic.name}' is running`)
+      throw new IllegalStateError(
+        `an import named '${name}' into '${topic.name}' is already running`,
+      )
     }
     this.#consumer = broker.consumer({
       groupId: IMPORT_GROUP_PREFIX + name,
@@ -181,8 +183,8 @@ export class ImportJournal {
   /** Truncated rows precede existing ones: the log is no longer a prefix of what was stored. */
   #cutOff(partition: Partition, offset: number): Error {
     const remedy =
-      `which rows, '${this.#name}' cannot tell, and it would not store them again; ` +
-      'another name stores all rows of the file, also those that are still there'
+      `the import '${this.#name}' does not know which rows, and would not store them again; ` +
+      'another name stores all rows of the file, including those that still exist'
     return rowsCutOff(partition, offset, remedy)
   }
 }

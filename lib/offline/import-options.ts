@@ -219,7 +219,7 @@ export function resolveImportOptions<Row>(
   }
   const { toRecord = null, keyField = null, valueFields = null } = checked
   if (toRecord !== null && (keyField !== null || valueFields !== null)) {
-    throw new TypeError('keyField and valueFields must be left out where toRecord is given')
+    throw new TypeError('keyField and valueFields must be omitted if toRecord is given')
   }
   const { growing = false } = checked
   if (growing && (gzip || format === 'parquet')) {
@@ -257,9 +257,7 @@ export function resolveImportOptions<Row>(
 
 /** The error if the file of rejects is the imported file, so that its lines would become rows. */
 export function sameFileError(rejects: string): TypeError {
-  return new TypeError(
-    `rejects must be another file than the one that is imported, got ${describeValue(rejects)}`,
-  )
+  return new TypeError(`rejects must not be the imported file, got ${describeValue(rejects)}`)
 }
 
 function formatOf(
@@ -283,7 +281,7 @@ function formatOf(
 
 function text(name: string, value: unknown): void {
   if (typeof value !== 'string' || value === '') {
-    throw new TypeError(`${name} must be a string that is not empty, got ${describeValue(value)}`)
+    throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
   }
 }
 
@@ -298,6 +296,6 @@ function texts(name: string, value: unknown): void {
 function asciiCharacter(name: string, value: unknown): void {
   if (typeof value === 'string' && /^[\t\x20-\x7e]$/.test(value) && value !== '"') return
   throw new TypeError(
-    `${name} must be one ASCII character, and not the quote, got ${describeValue(value)}`,
+    `${name} must be one ASCII character other than the quote, got ${describeValue(value)}`,
   )
 }

@@ -121,7 +121,7 @@ export class ImportTarget {
     if (end === null || end >= place.offset) return place
     const { rowsEnd } = place
     if (end < rowsEnd) {
-      const remedy = `run '${this.#name}' again, which goes on unless it had committed them`
+      const remedy = `run '${this.#name}' again; it continues unless it had committed them`
       throw rowsCutOff(partition, end, remedy)
     }
     // Only records of others were truncated.

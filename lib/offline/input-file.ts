@@ -116,7 +116,7 @@ export class InputFile {
       const bytes = Buffer.alloc(Math.min(CHUNK_BYTES, this.size - at))
       await readFully(this.#file, bytes, at)
       if (bytes.every((byte) => byte === 0)) continue
-      throw new ImportFileError(this.path, `there is more behind zeros after byte ${from}`)
+      throw new ImportFileError(this.path, `there is more data after the zeros at byte ${from}`)
     }
   }
 
@@ -137,7 +137,10 @@ export class InputFile {
   async #fill(bytes: Buffer, at: number): Promise<void> {
     const count = await readFully(this.#file, bytes, at)
     if (count < bytes.length) {
-      throw new ImportFileError(this.path, `it was cut short at ${at + count} while it was read`)
+      throw new ImportFileError(
+        this.path,
+        `it was truncated at byte ${at + count} while it was read`,
+      )
     }
     this.#bytesRead += count
     this.#position = at + count

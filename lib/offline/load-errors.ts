@@ -48,7 +48,7 @@ export class RecordsGoneError extends VarveError {
   constructor(gone: LoadTask) {
     super(
       `the records ${gone.startOffset} to ${gone.endOffset} (exclusive) of ` +
-        `${gone.topic}-${gone.partition} are gone: retention or deleteRecords has taken them away ` +
+        `${gone.topic}-${gone.partition} no longer exist: retention or deleteRecords deleted them ` +
         'before they were loaded',
     )
     this.topic = gone.topic

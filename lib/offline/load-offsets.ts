@@ -158,9 +158,9 @@ function lostSince(
 ): OffsetOutOfRangeError {
   return new OffsetOutOfRangeError(
     { topic, partition: index, offset: endOffset, logStartOffset, logEndOffset },
-    `the records ${startOffset} to ${endOffset} (exclusive) of ${topic}-${index} were cut off from its log ` +
-      'after they had been loaded, and others may be in their place: take them out of the sink, and load from ' +
-      `offset ${startOffset} or one below it`,
+    `the records ${startOffset} to ${endOffset} (exclusive) of ${topic}-${index} were truncated ` +
+      'after they had been loaded, and others may have taken their place: remove them from the sink, and load from ' +
+      `offset ${startOffset} or below`,
   )
 }
 

@@ -102,7 +102,7 @@ function frozen<T extends object>(all: readonly T[]): readonly T[] {
 /** @throws TypeError if the value cannot be the name of a load. */
 export function checkLoadName(name: string, value: unknown): void {
   if (typeof value === 'string' && value !== '') return
-  throw new TypeError(`${name} must be a text that is not empty, got ${describeValue(value)}`)
+  throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
 }
 
 /** @throws TypeError or RangeError if the value is not a task. */
@@ -117,7 +117,7 @@ export function checkTask(name: string, value: unknown): LoadTask {
   if (missing !== undefined) throw new TypeError(`${name} has no ${missing}`)
   if (task.endOffset <= task.startOffset) {
     throw new RangeError(
-      `endOffset of ${name} must be above startOffset, ${task.startOffset}, got ${task.endOffset}`,
+      `endOffset of ${name} must be above startOffset (${task.startOffset}), got ${task.endOffset}`,
     )
   }
   return task
@@ -145,8 +145,8 @@ function checkTasks(name: string, value: unknown): void {
     const before = last.get(key)
     if (before !== undefined && (overlaps(before, task) || before.startOffset > task.startOffset)) {
       throw new RangeError(
-        `${name}[${index}] begins at ${task.startOffset} of ${key}, ` +
-          `where the one before it ends at ${before.endOffset}`,
+        `${name}[${index}] begins at offset ${task.startOffset} of ${key}, ` +
+          `but the task before it ends at ${before.endOffset}`,
       )
     }
     last.set(key, task)

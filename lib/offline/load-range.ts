@@ -48,7 +48,7 @@ export async function publishedBehind(
       { ...place, offset: endOffset, logStartOffset, logEndOffset },
       `the sink holds the records ${startOffset} to ${endOffset} (exclusive) of ` +
         `${task.topic}-${task.partition}, whose log ends at ${logEndOffset}: ` +
-        'they are of another topic of that name, or of a log that has lost its end',
+        'they are from another topic of the same name, or the log has lost its end',
     )
   }
   return published
@@ -72,7 +72,7 @@ export async function loadRange(
   signal?.throwIfAborted()
   // A copy, as the sink may change it.
   const writer = await sink.open({ ...task })
-  checkWriter('what open() of a sink gives', writer)
+  checkWriter('the result of open() of a sink', writer)
   const epoch = leaderEpoch ?? partition.log.leaderEpoch
   let result: TaskResult
   try {
@@ -109,7 +109,7 @@ function ensureNotCut(partition: Partition, nextOffset: number, leaderEpoch: num
   const { topic, index, logStartOffset, logEndOffset } = partition
   throw new OffsetOutOfRangeError(
     { topic, partition: index, offset: nextOffset, logStartOffset, logEndOffset },
-    `the records of ${topic}-${index} from ${end} on were cut off while those below ${nextOffset} were loaded`,
+    `the records of ${topic}-${index} from offset ${end} on were truncated while those below ${nextOffset} were loaded`,
   )
 }
 

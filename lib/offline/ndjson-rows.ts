@@ -26,6 +26,6 @@ const parseJson: RowParser = (rows) =>
       const { row, line, bytes } = each
       return { row, line, value, text: bytes, bytes }
     } catch (error) {
-      return rejectOf(each, 'MALFORMED', `it is no JSON: ${reasonOf(error)}`)
+      return rejectOf(each, 'MALFORMED', `it is not JSON: ${reasonOf(error)}`)
     }
   })

@@ -46,7 +46,7 @@ async function zstd(): Promise<Decompress> {
     return (page, length) => zstdDecompressSync(page, limitedTo(length))
   }
   if (!isZstdWasmInstalled()) {
-    const purpose = `the import of Parquet compressed with zstd, before Node.js ${NODE_WITH_ZSTD},`
+    const purpose = `the import of zstd-compressed Parquet before Node.js ${NODE_WITH_ZSTD}`
     throw new MissingModuleError(ZSTD_PACKAGE, purpose, null)
   }
   const library = await loadZstdWasm()

@@ -118,7 +118,7 @@ export class ExactDecimals {
     if (inner.fields?.has('key') === true) {
       throw new ImportFileError(
         this.#path,
-        `the keys of its map '${name}' are decimals of more than ${SAFE_DIGITS} digits, and would lose some`,
+        `the keys of its map '${name}' are decimals of more than ${SAFE_DIGITS} digits, some of which would be lost`,
       )
     }
     return { values: firstOf(inner) }

@@ -45,7 +45,7 @@ export class ParquetRows implements RowSource {
       throw new ImportFileError(
         file.path,
         `its row group ${slot} has ${group.total_byte_size.toString()} bytes, ` +
-          `maxRowGroupBytes allows ${options.maxRowGroupBytes}`,
+          `but maxRowGroupBytes is ${options.maxRowGroupBytes}`,
       )
     }
     const compressors = await decompressorsFor(codecsOf(metadata))
@@ -73,7 +73,10 @@ export class ParquetRows implements RowSource {
         }),
       )
       if (values.length !== groupEnd - rowStart) {
-        throw new ImportFileError(this.#file.path, `there are no rows ${rowStart} to ${groupEnd}`)
+        throw new ImportFileError(
+          this.#file.path,
+          `its rows ${rowStart} to ${groupEnd} are missing`,
+        )
       }
       this.#decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
@@ -126,6 +129,6 @@ async function readAs<T>(file: InputFile, read: () => Promise<T> | T): Promise<T
     return await read()
   } catch (cause) {
     if (cause instanceof ImportFileError) throw cause
-    throw new ImportFileError(file.path, `it is no Parquet file: ${reasonOf(cause)}`, { cause })
+    throw new ImportFileError(file.path, `it is not a Parquet file: ${reasonOf(cause)}`, { cause })
   }
 }

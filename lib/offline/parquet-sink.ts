@@ -236,7 +236,7 @@ function compressorsFor(codec: keyof typeof CODECS): Compressors {
   const { zstdCompressSync } = zlib as { zstdCompressSync?: (bytes: Uint8Array) => Uint8Array }
   if (zstdCompressSync === undefined) {
     throw new RangeError(
-      `codec 'zstd' needs Node.js 22.15 or later, this is ${process.version}; use 'gzip'`,
+      `codec 'zstd' needs Node.js 22.15 or later, but this is ${process.version}; use 'gzip'`,
     )
   }
   return { ZSTD: zstdCompressSync }

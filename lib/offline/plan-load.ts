@@ -138,7 +138,7 @@ function checkOffset(partition: Partition, name: string, offset: number): number
   if (offset >= logStartOffset && offset <= highWatermark) return offset
   throw new RangeError(
     `${name} must be from ${logStartOffset} to ${highWatermark}, ` +
-      `which is what ${topic}-${index} holds, got ${offset}`,
+      `the range of ${topic}-${index}, got ${offset}`,
   )
 }
 

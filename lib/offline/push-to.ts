@@ -75,7 +75,7 @@ export function pushTo<K, V>(
   if (consumer.enableAutoCommit) {
     throw new IllegalStateError(
       'pushTo() needs a consumer with enableAutoCommit: false: ' +
-        'otherwise what is not yet written would be committed',
+        'otherwise records that are not yet written would be committed',
     )
   }
   const writeAll: Write<K, V> =

@@ -110,7 +110,7 @@ export class RangeDirectory {
       if (startOffset === task.startOffset && endOffset === task.endOffset) return true
       throw new IllegalStateError(
         `${describeTask(task)} cannot be published in ${this.path}: the records ${startOffset} to ` +
-          `${endOffset} (exclusive) have been published meanwhile`,
+          `${endOffset} (exclusive) were published in the meantime`,
       )
     }
     return false

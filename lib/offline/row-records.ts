@@ -17,9 +17,9 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   if (toRecord === null) return defaultRecord(source, options)
   const record: unknown = toRecord(source.value as never, { row: source.row })
   if (record === null) return null
-  refuseThenable('toRecord must give a record or null', record)
+  refuseThenable('toRecord must return a record or null', record)
   if (typeof record !== 'object' || isOpaque(record, FIELDS)) {
-    throw new TypeError(`toRecord must give a record or null, got ${describeValue(record)}`)
+    throw new TypeError(`toRecord must return a record or null, got ${describeValue(record)}`)
   }
   return record
 }

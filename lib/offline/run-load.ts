@@ -123,17 +123,17 @@ export async function runLoad(
   const checked = checkOptions('run options', options, RUN_OPTIONS)
   if (!(plan instanceof LoadPlan)) {
     throw new TypeError(
-      `plan must be what planLoad or LoadPlan.restore has given, got ${describeValue(plan)}`,
+      `plan must be the result of planLoad() or LoadPlan.restore(), got ${describeValue(plan)}`,
     )
   }
   checkSink('sink', sink)
   const { broker, name } = plan
   if (broker.describe().readOnly) {
-    throw new ReadOnlyError('a load commits offsets, and the broker is open for reading only')
+    throw new ReadOnlyError('a load commits offsets, but the broker is open for reading only')
   }
   const names = running.get(broker) ?? new Set()
   running.set(broker, names)
-  if (names.has(name)) throw new IllegalStateError(`the load '${name}' is running already`)
+  if (names.has(name)) throw new IllegalStateError(`the load '${name}' is already running`)
   names.add(name)
   try {
     return await new LoadRun(plan, sink, checked).run()

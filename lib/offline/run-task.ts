@@ -66,7 +66,7 @@ export async function runTask(
   options: RunTaskOptions = {},
 ): Promise<TaskResult> {
   const checked = checkOptions('task options', options, TASK_OPTIONS)
-  if (typeof source !== 'string') checkBroker('source, where it is no path,', source)
+  if (typeof source !== 'string') checkBroker('source, if not a path,', source)
   const wanted = checkTask('task', task)
   checkSink('sink', sink)
   checked.signal?.throwIfAborted()
@@ -122,8 +122,8 @@ async function placeThatHolds(
       if (partition.highWatermark >= task.endOffset) return { topicId: topic.id, partition }
       if (remainingMs <= 0) {
         throw new TimeoutError(
-          `${describeTask(task)} cannot be loaded: after ${maxWaitMs} ms its log is seen ` +
-            `up to ${partition.highWatermark} only`,
+          `${describeTask(task)} cannot be loaded: after ${maxWaitMs} ms its log is visible ` +
+            `only up to offset ${partition.highWatermark}`,
         )
       }
       // A fetch at the end makes a follower read what the owner has written.

@@ -64,13 +64,13 @@ export function sinkConformance(
 
 /** @throws TypeError if no case can test `subject`, instead of a failure within the first case */
 function checkSubject(subject: SinkUnderTest): SinkUnderTest {
-  isSubject('what makeSink gives', subject)
-  checkSink('sink of what makeSink gives', subject.sink)
+  isSubject('the result of makeSink()', subject)
+  checkSink('sink in the result of makeSink()', subject.sink)
   return {
     sink: subject.sink,
     reopen: async () => {
       const again = await subject.reopen()
-      checkSink('what reopen() gives', again)
+      checkSink('the result of reopen()', again)
       return again
     },
     offsets: (partition) => subject.offsets(partition),

@@ -35,7 +35,7 @@ export interface WritableOptions<T, K, V> {
 const OPTIONS: Checks<WritableOptions<never, never, never>> = {
   topic: (name, value) => {
     if (typeof value === 'string' && value !== '') return
-    throw new TypeError(`${name} must be a string that is not empty, got ${describeValue(value)}`)
+    throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
   },
   toRecord: callback,
   highWaterMark: wholeNumber(1),
@@ -199,9 +199,9 @@ function resolve<T, K, V>(
   const recordOf = (chunk: T): ProducerRecord<K, V> => {
     if (toRecord !== undefined) {
       const record = toRecord(chunk)
-      refuseThenable('toRecord must give a record', record)
+      refuseThenable('toRecord must return a record', record)
       if (!isRecord(record)) {
-        throw new TypeError(`toRecord must give a record, got ${describeValue(record)}`)
+        throw new TypeError(`toRecord must return a record, got ${describeValue(record)}`)
       }
       return withTopic(topic, record)
     }
@@ -210,7 +210,7 @@ function resolve<T, K, V>(
     }
     if (isRecord(chunk)) return withTopic(topic, chunk as object as ProducerRecord<K, V>)
     throw new TypeError(
-      `what is written must be text, bytes or a record, got ${describeValue(chunk)}`,
+      `a written chunk must be a string, a Uint8Array or a record, got ${describeValue(chunk)}`,
     )
   }
   return { highWaterMark, recordOf }

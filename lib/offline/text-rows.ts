@@ -34,7 +34,8 @@ export async function* textRows(
   let mustEndRow = from.isOpenEnd
   for await (const chunk of file.chunks(from.position, options.gzip)) {
     if (mustEndRow && chunk[0] !== NEWLINE && chunk[0] !== RETURN) {
-      const reason = 'a row that had no line end goes on; growing: true waits for the line end'
+      const reason =
+        'the last imported row had no line end and has grown; growing: true waits for the line end'
       throw new ImportFileChangedError(file.path, options.name, reason)
     }
     mustEndRow = false

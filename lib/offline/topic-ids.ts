@@ -31,12 +31,12 @@ export class TopicIds {
     if (keptId === topicId) return
     const path = this.#file.pathOf(topic)
     if (keptId === null) {
-      const reason = 'it names no topicId; remove it to have the files taken for those of the topic'
+      const reason = 'it has no valid topicId; remove it if the files are those of the topic'
       throw new CorruptRecordError(reason, { path, position: 0 })
     }
     throw new IllegalStateError(
       `${this.#root} holds records of another topic '${topic}', see ${path}: ` +
-        `its topicId was ${keptId}, now it is ${topicId}. A topic that was created anew needs another directory`,
+        `its topicId was ${keptId}, and is now ${topicId}. A topic that was deleted and created again needs another directory`,
     )
   }
 }

@@ -83,7 +83,7 @@ function requireReadableLock(path: string, directory: string): void {
     requireReadable(lockPath)
   } catch (error) {
     const message =
-      `whether ${path} is in use cannot be told, because its lock file cannot be read: ` +
+      `it is unknown whether ${path} is in use, because its lock file cannot be read: ` +
       `${reasonOf(error)}; remove ${lockPath} if no process has the directory open`
     throw new StorageError(message, { path: lockPath, outcome: 'not-written' }, { cause: error })
   }

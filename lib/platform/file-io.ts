@@ -22,7 +22,7 @@ export async function writeFully(
   while (rest.length > 0) {
     const count = await file.write(rest, at)
     if (count === 0) {
-      throw systemError('ENOSPC', 'write', file.path, `no byte could be written at position ${at}`)
+      throw systemError('ENOSPC', 'write', file.path, `no bytes could be written at position ${at}`)
     }
     rest = skipBytes(rest, count)
     at += count
@@ -95,10 +95,8 @@ export async function readWholeFile(
   try {
     const { sizeBytes } = await file.stat()
     if (sizeBytes > maxBytes) {
-      throw new CorruptRecordError(`it has ${sizeBytes} bytes, at most ${maxBytes} are expected`, {
-        path,
-        position: maxBytes,
-      })
+      const reason = `it has ${sizeBytes} bytes, but at most ${maxBytes} are allowed`
+      throw new CorruptRecordError(reason, { path, position: maxBytes })
     }
     const content = Buffer.alloc(sizeBytes)
     return content.subarray(0, await readFully(file, content, 0))

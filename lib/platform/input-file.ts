@@ -18,7 +18,7 @@ export async function openInputFile(path: string): Promise<File> {
   try {
     stats = await handle.stat()
     if (!stats.isFile()) {
-      throw systemError('EINVAL', 'open', path, 'it is no regular file')
+      throw systemError('EINVAL', 'open', path, 'it is not a regular file')
     }
   } catch (error) {
     await handle.close()

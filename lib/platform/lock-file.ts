@@ -184,7 +184,7 @@ export class LockFile {
   #renewIfOverdue(): void {
     const { clock, times } = this.#options
     if (clock.monotonic() - this.#renewedMs <= 2 * times.heartbeatMs) return
-    this.#renewOrTell(new Error('its heartbeats do not come'))
+    this.#renewOrTell(new Error('its heartbeats are overdue'))
   }
 
   /** A heartbeat without a new descriptor. @returns false if the lock is no longer ours */

@@ -76,7 +76,8 @@ export function requireReadable(path: string): void {
     throw error
   }
   try {
-    if (!fstatSync(fd).isFile()) throw systemError('EINVAL', 'open', path, 'it is no regular file')
+    if (!fstatSync(fd).isFile())
+      throw systemError('EINVAL', 'open', path, 'it is not a regular file')
   } finally {
     closeSync(fd)
   }

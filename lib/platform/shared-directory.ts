@@ -16,7 +16,7 @@ export async function refuseSharedDirectory(fileSystem: FileSystem, dir: string)
   const found = await fileSystem.stat(`${dir}${sep}.`)
   if (found === null || (found.permissions & WRITABLE_BY_ALL) === 0) return
   throw new StorageError(
-    `every user may write to ${dir} (mode ${found.permissions.toString(8)}): take that right away, ` +
+    `every user may write to ${dir} (mode ${found.permissions.toString(8)}): remove that permission, ` +
       'use a directory inside it, or set allowSharedDirectory',
     { path: dir, outcome: 'not-written' },
   )

@@ -109,7 +109,9 @@ export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
 export function wholeBatchSize(buffer: Buffer): number {
   const { length } = buffer
   if (length < PREFIX_BYTES) {
-    throw corruptHeader(`it takes at least ${RECORD_BATCH_OVERHEAD} bytes, ${length} are there`)
+    throw corruptHeader(
+      `a batch has at least ${RECORD_BATCH_OVERHEAD} bytes, but there are ${length}`,
+    )
   }
   const batchLength = int32At(buffer, BATCH_LENGTH_POSITION)
   const leastLength = RECORD_BATCH_OVERHEAD - LOG_OVERHEAD
@@ -118,7 +120,7 @@ export function wholeBatchSize(buffer: Buffer): number {
   }
   const sizeBytes = LOG_OVERHEAD + batchLength
   if (sizeBytes > length) {
-    throw corruptHeader(`it takes ${sizeBytes} bytes, ${length} are there`)
+    throw corruptHeader(`the batch has ${sizeBytes} bytes, but there are ${length}`)
   }
   const magic = buffer.readInt8(MAGIC_POSITION)
   if (magic !== MAGIC_V2) throw corruptHeader(`its magic is ${magic}, not ${MAGIC_V2}`)

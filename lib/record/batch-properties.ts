@@ -47,7 +47,7 @@ export function emptyBatch(
 ): Buffer {
   const { baseOffset, lastOffset } = properties
   if (lastOffset < baseOffset) {
-    throw new RangeError(`lastOffset ${lastOffset} must be at least baseOffset, ${baseOffset}`)
+    throw new RangeError(`lastOffset ${lastOffset} must be at least baseOffset (${baseOffset})`)
   }
   const batch = Buffer.alloc(RECORD_BATCH_OVERHEAD)
   writeBatchHeader(batch, {

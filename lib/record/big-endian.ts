@@ -19,5 +19,5 @@ export function uint32At(bytes: Uint8Array, position: number): number {
 }
 
 function beyond(bytes: Uint8Array, position: number): RangeError {
-  return new RangeError(`there are no four bytes at ${position} of ${bytes.length}`)
+  return new RangeError(`there are no four bytes at position ${position} of ${bytes.length} bytes`)
 }

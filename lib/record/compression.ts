@@ -65,7 +65,7 @@ export function compressionIdOf(type: CompressionType): number {
 export function compressionTypeOf(id: number): CompressionType {
   const type = COMPRESSION_TYPES[id]
   if (type === undefined) {
-    throw new UnsupportedCompressionTypeError(`compression id ${id} is not known`)
+    throw new UnsupportedCompressionTypeError(`compression id ${id} is unknown`)
   }
   return type
 }

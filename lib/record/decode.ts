@@ -88,10 +88,13 @@ async function decodeCompressed(
     const records = await codec.decompress(compressed, MAX_DECOMPRESSED_BYTES)
     // The codec may not have noticed.
     if (records.length > MAX_DECOMPRESSED_BYTES) {
-      throw new CorruptRecordError(`more than ${MAX_DECOMPRESSED_BYTES} bytes decompressed`, {
-        path: null,
-        position: 0,
-      })
+      throw new CorruptRecordError(
+        `the records take more than ${MAX_DECOMPRESSED_BYTES} bytes when decompressed`,
+        {
+          path: null,
+          position: 0,
+        },
+      )
     }
     // The codec may have cut the records from a larger memory.
     markAsUntransferable(records.buffer)

@@ -254,7 +254,7 @@ export class RecordBatchBuilder {
     value: Buffer | null,
     headers: readonly EncodableHeader[],
   ): number {
-    if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
+    if (this.#isBuilt) throw new IllegalStateError('the batch has already been built')
     if (!Number.isSafeInteger(timestamp)) {
       throw new RangeError(`timestamp ${timestamp} must be an integer from -1 to 2^53 - 1`)
     }
@@ -288,7 +288,7 @@ export class RecordBatchBuilder {
     const smallest = this.#lastOffsetDelta + 1
     if (!Number.isInteger(delta) || delta < smallest || delta > MAX_INT32) {
       throw new RangeError(
-        `offset ${this.#baseOffset + delta} must be within ${this.#baseOffset + smallest} and ` +
+        `offset ${this.#baseOffset + delta} must be from ${this.#baseOffset + smallest} to ` +
           `${this.#baseOffset + MAX_INT32}`,
       )
     }
@@ -299,7 +299,7 @@ export class RecordBatchBuilder {
     if (neededBytes > most) {
       // This library reads no batch that decompresses to more.
       const limit =
-        most < MAX_INT32 ? "the library's limit of a compressed batch" : 'the batch format'
+        most < MAX_INT32 ? "the library's limit for a compressed batch" : 'the batch format'
       throw new RecordTooLargeError(neededBytes, most, limit)
     }
     const capacity = Math.min(Math.max(neededBytes, 2 * this.#buffer.length), most)
@@ -314,8 +314,8 @@ export class RecordBatchBuilder {
   }
 
   #seal(): void {
-    if (this.#isBuilt) throw new IllegalStateError('the batch has been built')
-    if (this.#recordCount === 0) throw new IllegalStateError('the batch holds no record')
+    if (this.#isBuilt) throw new IllegalStateError('the batch has already been built')
+    if (this.#recordCount === 0) throw new IllegalStateError('the batch has no records')
     this.#isBuilt = true
   }
 
@@ -340,6 +340,6 @@ export class RecordBatchBuilder {
 
 function tooManyItems(count: number): InvalidRecordError {
   return new InvalidRecordError(
-    `a batch holds ${MAX_BATCH_ITEMS} records and headers at most, not ${count}`,
+    `a batch can have at most ${MAX_BATCH_ITEMS} records and headers, got ${count}`,
   )
 }

@@ -187,23 +187,29 @@ export class RecordBatch {
   ensureValid(actual: number = crc32c(this.buffer, ATTRIBUTES_POSITION)): void {
     const sizeBytes = wholeBatchSize(this.buffer)
     if (sizeBytes !== this.buffer.length) {
-      throw this.#corrupt(`its length says ${sizeBytes} bytes, it has ${this.buffer.length}`, 0)
+      throw this.#corrupt(
+        `its length field says ${sizeBytes} bytes, but it has ${this.buffer.length}`,
+        0,
+      )
     }
     if (actual !== this.crc) {
-      throw this.#corrupt(`the CRC is ${hex(this.crc)}, that of its bytes ${hex(actual)}`, 0)
+      throw this.#corrupt(`the CRC is ${hex(this.crc)}, but its bytes have ${hex(actual)}`, 0)
     }
     const { baseOffset, lastOffsetDelta, recordCount } = this
     if (baseOffset < 0) {
-      throw this.#corrupt(`the base offset is ${baseOffset}`, BASE_OFFSET_POSITION)
+      throw this.#corrupt(`the base offset ${baseOffset} is negative`, BASE_OFFSET_POSITION)
     }
     if (lastOffsetDelta < 0) {
-      throw this.#corrupt(`lastOffsetDelta is ${lastOffsetDelta}`, LAST_OFFSET_DELTA_POSITION)
+      throw this.#corrupt(
+        `lastOffsetDelta ${lastOffsetDelta} is negative`,
+        LAST_OFFSET_DELTA_POSITION,
+      )
     }
     if (this.nextOffset > Number.MAX_SAFE_INTEGER) {
       throw this.#corrupt('the next offset is beyond 2^53 - 1', BASE_OFFSET_POSITION)
     }
     if (recordCount < 0) {
-      throw this.#corrupt(`the record count is ${recordCount}`, RECORD_COUNT_POSITION)
+      throw this.#corrupt(`the record count ${recordCount} is negative`, RECORD_COUNT_POSITION)
     }
   }
 

@@ -158,7 +158,7 @@ class RecordReader {
   /** @throws {@link CorruptRecordError} unless all bytes have been read. */
   ensureAtEnd(): void {
     const restBytes = this.#bytes.length - this.#position
-    if (restBytes > 0) throw corrupt(`${restBytes} bytes behind the last record`, this.#position)
+    if (restBytes > 0) throw corrupt(`${restBytes} bytes after the last record`, this.#position)
   }
 
   /**
@@ -234,7 +234,7 @@ class RecordReader {
     const bodySize = reader.readVarint()
     const start = reader.position
     if (bodySize < 0 || bodySize > reader.remaining) {
-      throw corrupt(`a record of ${bodySize} bytes, ${reader.remaining} are left`, start)
+      throw corrupt(`a record claims ${bodySize} bytes, but ${reader.remaining} remain`, start)
     }
     const end = start + bodySize
     reader.readUInt8()
@@ -252,7 +252,10 @@ class RecordReader {
     const headers = readHeaders(reader, end, MAX_BATCH_ITEMS - this.#itemCount)
     this.#itemCount += headers.length
     if (reader.position !== end) {
-      throw corrupt(`a record of ${bodySize} bytes takes ${reader.position - start}`, start)
+      throw corrupt(
+        `a record claims ${bodySize} bytes, but its fields take ${reader.position - start}`,
+        start,
+      )
     }
     return {
       topic: this.#topic,
@@ -274,8 +277,8 @@ class RecordReader {
   #ensureFollows(offsetDelta: number, start: number): void {
     if (offsetDelta > this.#previousDelta && offsetDelta <= this.#lastOffsetDelta) return
     throw corrupt(
-      `offset delta ${offsetDelta} behind ${this.#previousDelta}, ` +
-        `the last is ${this.#lastOffsetDelta}`,
+      `offset delta ${offsetDelta} must be above ${this.#previousDelta} and ` +
+        `at most ${this.#lastOffsetDelta}`,
       start,
     )
   }
@@ -296,7 +299,7 @@ function ensureCount(recordCount: number, sizeBytes: number, position: number): 
   const most = Math.min(Math.floor(sizeBytes / MIN_RECORD_BYTES), MAX_BATCH_ITEMS)
   if (recordCount < 0 || recordCount > most) {
     throw corrupt(
-      `a count of ${recordCount} records, ${sizeBytes} bytes hold 0 to ${most}`,
+      `the batch claims ${recordCount} records, but ${sizeBytes} bytes can hold 0 to ${most}`,
       position,
     )
   }
@@ -315,7 +318,7 @@ function readHeaders(reader: ByteReader, end: number, mostCount: number): readon
   const most = Math.min((end - reader.position) / 2, mostCount)
   if (headerCount < 0 || headerCount > most) {
     throw corrupt(
-      `a count of ${headerCount} headers, at most ${Math.floor(most)} can follow`,
+      `a record claims ${headerCount} headers, but 0 to ${Math.floor(most)} can follow`,
       start,
     )
   }

@@ -117,7 +117,7 @@ export class ByteReader {
   constructor(buffer: Buffer, position = 0, end: number = buffer.length) {
     if (!(position >= 0 && position <= end && end <= buffer.length)) {
       throw new RangeError(
-        `position ${position} and end ${end} must be ordered within 0 and ${buffer.length}`,
+        `position ${position} and end ${end} must be in order from 0 to ${buffer.length}`,
       )
     }
     this.#buffer = buffer
@@ -225,7 +225,7 @@ export class ByteReader {
   }
 
   #endsEarly(count: number): CorruptRecordError {
-    return corrupt(`${count} bytes are expected, ${this.remaining} are left`, this.position)
+    return corrupt(`${count} bytes are expected, but ${this.remaining} remain`, this.position)
   }
 }
 

@@ -100,7 +100,7 @@ export function keylessRefusal(
 ): InvalidRecordError | null {
   if (!isKeyed(config)) return null
   const who = topic === undefined ? 'a compacted topic' : `compacted topic '${topic}'`
-  return new InvalidRecordError(`${who} takes no record without a key`)
+  return new InvalidRecordError(`${who} cannot accept a record without a key`)
 }
 
 /** @throws {@link InvalidRecordError} if the topic rejects records without a key. */

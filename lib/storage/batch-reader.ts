@@ -106,7 +106,7 @@ export class BatchReader {
     const sizeBytes = int32At(bytes, at + LOG_OVERHEAD - 4) + LOG_OVERHEAD
     const remainingBytes = this.#end - this.position
     if (sizeBytes < RECORD_BATCH_OVERHEAD || sizeBytes > remainingBytes) {
-      throw this.corrupt(`the batch claims ${sizeBytes} bytes where ${remainingBytes} remain`)
+      throw this.corrupt(`the batch claims ${sizeBytes} bytes, but ${remainingBytes} bytes remain`)
     }
     const baseOffset = readOrNone(bytes, at + BASE_OFFSET_POSITION)
     const lastOffset = baseOffset + int32At(bytes, at + LAST_OFFSET_DELTA_POSITION)
@@ -183,7 +183,7 @@ export class BatchReader {
   async #ensureIntact(sizeBytes: number): Promise<void> {
     if (sizeBytes <= MAX_UNPROVEN_BYTES) return
     if (await isIntact(this.#file, this.position, sizeBytes)) return
-    throw this.corrupt(`the CRC of its ${sizeBytes} bytes does not fit`)
+    throw this.corrupt(`the CRC of its ${sizeBytes} bytes does not match`)
   }
 
   get #availableBytes(): number {

@@ -48,13 +48,13 @@ export class CheckpointFile {
     const count = parseWholeNumber(lines[1])
     if (count === null || count !== lines.length - 2 || count > MAX_LINES) {
       throw this.corrupt(
-        `it announces '${shown(lines[1])}' lines and holds ${lines.length - 2}, at most ${MAX_LINES} are read`,
+        `it announces '${shown(lines[1])}' lines, but has ${lines.length - 2}; the maximum is ${MAX_LINES}`,
       )
     }
     return lines.slice(2).map((line) => {
       const fields = line.split(/\s+/, this.#fieldCount + 1)
       if (fields.length !== this.#fieldCount) {
-        throw this.corrupt(`line '${shown(line)}' has not ${this.#fieldCount} fields`)
+        throw this.corrupt(`line '${shown(line)}' does not have ${this.#fieldCount} fields`)
       }
       return fields
     })

@@ -20,7 +20,7 @@ export function findImpostor(
 ): CorruptRecordError | null {
   const found = entries.find(({ name, kind }) => kind !== 'file' && isLogFileName(name))
   if (found === undefined) return null
-  return impostor(join(dir, found.name), 'it is no regular file')
+  return impostor(join(dir, found.name), 'it is not a regular file')
 }
 
 /** Like {@link findImpostor}, from the error of a refused open; `null` for every other error. */
@@ -30,5 +30,5 @@ export function impostorRefused(error: unknown): CorruptRecordError | null {
 }
 
 function impostor(path: string, reason: string, cause?: unknown): CorruptRecordError {
-  return new CorruptRecordError(`no file of a log: ${reason}`, { path, position: 0 }, { cause })
+  return new CorruptRecordError(`not a log file: ${reason}`, { path, position: 0 }, { cause })
 }

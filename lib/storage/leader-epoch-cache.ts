@@ -80,9 +80,11 @@ export class LeaderEpochCache {
       }
       const last = entries.at(-1) ?? { epoch: -1, startOffset: -1 }
       if (entry.epoch <= last.epoch || entry.startOffset <= last.startOffset) {
-        throw this.#file.corrupt(`line '${fields.join(' ')}' does not rise above the one before`)
+        throw this.#file.corrupt(
+          `line '${fields.join(' ')}' does not increase over the previous line`,
+        )
       }
-      if (entry.epoch > MAX_EPOCH) throw this.#file.corrupt(`epoch ${entry.epoch} is no int32`)
+      if (entry.epoch > MAX_EPOCH) throw this.#file.corrupt(`epoch ${entry.epoch} is not an int32`)
       entries.push(entry)
     }
     return entries

@@ -98,7 +98,7 @@ export class LogAppender {
       await this.cutLeftOvers()
     } catch (undoError) {
       if (undoError instanceof InDoubtError) throw undoError
-      throw new LeftOversError('what a failed write left could not be cut off', {
+      throw new LeftOversError('the remains of a failed write could not be removed', {
         cause: new AggregateError([error, undoError]),
       })
     }

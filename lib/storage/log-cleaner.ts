@@ -339,7 +339,7 @@ function isAsOnRecord({ entry }: LogSegment, { state }: SegmentSum): boolean {
 }
 
 function notAsWritten({ entry, path, nextOffset }: LogSegment): CorruptRecordError {
-  return new CorruptRecordError('what was read of the file has not the checksum on record', {
+  return new CorruptRecordError('the bytes read do not match the recorded size and checksum', {
     ...{ path, position: 0, firstOffset: entry.baseOffset, lastOffset: nextOffset - 1 },
   })
 }

@@ -123,7 +123,7 @@ export class LogFollower {
       const isNew = segments.some((segment) => known.get(segment.path) !== segment)
       // The directory may have been given to another topic since the last check.
       const isOthers = isNew && !(await this.#isSameTopic())
-      if (isOthers) throw gone(this.#options.dir, 'it belongs to another topic by now')
+      if (isOthers) throw gone(this.#options.dir, 'it now belongs to another topic')
     } catch (error) {
       for (const segment of segments) {
         if (known.get(segment.path) !== segment) await segment.close()
@@ -222,7 +222,8 @@ export class LogFollower {
     this.#suspicion = breach === null ? null : `${breach.entry.baseOffset}: ${breach.reason}`
     this.#uncovered = uncovered
     if (uncovered !== null && uncovered !== uncoveredBefore) {
-      throw systemError('ENOENT', 'stat', dir, `what holds offset ${uncovered} is being replaced`)
+      const reason = `the segment with offset ${uncovered} is being replaced`
+      throw systemError('ENOENT', 'stat', dir, reason)
     }
     if (breach === null) {
       this.#endDamage()

@@ -79,7 +79,7 @@ export class LogGuard {
     if (this.#failure === null || acknowledgedEnd <= durableEnd) return null
     const offsets = `${durableEnd} to ${acknowledgedEnd - 1}`
     return new StorageError(
-      `${this.#name}: what was acknowledged at offsets ${offsets} is not durable. ${this.#failure.message}`,
+      `${this.#name}: the acknowledged records at offsets ${offsets} are not durable. ${this.#failure.message}`,
       { path: this.#dir, outcome: 'unknown' },
       { cause: this.#failure },
     )
@@ -95,7 +95,7 @@ export class LogGuard {
     if (this.damage !== null) return this.damage
     if (this.#failure !== null) {
       return new StorageError(
-        `${this.#name} takes no writes since a failure: open it again. ${this.#failure.message}`,
+        `${this.#name} refuses writes after a failure until it is opened again. ${this.#failure.message}`,
         { path: this.#dir, outcome },
         { cause: this.#failure },
       )
@@ -108,7 +108,7 @@ export class LogGuard {
   noOffsetsLeft(logEndOffset: number, count: number): StorageError {
     return new StorageError(
       `${this.#name} ends at ${logEndOffset} and has no room for ${count} more offset(s): ` +
-        `those of a log are 0 to ${LAST_OFFSET}, 2^53 - 2`,
+        `the offsets of a log are 0 to ${LAST_OFFSET} (2^53 - 2)`,
       { path: this.#dir, outcome: 'not-written' },
     )
   }

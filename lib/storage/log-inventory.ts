@@ -177,7 +177,8 @@ export function ensureDeleted(
   logStartOffset: number,
 ): void {
   const found = vanished.find(({ endOffset }) => endOffset === null || endOffset > logStartOffset)
-  if (found !== undefined) throw systemError('ENOENT', 'stat', found.path, 'it was in the list')
+  if (found !== undefined)
+    throw systemError('ENOENT', 'stat', found.path, 'it was listed, but no longer exists')
 }
 
 interface ListedSegments {

@@ -194,7 +194,7 @@ class LogSalvage {
         const isDense = isDenseOnRecord(record, baseOffset)
         await this.#copyBatches(source, from, to, { entry, isDense })
         if (entry !== null && sizeBytes < entry.sizeBytes) {
-          const reason = `${entry.sizeBytes - sizeBytes} bytes on record are missing`
+          const reason = `${entry.sizeBytes - sizeBytes} recorded bytes are missing`
           this.#giveUpTo(entry.nextOffset, { path, position: sizeBytes, reason })
         }
       } finally {
@@ -204,7 +204,7 @@ class LogSalvage {
       await from.close()
     }
     if (limit !== Infinity && sealedOf(record, baseOffset) === null) {
-      this.#giveUpTo(limit, { path, position: 0, reason: 'offsets are missing behind it' })
+      this.#giveUpTo(limit, { path, position: 0, reason: 'offsets are missing after it' })
     }
     // Gaps after the last batch on record belong to damage already listed, or to a truncation.
     if (limit !== Infinity) this.#nextOffset = Math.max(this.#nextOffset, limit)
@@ -249,7 +249,8 @@ class LogSalvage {
         const unread = from.whyUnreadable(at, at + batch.sizeBytes)
         if (unread !== null) return unread
         const { nextOffset, baseOffset: offset } = batch
-        if (nextOffset > limit) return `it ends at ${nextOffset}, the next one begins at ${limit}`
+        if (nextOffset > limit)
+          return `it ends at ${nextOffset}, but the next segment begins at ${limit}`
         // No checksum covers the base offset. Behind a sound batch only one value is possible.
         const isElsewhere = isDense && damage === null && offset !== this.#nextOffset
         return isElsewhere ? `its base offset is ${offset}, not ${this.#nextOffset}` : null

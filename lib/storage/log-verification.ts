@@ -98,7 +98,7 @@ export class LogVerifier {
       (error: unknown) => {
         // It may have been removed since.
         if (isSystemError(error, 'ENOENT')) return false
-        throw this.#guard.failed('verify', error, 'not-written')
+        throw this.#guard.failed('verification', error, 'not-written')
       },
     )
     this.#guard.ensureOpen()
@@ -143,7 +143,7 @@ export class LogVerifier {
     try {
       return { damage: await this.#damageOf(segment), endOffset: segment.nextOffset }
     } catch (error) {
-      throw this.#guard.failed('verify', error, 'not-written')
+      throw this.#guard.failed('verification', error, 'not-written')
     }
   }
 
@@ -192,7 +192,7 @@ async function verifySegment(
     const crc = entry.crc === null ? null : await checksumOf(file, end, ensureOpen)
     if (crc === entry.crc) return null
     return new CorruptRecordError(
-      `the checksum of the file is ${hex(crc)}, not ${hex(entry.crc)} as on record`,
+      `the checksum of the file is ${hex(crc)}, but the recorded one is ${hex(entry.crc)}`,
       { path, position: 0, firstOffset: baseOffset, lastOffset: nextOffset - 1 },
     )
   } finally {

@@ -138,7 +138,7 @@ export class LogWriter {
   }
 
   truncateTo(offset: number): Promise<void> {
-    return this.#changeAlone('truncate', 'unknown', async () => {
+    return this.#changeAlone('truncation', 'unknown', async () => {
       ensureInRange(this.#log, this.#context, offset)
       if (offset === this.#log.logEndOffset) return
       // A recovery point beyond the end would look like lost records at the next open.
@@ -151,7 +151,7 @@ export class LogWriter {
 
   /** @returns the freed space. */
   advanceLogStartOffset(offset: number): Promise<FreedSpace> {
-    return this.#changeAlone('delete records', 'unknown', async () => {
+    return this.#changeAlone('record deletion', 'unknown', async () => {
       // Another call may have deleted more since this one was made.
       if (offset > this.#log.logStartOffset) ensureInRange(this.#log, this.#context, offset)
       return this.#deletion.advanceTo(offset)

@@ -76,7 +76,7 @@ export class OffsetIndex extends IndexFile {
     }
     const relativeOffset = offset - this.baseOffset
     if (relativeOffset < 0 || relativeOffset > 0x7fffffff) {
-      throw new RangeError(`offset ${offset} does not fit behind base offset ${this.baseOffset}`)
+      throw new RangeError(`offset ${offset} is out of range for base offset ${this.baseOffset}`)
     }
     if (this.count > 0 && offset <= this.lastOffset) {
       throw new RangeError(

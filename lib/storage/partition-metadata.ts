@@ -47,7 +47,7 @@ export async function readPartitionMetadata(
   if (content === null) return null
   const topicId = CONTENT.exec(content.toString('utf8'))?.[1]
   if (topicId === undefined || topicId === ZERO_ID) {
-    throw new CorruptRecordError('it does not name a topic id', { path, position: 0 })
+    throw new CorruptRecordError('it has no valid topic id', { path, position: 0 })
   }
   return { topicId }
 }

@@ -74,15 +74,16 @@ export function encodeProducerSnapshot(entries: readonly ProducerStateEntry[]): 
 export function decodeProducerSnapshot(bytes: Buffer, path: string): ProducerStateEntry[] {
   const corrupt = (reason: string): CorruptRecordError =>
     new CorruptRecordError(`producer snapshot is damaged: ${reason}`, { path, position: 0 })
-  if (bytes.length < HEADER_SIZE_BYTES) throw corrupt(`it has ${bytes.length} bytes`)
+  if (bytes.length < HEADER_SIZE_BYTES)
+    throw corrupt(`${bytes.length} bytes are too few for its header`)
   const version = bytes.readInt16BE(VERSION_POSITION)
   if (version !== VERSION) throw corrupt(`version is ${version}, not ${VERSION}`)
   const count = bytes.readInt32BE(COUNT_POSITION)
   if (count < 0 || bytes.length !== HEADER_SIZE_BYTES + count * ENTRY_SIZE_BYTES) {
-    throw corrupt(`it announces ${count} entries in ${bytes.length} bytes`)
+    throw corrupt(`it announces ${count} entries, but has ${bytes.length} bytes`)
   }
   if (bytes.readUInt32BE(CRC_POSITION) !== crc32c(bytes, COUNT_POSITION)) {
-    throw corrupt('the checksum does not fit')
+    throw corrupt('the checksum does not match')
   }
   return Array.from({ length: count }, (_, slot) => {
     const at = HEADER_SIZE_BYTES + slot * ENTRY_SIZE_BYTES

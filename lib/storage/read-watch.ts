@@ -98,5 +98,5 @@ export class ReadWatch implements FileSystem {
 }
 
 function refused(path: string): Promise<never> {
-  return Promise.reject(new Error(`${path} is only looked at`))
+  return Promise.reject(new Error(`${path} is open for reading only`))
 }

@@ -97,5 +97,5 @@ function pieceOf(position: number): number {
 
 /** A salvage never changes its source. */
 function onlyRead(): Promise<never> {
-  return Promise.reject(new IllegalStateError('a file that is salvaged is only read'))
+  return Promise.reject(new IllegalStateError('a file being salvaged is open for reading only'))
 }

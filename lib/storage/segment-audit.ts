@@ -126,8 +126,8 @@ function breachOf(
   }
   if (isActive ? found.sizeBytes >= sizeBytes : found.sizeBytes === sizeBytes) return null
   const position = Math.min(found.sizeBytes, sizeBytes)
-  const expected = isActive ? `of which ${sizeBytes} were durable` : `not ${sizeBytes}`
-  const reason = `the segment has ${found.sizeBytes} bytes, ${expected} as on record`
+  const expected = `${sizeBytes} ${isActive ? 'durable bytes' : 'bytes'}`
+  const reason = `the segment has ${found.sizeBytes} bytes, but ${expected} are recorded`
   return { entry, path: found.path, position, reason }
 }
 
@@ -142,7 +142,7 @@ export function isIntruder(
 function intrusionOf(entry: SegmentEntry, next: FoundSegment | undefined): SegmentBreach | null {
   if (next === undefined || !isIntruder(entry, next)) return null
   const { baseOffset, nextOffset } = entry
-  const reason = `it is not on record, where the segment of ${baseOffset} goes on to ${nextOffset}`
+  const reason = `it is not recorded, and the segment at offset ${baseOffset} extends to ${nextOffset}`
   return { entry, path: next.path, position: 0, reason }
 }
 
@@ -187,12 +187,15 @@ export function nothingLeft(
   durableEnd: number,
 ): CorruptRecordError | null {
   if (durableEnd <= logStartOffset) return null
-  return new CorruptRecordError(`there is no segment, records up to ${durableEnd} were durable`, {
-    path: dir,
-    position: 0,
-    firstOffset: logStartOffset,
-    lastOffset: durableEnd - 1,
-  })
+  return new CorruptRecordError(
+    `there is no segment, but records below offset ${durableEnd} were durable`,
+    {
+      path: dir,
+      position: 0,
+      firstOffset: logStartOffset,
+      lastOffset: durableEnd - 1,
+    },
+  )
 }
 
 /** The error for offsets that no segment holds, between the end of one and the next one. */
@@ -201,7 +204,7 @@ export function gapBehind(
   endOffset: number,
   nextBaseOffset: number,
 ): CorruptRecordError {
-  return new CorruptRecordError('a segment is missing behind it', {
+  return new CorruptRecordError('a segment is missing after it', {
     path,
     position: sizeBytes,
     firstOffset: endOffset,
@@ -216,7 +219,7 @@ export function endsElsewhere(
   endOffset: number,
   knownEnd: number,
 ): CorruptRecordError {
-  const reason = `the log ends at offset ${endOffset}, not at ${knownEnd} where it did`
+  const reason = `the log ends at offset ${endOffset}, but it ended at ${knownEnd} before`
   return new CorruptRecordError(reason, {
     path,
     position,

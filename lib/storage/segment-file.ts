@@ -252,7 +252,7 @@ export class SegmentFile implements ParkableFile {
       // Checked after the open: a directory names its topic before it has any file of the log, and
       // until all of them are gone.
       if (await isOfAnotherTopic(fileSystem, dirname(this.path), topicId)) {
-        throw systemError('ENOENT', 'open', this.path, 'it belongs to another topic by now')
+        throw systemError('ENOENT', 'open', this.path, 'it now belongs to another topic')
       }
       return file
     } catch (error) {

@@ -156,15 +156,15 @@ export class SegmentRecordFile {
   #parse(text: string): SegmentRecord {
     const firstLine = text.slice(0, Math.max(0, text.indexOf('\n')))
     const first = FIRST_LINE.exec(firstLine)
-    if (first === null) throw this.#corrupt('the first line is not that of such a record')
+    if (first === null) throw this.#corrupt('the first line is not the header of such a record')
     const [, version, sum, length] = first
     const from = firstLine.length + 1
     const isKnown = version === String(length === undefined ? VERSION_WITHOUT_EDITS : VERSION)
-    if (!isKnown) throw this.#corrupt(`version ${String(version)} is not known`)
+    if (!isKnown) throw this.#corrupt(`version ${String(version)} is unsupported`)
     const editsFrom = length === undefined ? text.length : from + Number(length)
     const body = text.slice(from, editsFrom)
     const crc = checksum(0, body)
-    if (hex(crc) !== sum) throw this.#corrupt('the checksum does not fit')
+    if (hex(crc) !== sum) throw this.#corrupt('the checksum does not match')
     const record = this.#parseBody(body)
     if (editsFrom === text.length) {
       const isCurrent = length !== undefined
@@ -178,13 +178,14 @@ export class SegmentRecordFile {
     const [startLine, ...lines] = body.split('\n')
     const start = START_LINE.exec(String(startLine))
     const segments = lines.slice(0, -1).map((line) => this.#parseSegment(line))
-    if (start === null || segments.length === 0) throw this.#corrupt('it describes no log')
+    if (start === null || segments.length === 0)
+      throw this.#corrupt('it has no start line or no segments')
     return { logStartOffset: Number(start[1]), segments }
   }
 
   #parseSegment(line: string): SegmentEntry {
     const match = SEGMENT_LINE.exec(line)
-    if (match === null) throw this.#corrupt(`'${line}' describes no segment`)
+    if (match === null) throw this.#corrupt(`'${line}' does not describe a segment`)
     return {
       baseOffset: Number(match[1]),
       nextOffset: Number(match[2]),

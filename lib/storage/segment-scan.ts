@@ -91,7 +91,7 @@ export async function scanBatches(
     const size = plausibleSize(chunk, nextOffset, remainingBytes)
     if (typeof size === 'string') return { position, nextOffset, reason: size }
     if (size > CHUNK_BYTES && !(await isIntact(file, position, size))) {
-      return { position, nextOffset, reason: `the CRC of its ${size} bytes does not fit` }
+      return { position, nextOffset, reason: `the CRC of its ${size} bytes does not match` }
     }
     if (chunk.length < size) {
       chunk = await readChunk(file, position, Math.min(Math.max(CHUNK_BYTES, size), remainingBytes))
@@ -99,7 +99,7 @@ export async function scanBatches(
     const checked = checkBatch(chunk, { ...range, nextOffset })
     if (typeof checked === 'string') return { position, nextOffset, reason: checked }
     if (gaps === 'none' && checked.baseOffset !== nextOffset) {
-      const reason = `base offset ${checked.baseOffset} is not ${nextOffset}, which comes next`
+      const reason = `base offset ${checked.baseOffset} is not the next offset (${nextOffset})`
       return { position, nextOffset, reason }
     }
     if (gaps === 'first') gaps = 'none'
@@ -171,11 +171,11 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
   if (magic !== MAGIC_V2) return `its magic is ${magic}, not ${MAGIC_V2}`
   const size = bytes.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
   if (size < RECORD_BATCH_OVERHEAD || size > remainingBytes) {
-    return `the batch claims ${size} bytes where ${remainingBytes} remain`
+    return `the batch claims ${size} bytes, but ${remainingBytes} bytes remain`
   }
   const baseOffset = roughOffset(bytes, 0)
   if (baseOffset < nextOffset) {
-    return `base offset ${baseOffset} is below ${nextOffset}, which comes next`
+    return `base offset ${baseOffset} is below the next offset (${nextOffset})`
   }
   return size
 }
@@ -200,7 +200,7 @@ function contradiction(batch: RecordBatch, next: Buffer): string | null {
   const isBatch = next.length >= RECORD_BATCH_OVERHEAD && next[MAGIC_POSITION] === MAGIC_V2
   const nextBaseOffset = isBatch ? roughOffset(next, 0) : Infinity
   if (nextBaseOffset >= batch.nextOffset) return null
-  return `base offset ${batch.baseOffset} does not fit before ${nextBaseOffset}`
+  return `base offset ${batch.baseOffset} contradicts the next batch, which begins at ${nextBaseOffset}`
 }
 
 /** The batch that `bytes` begins with, or why there is none. */
@@ -213,12 +213,13 @@ function checkBatch(
     batch.ensureValid()
     const { baseOffset, lastOffset, maxTimestamp } = batch
     if (baseOffset < range.nextOffset) {
-      return `base offset ${baseOffset} is below ${range.nextOffset}, which comes next`
+      return `base offset ${baseOffset} is below the next offset (${range.nextOffset})`
     }
     if (lastOffset - range.baseOffset > LARGEST_RELATIVE_OFFSET) {
       return `last offset ${lastOffset} is too far from base offset ${range.baseOffset}`
     }
-    if (maxTimestamp < NO_TIMESTAMP) return `its largest timestamp is ${maxTimestamp}`
+    if (maxTimestamp < NO_TIMESTAMP)
+      return `its largest timestamp ${maxTimestamp} is below ${NO_TIMESTAMP}`
     // Throws if it cannot be represented: whoever gets the batch notes its producer.
     readInt64(batch.buffer, PRODUCER_ID_POSITION)
     return batch

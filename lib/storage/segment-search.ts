@@ -245,7 +245,7 @@ export function misplaced(
   const isInOrder = baseOffset >= lowestOffset && lastOffset >= baseOffset
   if (isInOrder && lastOffset < view.nextOffset) return null
   return (
-    `offsets ${baseOffset} to ${lastOffset} do not lie in ` +
+    `offsets ${baseOffset} to ${lastOffset} are not within ` +
     `${lowestOffset} to ${view.nextOffset} (exclusive)`
   )
 }

@@ -68,7 +68,7 @@ export class TimeIndex extends IndexFile {
     }
     const relativeOffset = offset - this.baseOffset
     if (relativeOffset < 0 || relativeOffset > 0x7fffffff) {
-      throw new RangeError(`offset ${offset} does not fit behind base offset ${this.baseOffset}`)
+      throw new RangeError(`offset ${offset} is out of range for base offset ${this.baseOffset}`)
     }
     const slot = this.claimSlot()
     writeInt64(this.entries, slot + TIMESTAMP_POSITION, timestamp)

@@ -21,7 +21,7 @@ export function checkTimestampLimits(
   const [lowest, highest] = [Math.max(0, nowMs - before), nowMs + after]
   if (timestamp >= lowest && timestamp <= highest) return
   throw new InvalidTimestampError(
-    `timestamp ${timestamp} is out of range: the topic takes ${lowest} to ${highest}, by ` +
-      `messageTimestampBeforeMaxMs ${before} and messageTimestampAfterMaxMs ${after}`,
+    `timestamp ${timestamp} is out of range: the topic accepts ${lowest} to ${highest}, ` +
+      `with messageTimestampBeforeMaxMs ${before} and messageTimestampAfterMaxMs ${after}`,
   )
 }

@@ -73,7 +73,7 @@ export async function findDamage(
   const wasDurable = nextBaseOffset !== null || later !== null || nextOffset < durableOffset
   if (!wasDurable && !isForeign) return null
   const durableEnd = Math.max(durableOffset, later ?? 0, nextBaseOffset ?? 0)
-  const proof = isForeign ? 'its own checksum fits' : 'what follows had been durable'
+  const proof = isForeign ? 'its own checksum matches' : 'these bytes had been durable'
   return new CorruptRecordError(`${reason ?? ''}; ${proof}`, {
     path,
     position,

@@ -109,7 +109,7 @@ export class ManualClock implements Clock {
       throw new RangeError(`ms must be at least 0, got ${ms}: time does not go back`)
     }
     if (this.#advancing) {
-      throw new Error('advance() is running already: await it before the next call')
+      throw new Error('advance() is already running: await it before the next call')
     }
     this.#advancing = true
     this.#awaitedTurns = MOST_AWAITED_TURNS
@@ -136,7 +136,7 @@ export class ManualClock implements Clock {
       const isTooLong = timer.restarts >= MAX_RESTARTS_AT_ONCE
       if (isTooLong || this.#restartedCount > MAX_RESTARTED_AT_ONCE) {
         const count = isTooLong ? MAX_RESTARTS_AT_ONCE : MAX_RESTARTED_AT_ONCE
-        throw new Error(`a timer restarts itself without delay, ${count} times at one time`)
+        throw new Error(`a timer restarts itself without delay: ${count} times at the same time`)
       }
       this.#timers.shift()
       this.#monotonicMs = timer.dueMs

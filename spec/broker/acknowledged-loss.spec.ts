@@ -60,7 +60,7 @@ describe('records of a relaxed topic that a failed sync takes away', () => {
     const closing = broker.close()
     await expect(closing).rejects.toThrow(StorageError)
     await expect(closing).rejects.toThrow(
-      /^t-0: what was acknowledged at offsets 2 to 4 is not durable\. .*EIO/,
+      /^t-0: the acknowledged records at offsets 2 to 4 are not durable\. .*EIO/,
     )
     await expect(closing).rejects.toMatchObject({
       outcome: 'unknown',
@@ -85,7 +85,7 @@ describe('records of a relaxed topic that a failed sync takes away', () => {
     await partition.log.append([{ value: 'a' }])
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
     await partition.log.flush().catch(() => undefined)
-    await expect(partition.log.close()).rejects.toThrow(/offsets 0 to 0 is not durable/)
+    await expect(partition.log.close()).rejects.toThrow(/offsets 0 to 0 are not durable/)
     await broker.close().catch(() => undefined)
   })
 })
@@ -97,7 +97,7 @@ describe('a record that was acknowledged before its sync, which fails', () => {
     await partition.append({ value: 'a' })
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
     await partition.append({ value: 'b' }, { acks })
-    await expect(broker.close()).rejects.toThrow(/offsets 1 to 1 is not durable/)
+    await expect(broker.close()).rejects.toThrow(/offsets 1 to 1 are not durable/)
     expect(await again(opened)).toEqual({ end: 1, failedSyncs: [{ ...TP, offset: 1 }] })
   })
 
@@ -107,7 +107,7 @@ describe('a record that was acknowledged before its sync, which fails', () => {
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
     const { offset } = await broker.producer({ acks: 1 }).send({ topic: 't', value: 'b' })
     expect(offset).toBe(0)
-    await expect(broker.close()).rejects.toThrow(/offsets 0 to 0 is not durable/)
+    await expect(broker.close()).rejects.toThrow(/offsets 0 to 0 are not durable/)
     expect(await again(opened)).toEqual({ end: 0, failedSyncs: [{ ...TP, offset: 0 }] })
   })
 })

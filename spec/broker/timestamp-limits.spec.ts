@@ -18,7 +18,7 @@ describe('the limits of timestamps', () => {
         await expect(append).rejects.toMatchObject({
           code: 'INVALID_TIMESTAMP',
           message: expect.stringContaining(
-            `${timestamp} is out of range: the topic takes ${now - 1000} to ${now + 10}`,
+            `${timestamp} is out of range: the topic accepts ${now - 1000} to ${now + 10}`,
           ) as string,
         })
       }
@@ -36,7 +36,7 @@ describe('the limits of timestamps', () => {
     const { broker, partition, clock } = await openTopic({ messageTimestampAfterMaxMs: 10 })
     const highest = clock.now() + 10
     await expect(partition.append({ timestamp: highest + 1 })).rejects.toThrow(
-      `is out of range: the topic takes 0 to ${highest},`,
+      `is out of range: the topic accepts 0 to ${highest},`,
     )
     await broker.close()
   })

@@ -83,7 +83,7 @@ describe('varve inspect', () => {
       expect.stringMatching(/^orders-1 +0 +1 +1 +\d+ B +2024-01-01 00:00:00$/),
       expect.stringMatching(/^orders-2 +0 +0 +1 +0 B +-$/),
       '',
-      expect.stringMatching(/^group: partition +committed +lag +oldest of it \(UTC\)$/),
+      expect.stringMatching(/^group: partition +committed +lag +oldest in lag \(UTC\)$/),
       expect.stringMatching(/^billing: orders-0 +25 +15 +2024-01-01 00:00:25$/),
       '',
     ])
@@ -421,7 +421,7 @@ describe('varve verify', () => {
   it('finds all of it sound', async () => {
     const { code, stdout, stderr } = await varve(['verify', await filled()])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(/^4 partitions, [\d.]+ KiB: all of it is sound\n$/)
+    expect(stdout).toMatch(/^4 partitions, [\d.]+ KiB: no damage found\n$/)
   })
 
   it('names damage and goes on behind it', async () => {
@@ -523,10 +523,10 @@ describe('varve salvage', () => {
   })
 
   it.each([
-    ['orders-1', 'is in a data directory, whose next open would take it for a partition'],
-    ['orders-7', 'is in a data directory, whose next open would take it for a partition'],
-    ['orders-0/saved', 'in which nothing may be changed'],
-    ['orders-0', 'in which nothing may be changed'],
+    ['orders-1', 'is in a data directory, whose next open would treat it as a partition'],
+    ['orders-7', 'is in a data directory, whose next open would treat it as a partition'],
+    ['orders-0/saved', 'which must not be changed'],
+    ['orders-0', 'which must not be changed'],
   ])('refuses the target %s beside what it is to save', async (name, message) => {
     const dir = await filled()
     const before = await contentsOf(dir)
@@ -571,8 +571,8 @@ describe('every command', () => {
     [['inspect'], 2, "inspect takes one directory, got ''"],
     [['inspect', ''], 2, "inspect takes one directory, got ''"],
     [['inspect', 'a', 'b'], 2, "inspect takes one directory, got 'a b'"],
-    [['inspect', '--bogus'], 2, "Unknown option '--bogus'; varve inspect --help names the options"],
-    [['verify'], 2, 'verify takes a directory, and topics of it'],
+    [['inspect', '--bogus'], 2, "Unknown option '--bogus'; varve inspect --help lists the options"],
+    [['verify'], 2, 'verify takes a directory and optionally topics'],
     [['salvage', 'a'], 2, 'salvage takes the directory of a partition and a new one, got'],
     [['salvage', 'a', 'b', 'c'], 2, 'salvage takes the directory of a partition and a new one'],
     [['dump', 'a'], 2, "dump takes a directory and a topic, got 'a'"],
@@ -586,11 +586,15 @@ describe('every command', () => {
     [['dump', 'a', 't', '--from', '2026-02-31'], 2, "got '2026-02-31'"],
     [['dump', 'a', 't', '--from', '2026-02-28T25:00'], 2, "got '2026-02-28T25:00'"],
     [['dump', 'a', 't', '--from', '99999999999999999'], 2, '--from must be a whole number'],
-    [['dump', 'a', 't', '--from', '1', '--last', '1'], 2, '--from and --last exclude each other'],
+    [
+      ['dump', 'a', 't', '--from', '1', '--last', '1'],
+      2,
+      '--from and --last are mutually exclusive',
+    ],
     [['dump', 'a', 't', '--last', '0'], 2, '--last must be a whole number of at least 1'],
     [['dump', 'a', 't', '--limit', '-1'], 2, '--limit'],
     [['dump', 'a', 't', '--partition', 'x'], 2, '--partition must be a whole number of at least 0'],
-    [['dumb'], 2, "there is no command 'dumb'; varve --help names those there are"],
+    [['dumb'], 2, "unknown command 'dumb'; varve --help lists the commands"],
     [[], 2, 'a command is missing'],
   ])('is told what makes no sense: %j', async (args, expected, message) => {
     const { code, stdout, stderr } = await varve(args)
@@ -607,7 +611,7 @@ describe('every command', () => {
     const args = name === 'dump' ? ['t'] : []
     expect(await varve([name, dir, ...args])).toEqual({
       ...{ code: 1, stdout: '' },
-      stderr: `varve: ${dir} is no data directory: it has no meta.properties\n`,
+      stderr: `varve: ${dir} is not a data directory: it has no meta.properties\n`,
     })
     const { code, stderr } = await varve([name, join(dir, 'none'), ...args])
     expect(code).toBe(1)
@@ -680,7 +684,7 @@ describe('every command', () => {
     onTestFinished(() => void vi.restoreAllMocks())
     const { stderr } = await varve(['quickstart', dir, '--data', dir])
     expect(stderr.split('\n')).toEqual([
-      `varve: process 1 on a\ufffdvarve: all is well\ufffd[2J\ufffd has had the log in ${dir} open, and only one at a time may write to it.`,
+      `varve: process 1 on a\ufffdvarve: all is well\ufffd[2J\ufffd has had the log in ${dir} open; only one process at a time can write to it.`,
       expect.stringContaining('--data DIR'),
       '',
     ])

@@ -41,7 +41,7 @@ describe('the example of a load', () => {
     expect(first.stdout).toMatch(/^ndjson +20,999 +1 /m)
     expect(first.stdout).toMatch(/^parquet +20,999 +1 /m)
     expect(first.stdout).toMatch(
-      /1 bad row put aside.*\n {2}orders-\d offset [\d,]+: the value is not JSON\n {4}order 20010/,
+      /1 bad row written to .*\n {2}orders-\d offset [\d,]+: the value is not JSON\n {4}order 20010/,
     )
     const second = await run(dir, [])
     expect(second.stdout).toContain('ndjson: nothing new, everything is loaded')
@@ -124,7 +124,7 @@ describe('the example of a load', () => {
     expect(() => parseLoadExample(['--records', 'x'])).toThrow(
       /--records must be a whole number of at most 9 digits, got 'x'/,
     )
-    expect(() => parseLoadExample(['--nothing'])).toThrow(/--help names the options/)
+    expect(() => parseLoadExample(['--nothing'])).toThrow(/--help lists the options/)
     expect(() => parseLoadExample(['--data', ''])).toThrow(/--data is empty/)
   })
 })

@@ -32,7 +32,7 @@ describe('the quickstart', () => {
     expect(first.stdout).toMatch(/^sent 60 records in .*each on disk when it was acknowledged$/m)
     expect(first.stdout).toMatch(/^hashed 60 files/m)
     expect(first.stdout).toMatch(
-      /^the log took \d+ writes .* \d+ syncs for 60 records and 60 results: [\d.]+ to a sync$/m,
+      /^the log took \d+ writes .* \d+ syncs for 60 records and 60 results: [\d.]+ per sync$/m,
     )
     expect(first.stdout).toMatch(/^partition +start +end +committed +lag +bytes +segments$/m)
     const second = await varve(['quickstart', root, '--data', data])
@@ -44,7 +44,7 @@ describe('the quickstart', () => {
     const third = await varve(['quickstart', root, '--data', data])
     expect(third.stdout).toMatch(/^sent 1 record in /m)
     const replayed = await varve(['quickstart', '--replay', '--data', data])
-    expect(replayed.stdout).toContain('1 file changed on the disk since')
+    expect(replayed.stdout).toContain('1 file changed on disk since')
     expect(replayed.stdout).toContain(join(root, 'folder1', 'file1'))
     expect(replayed.code).toBe(1)
   })
@@ -58,7 +58,7 @@ describe('the quickstart', () => {
       const interrupted = await varveInterrupted(args, signal, "group 'hashers'")
       if (signal === 'SIGINT' && interrupted.code !== 0) {
         expect(interrupted.code).toBe(130)
-        expect(interrupted.stdout).toContain('Run it again to go on')
+        expect(interrupted.stdout).toContain('Run it again to continue')
       }
       const resumed = await varve(['quickstart', root, '--data', data])
       expect(resumed).toMatchObject({ code: 0, stderr: '' })
@@ -70,7 +70,7 @@ describe('the quickstart', () => {
       const replayed = await broker
         .close()
         .then(() => varve(['quickstart', '--replay', '--data', data]))
-      expect(replayed.stdout).toContain('the same digest as that of the group')
+      expect(replayed.stdout).toContain('the digest matches that of the group')
       expect(alone.stdout).toMatch(/^hashed 400 files/m)
       expect(digestOf(replayed)).toBe(digestOf(resumed))
     },
@@ -83,7 +83,7 @@ describe('the quickstart', () => {
     const first = await varve(['quickstart', '--ndjson', file, '--key', 'id', '--data', data])
     expect(first.code).toBe(3)
     expect(first.stderr).toMatch(
-      /^line 2 is left out: it is no JSON: .*\nline 5 is left out: it is no JSON: .*\n2 of 4 lines could not be used and were left out \(lines 2 and 5\)\n$/,
+      /^line 2 is left out: it is not JSON: .*\nline 5 is left out: it is not JSON: .*\n2 of 4 lines could not be used and were left out \(lines 2 and 5\)\n$/,
     )
     expect(first.stdout).toMatch(/^hashed 2 lines/m)
     await writeFile(file, '{"id":"a"}\n1\n{"id":"b"}\n{"id":"c"}\n')
@@ -93,7 +93,7 @@ describe('the quickstart', () => {
     const piped = await varve(['quickstart', '--ndjson', '-', '--data', data], '5\n6\n')
     expect(piped.stdout).toMatch(/^sent 2 records/m)
     const again = await varve(['quickstart', '--ndjson', '-', '--data', data], '7\n')
-    expect(again.stdout).toContain('behind the 2 lines of earlier runs')
+    expect(again.stdout).toContain('after the 2 lines of earlier runs')
     expect(again.stdout).toMatch(/^hashed 1 line,/m)
   })
 
@@ -103,7 +103,7 @@ describe('the quickstart', () => {
     expect(missing.stderr).toMatch(/^varve: \/no\/such\/place cannot be read: it does not exist\n$/)
     const unknown = await varve(['quickstart', '--bogus'])
     expect(unknown).toMatchObject({ code: 2, stdout: '' })
-    expect((await varve(['bogus'])).stderr).toContain("there is no command 'bogus'")
+    expect((await varve(['bogus'])).stderr).toContain("unknown command 'bogus'")
     expect((await varve(['--help'])).stdout).toContain('varve quickstart')
     expect((await varve(['quickstart', '--help'])).stdout).toContain('--ndjson')
   })
@@ -116,7 +116,7 @@ describe('the quickstart', () => {
     expect(refused).toMatchObject({ code: 1, stdout: '' })
     expect(refused.stderr).toMatch(
       new RegExp(
-        `^varve: process ${process.pid} on .* has had the log in ${data} open since .* UTC, and only one`,
+        `^varve: process ${process.pid} on .* has had the log in ${data} open since .* UTC; only one`,
       ),
     )
     expect(refused.stderr).toContain('--data DIR')
@@ -153,13 +153,13 @@ describe('several inputs in one data directory', () => {
     }
     const all = await varve(['quickstart', '--replay', '--data', data])
     expect(all.code).toBe(0)
-    expect(all.stdout.match(/the same digest as that of the group/g)).toHaveLength(4)
+    expect(all.stdout.match(/the digest matches that of the group/g)).toHaveLength(4)
     const replayed = await varve(['quickstart', '--replay', '--ndjson', two, '--data', data])
     expect(replayed.stdout).toContain(`topic 'lines2', sent from ${two}`)
     expect(replayed.stdout).toMatch(/^read 2 records from offset 0/m)
     const unknown = await varve(['quickstart', '--replay', '--ndjson', '/else', '--data', data])
     expect(unknown).toMatchObject({ code: 1 })
-    expect(unknown.stderr).toContain(`it has nothing of /else, only of ${one}, ${two}, ${root}`)
+    expect(unknown.stderr).toContain(`it has no records of /else, only of ${one}, ${two}, ${root}`)
   })
 
   it('keep out of topics that are not theirs', async () => {
@@ -186,7 +186,7 @@ describe('several inputs in one data directory', () => {
     const refused = await varve(args)
     expect(refused.code).toBe(1)
     expect(refused.stderr).toContain(
-      `${file} is not the file that topic 'lines' was loaded from: its line ${lineNumber} was another one then`,
+      `${file} is not the file that topic 'lines' was loaded from: its line ${lineNumber} was different then`,
     )
     expect(refused.stderr).toContain('--data DIR')
     await writeFile(file, '{"id":1}\n{"id":2}\n{"id":3}\n{"id":4}\n')
@@ -202,7 +202,7 @@ describe('a replay', () => {
     onTestFinished(() => owner.close())
     const replayed = await varve(['quickstart', '--replay', '--data', data])
     expect(replayed).toMatchObject({ code: 0, stderr: '' })
-    expect(replayed.stdout).toContain('the same digest as that of the group')
+    expect(replayed.stdout).toContain('the digest matches that of the group')
   })
 })
 
@@ -241,7 +241,7 @@ describe('a replay of nothing', () => {
     await broker.close()
     const replayed = await varve(['quickstart', '--replay', '--data', data])
     expect(replayed.code).toBe(1)
-    expect(replayed.stdout).toContain('1 record of these the group has not hashed')
+    expect(replayed.stdout).toContain('the group has not hashed 1 record of these')
     const resumed = await varve(['quickstart', root, '--data', data])
     expect(resumed.code).toBe(3)
     expect(resumed.stderr).toBe(
@@ -359,12 +359,12 @@ describe('input that is not what it should be', () => {
       [
         [file],
         1,
-        `${file} is a file, and a directory is needed; for a file of NDJSON lines: --ndjson`,
+        `${file} is a file, not a directory; to send the lines of an NDJSON file: --ndjson`,
       ],
-      [['--ndjson', empty], 1, `${empty} is a directory, and --ndjson takes a file`],
+      [['--ndjson', empty], 1, `${empty} is a directory, but --ndjson takes a file`],
       [['--ndjson', join(file, 'x')], 1, 'cannot be read: a part of the path is no directory'],
       [[empty], 1, `there is nothing to send: ${empty} has no files`],
-      [['--bogus'], 2, "Unknown option '--bogus'; varve quickstart --help names"],
+      [['--bogus'], 2, "Unknown option '--bogus'; varve quickstart --help lists"],
       [[''], 2, 'DIR is empty'],
     ] as const) {
       const ended = await varve(['quickstart', ...args, ...data])
@@ -414,7 +414,7 @@ describe('lines that do not come', () => {
     // Nobody writes to its standard input, and nobody closes it.
     const ended = await varveInterrupted(args, 'SIGINT', "group 'hashers'")
     expect(ended).toMatchObject({ code: 130, stderr: '' })
-    expect(ended.stdout).toContain('Run it again to go on')
+    expect(ended.stdout).toContain('Run it again to continue')
   })
 })
 

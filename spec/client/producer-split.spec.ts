@@ -204,7 +204,8 @@ describe('a batch whose topic has become a compacted one', () => {
       }
       bench.alter({ cleanupPolicy: 'compact' })
       await bench.producer.flush()
-      const refused = "null InvalidRecordError: compacted topic 't' takes no record without a key"
+      const refused =
+        "null InvalidRecordError: compacted topic 't' cannot accept a record without a key"
       expect(settled).toEqual(['a 0', 'b 1', 'c 2', refused, refused])
       const records = await bench.partition.records()
       expect(records.map(({ key }) => String(key))).toEqual(['a', 'b', 'c'])

@@ -64,7 +64,7 @@ describe('an import whose records were cut off', () => {
       await partition.log.truncateTo(7)
       await appendOthers(partition, count)
       await expect(run()).rejects.toMatchObject({ ...CUT_OFF, offset: 7 })
-      await expect(run()).rejects.toThrow(/records of t-0 from 7 on .* another name/)
+      await expect(run()).rejects.toThrow(/records of t-0 from offset 7 on .* another name/)
       expect(await rowsIn(partition)).toEqual(ALL.slice(0, 7))
     },
   )
@@ -114,7 +114,7 @@ describe('an import whose records were cut off', () => {
     await expect(run(cut)).rejects.toMatchObject({ ...CUT_OFF, offset: 11 })
     await cutting
     expect(await rowsIn(partition)).toEqual([...ALL.slice(0, 11), 12])
-    await expect(run()).rejects.toThrow(/records of t-0 from 11 on .* another name/)
+    await expect(run()).rejects.toThrow(/records of t-0 from offset 11 on .* another name/)
   })
 
   it('is no reason to refuse it where an append of others has failed', async () => {

@@ -68,7 +68,7 @@ describe('a load whose records were cut off', () => {
         const failures = await failuresOf(load(broker, sink, options))
         expect(failures).toMatchObject([CUT_OFF])
         expect(String(failures[0])).toMatch(
-          /records 50 to 100 \(exclusive\) of orders-0 were cut off/,
+          /records 50 to 100 \(exclusive\) of orders-0 were truncated/,
         )
       }
       expect(await committed(broker)).toBe(50)

@@ -184,7 +184,7 @@ describe('an import of NDJSON', () => {
     expect(result).toMatchObject({ rows: 6, imported: 2, skipped: 1, rejected: 3 })
     expect(rejects.map(({ row, reason }) => [row, reason])).toEqual([
       [2, 'no twos'],
-      [3, 'toRecord must give a record or null, got "x"'],
+      [3, 'toRecord must return a record or null, got "x"'],
       [4, 'partition must be a whole number in [0, 2), got 2'],
     ])
     expect(
@@ -413,7 +413,7 @@ describe('an import of CSV', () => {
   it('is refused for a field that the header does not have', async () => {
     const { put, run, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n')
-    await expect(run('/f.csv', { keyField: 'c' })).rejects.toThrow("of a, b, got 'c'")
+    await expect(run('/f.csv', { keyField: 'c' })).rejects.toThrow("in the header (a, b), got 'c'")
     await broker.close()
   })
 })
@@ -641,7 +641,7 @@ describe('an import of Parquet', () => {
     const bytes = parquet(100)
     put('/g.parquet', bytes)
     await expect(run('/g.parquet', { name: 'g', maxRowGroupBytes: 100 })).rejects.toThrow(
-      'maxRowGroupBytes allows 100',
+      'maxRowGroupBytes is 100',
     )
     bytes.fill(0xff, 4, 400)
     put('/h.parquet', bytes)
@@ -751,7 +751,7 @@ describe('the file under the name of an import', () => {
         stat: (path: string) => fileSystem.stat(path),
       }),
     })
-    await expect(cutting).rejects.toThrow('cut short')
+    await expect(cutting).rejects.toThrow('was truncated at byte')
     await broker.close()
   })
 })
@@ -805,7 +805,7 @@ describe('partitions that are added', () => {
 
 describe('misuse of an import', () => {
   it.each([
-    [{ topic: '' }, 'topic must be a string'],
+    [{ topic: '' }, 'topic must be a non-empty string'],
     [{ name: 'x'.repeat(201) }, 'at most 200 characters, got 201'],
     [{ format: 'xml' as never }, 'format must be one of'],
     [{ gzip: 'yes' as never }, 'gzip must be true or false'],
@@ -814,13 +814,13 @@ describe('misuse of an import', () => {
     [{ batchRecords: 0 }, 'batchRecords must be a whole number from 1 to 100000, got 0'],
     [{ commitRecords: 0 }, 'commitRecords must be a whole number from 1'],
     [{ maxRowBytes: 2 ** 30 }, 'maxRowBytes must be a whole number from 1 to 536870912'],
-    [{ keyField: '' }, 'keyField must be a string'],
+    [{ keyField: '' }, 'keyField must be a non-empty string'],
     [{ valueFields: 'a' as never }, 'valueFields must be an array'],
-    [{ valueFields: [1] as never }, 'valueFields[0] must be a string'],
-    [{ keyField: 'a', toRecord: () => null }, 'must be left out where toRecord is given'],
+    [{ valueFields: [1] as never }, 'valueFields[0] must be a non-empty string'],
+    [{ keyField: 'a', toRecord: () => null }, 'must be omitted if toRecord is given'],
     [{ rejects: 1 as never }, 'rejects must be a function'],
     [{ rejects: '' }, 'rejects must be a path'],
-    [{ rejects: '/x/../f.ndjson' }, 'rejects must be another file than the one that is imported'],
+    [{ rejects: '/x/../f.ndjson' }, 'rejects must not be the imported file'],
     [{ growing: true, gzip: true }, 'growing must be false for a compressed file'],
     [
       { growing: true, format: 'parquet' as const },
@@ -955,7 +955,7 @@ describe('what cannot be imported', () => {
     expect(await run('/f.ndjson', { toRecord })).toMatchObject({ imported: 0, rejected: 1 })
     expect(await values()).toEqual([])
     expect(rejects[0]).toMatchObject({ code: 'REFUSED' })
-    expect(rejects[0]?.reason).toContain('toRecord must give a record or null')
+    expect(rejects[0]?.reason).toContain('toRecord must return a record or null')
     await broker.close()
   })
 

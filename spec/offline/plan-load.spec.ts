@@ -133,14 +133,14 @@ describe('a plan', () => {
     [{ topics: ['orders', 'orders'] }, /topics has 'orders' twice/],
     [{ topics: ['orders'], form: 1 }, /did you mean 'from'/],
     [{ topics: ['orders'], name: 'a\ud800' }, /must be well-formed Unicode/],
-    [{ topics: ['orders'], name: '' }, /name must be a text that is not empty, got ""/],
+    [{ topics: ['orders'], name: '' }, /name must be a non-empty string, got ""/],
     [
       { topics: ['orders'], from: 101 },
-      /from must be from 0 to 100, which is what orders-0 holds, got 101/,
+      /from must be from 0 to 100, the range of orders-0, got 101/,
     ],
     [
       { topics: ['orders'], until: 101 },
-      /until must be from 0 to 100, which is what orders-0 holds, got 101/,
+      /until must be from 0 to 100, the range of orders-0, got 101/,
     ],
     [{ topics: ['orders'], from: -1 }, /from must be a whole number from 0/],
     [
@@ -195,11 +195,11 @@ describe('a plan', () => {
     [{ name: 'x', resumes: true, tasks: [{ topic: 'orders' }] }, /tasks\[0\] has no partition/],
     [
       { name: 'x', resumes: true, tasks: [task(5, 5)] },
-      /endOffset of tasks\[0\] must be above startOffset, 5, got 5/,
+      /endOffset of tasks\[0\] must be above startOffset \(5\), got 5/,
     ],
     [
       { name: 'x', resumes: true, tasks: [task(0, 6), task(5, 9)] },
-      /tasks\[1\] begins at 5 of orders-0, where the one before it ends at 6/,
+      /tasks\[1\] begins at offset 5 of orders-0, but the task before it ends at 6/,
     ],
   ])('is not restored from %j', async (json, message) => {
     const broker = await brokerFor()

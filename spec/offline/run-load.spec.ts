@@ -323,7 +323,7 @@ describe('a load', () => {
     const plan = await planLoad(broker, { topics: ['orders'] })
     const { failures } = await failure(runLoad(plan, sink))
     expect(failures).toMatchObject([
-      { error: { code: 'OFFSET_OUT_OF_RANGE', message: /from 1 on were cut off while/ } },
+      { error: { code: 'OFFSET_OUT_OF_RANGE', message: /from offset 1 on were truncated while/ } },
     ])
     expect([sink.offsets(), sink.aborted]).toEqual([[], 1])
     expect(await committed(broker)).toBe(0)
@@ -481,7 +481,7 @@ describe('a load', () => {
     )
     expect(failures[0]?.error).toMatchObject({
       code: 'OFFSET_OUT_OF_RANGE',
-      message: expect.stringMatching(/another topic of that name/) as string,
+      message: expect.stringMatching(/another topic of the same name/) as string,
     })
   })
 
@@ -496,7 +496,7 @@ describe('a load', () => {
       return Promise.reject(disk)
     }
     for (const [published, message] of [
-      [null, 'must give an array of { startOffset, endOffset }, got null'],
+      [null, 'must return an array of { startOffset, endOffset }, got null'],
       [[null], 'a published range must be { startOffset, endOffset }, got null'],
       [[{ startOffset: -1, endOffset: 4 }], 'startOffset of a published range must be'],
       [[{ startOffset: 4, endOffset: 0 }], 'must be a whole number from 4 to'],
@@ -532,7 +532,7 @@ describe('a load', () => {
       const sink = { published, open: () => Promise.resolve(writer) }
       const { failures } = await failure(runLoad(plan, sink))
       expect(String(failures[0]?.error)).toMatch(
-        /commit\(\) of a sink must give|of a committed task must be/,
+        /commit\(\) of a sink must return|of a committed task must be/,
       )
       expect(aborts).toBe(0)
     }
@@ -591,7 +591,7 @@ describe('a load', () => {
     )
     const parsed = JSON.parse(JSON.stringify(plan)) as typeof plan
     await expect(runLoad(parsed, new MemorySink())).rejects.toThrow(
-      /plan must be what planLoad or LoadPlan.restore has given, got an object/,
+      /plan must be the result of planLoad\(\) or LoadPlan.restore\(\), got an object/,
     )
   })
 
@@ -704,7 +704,7 @@ describe('one task', () => {
     await expect(passing(clock, late)).rejects.toMatchObject({
       code: 'TIMEOUT',
       message: expect.stringMatching(
-        /orders-0 90 to 200 cannot be loaded: after 300 ms its log is seen up to 103/,
+        /orders-0 90 to 200 cannot be loaded: after 300 ms its log is visible only up to offset 103/,
       ) as string,
     })
     const missing = runTask('/varve', { ...task(0, 1), topic: 'no' }, sink, {
@@ -736,7 +736,7 @@ describe('one task', () => {
 
   it.each([null, 5, {}])('is refused for the source %j', async (source) => {
     await expect(runTask(source as never, task(0, 1), new MemorySink())).rejects.toThrow(
-      /^source, where it is no path, must be an object with topic\(\), consumer\(\), describe\(\), got/,
+      /^source, if not a path, must be an object with topic\(\), consumer\(\), describe\(\), got/,
     )
   })
 })

@@ -81,13 +81,13 @@ describe('the cases for a sink', () => {
       await reopening?.run()
     }
     await expect(tried(undefined)).rejects.toThrow(
-      'what makeSink gives must be an object with reopen(), offsets(), got undefined',
+      'the result of makeSink() must be an object with reopen(), offsets(), got undefined',
     )
     await expect(tried({ sink: {}, offsets, reopen: () => sink })).rejects.toThrow(
-      'sink of what makeSink gives must be an object with published(), open(), got an object',
+      'sink in the result of makeSink() must be an object with published(), open(), got an object',
     )
     await expect(tried({ sink, offsets, reopen: () => undefined })).rejects.toThrow(
-      'what reopen() gives must be an object with published(), open(), got undefined',
+      'the result of reopen() must be an object with published(), open(), got undefined',
     )
   })
 

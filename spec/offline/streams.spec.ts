@@ -182,11 +182,11 @@ describe('a writable stream', () => {
     expect(await valuesIn(broker)).toEqual(['a', 'b'])
     const map = pipeline(Readable.from([new Map()]), toWritable(producer, { topic: 't' }))
     await expect(map).rejects.toThrow(
-      'what is written must be text, bytes or a record, got an instance of Map',
+      'a written chunk must be a string, a Uint8Array or a record, got an instance of Map',
     )
     const none = toWritable(producer, { topic: 't', toRecord: () => null as never })
     const nothing = pipeline(Readable.from(['c']), none)
-    await expect(nothing).rejects.toThrow('toRecord must give a record, got null')
+    await expect(nothing).rejects.toThrow('toRecord must return a record, got null')
     await broker.close()
   })
 
@@ -198,7 +198,7 @@ describe('a writable stream', () => {
     expect(await valuesIn(broker)).toEqual(['n1', 'n2', 'n0', 'n1', 'n2'])
     const unready = { topic: 't', toRecord: () => Promise.resolve({ value: 'x' }) as never }
     const sending = pipeline(Readable.from([1]), toWritable(broker.producer(), unready))
-    await expect(sending).rejects.toThrow('toRecord must give a record, got')
+    await expect(sending).rejects.toThrow('toRecord must return a record, got')
     expect(await valuesIn(broker)).toHaveLength(5)
     await broker.close()
   })
@@ -281,7 +281,7 @@ describe('a writable stream', () => {
   it('refuses options that are not legal', async () => {
     const { broker } = await setUp(0)
     const producer = broker.producer()
-    expect(() => toWritable(producer, {} as never)).toThrow('topic must be a string')
+    expect(() => toWritable(producer, {} as never)).toThrow('topic must be a non-empty string')
     for (const make of [toWritable, toWritableStream]) {
       expect(() => make(null as never, { topic: 't' })).toThrow('producer must be an object with')
     }

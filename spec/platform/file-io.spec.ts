@@ -116,7 +116,7 @@ describe('readWholeFile', () => {
       (error: unknown) => error,
     )
     expect(refusal).toBeInstanceOf(CorruptRecordError)
-    expect(refusal).toMatchObject({ path, reason: 'it has 5 bytes, at most 4 are expected' })
+    expect(refusal).toMatchObject({ path, reason: 'it has 5 bytes, but at most 4 are allowed' })
   })
 
   it('passes other errors on', async () => {

@@ -20,7 +20,7 @@ describe('compression ids', () => {
 
   it.each([5, 6, 7])('%d is not known', (id) => {
     expect(() => compressionTypeOf(id)).toThrow(UnsupportedCompressionTypeError)
-    expect(() => compressionTypeOf(id)).toThrow(`compression id ${id} is not known`)
+    expect(() => compressionTypeOf(id)).toThrow(`compression id ${id} is unknown`)
   })
 })
 
@@ -49,8 +49,8 @@ describe('a codec', () => {
     withoutZstd()
     expect(() => codecFor('zstd')).toThrow(UnsupportedCompressionTypeError)
     expect(() => codecFor('zstd')).toThrow(
-      `compression type 'zstd' needs Node.js from 22.15 (or 23.8) on, this is ` +
-        `${process.versions.node}; for older ones, install the package '@bokuweb/zstd-wasm'`,
+      `compression type 'zstd' needs Node.js 22.15 (or 23.8) or later, but this is ` +
+        `${process.versions.node}; for older versions, install the package '@bokuweb/zstd-wasm'`,
     )
   })
 

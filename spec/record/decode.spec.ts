@@ -144,7 +144,7 @@ describe('decoding', () => {
   it('takes no record of -1 bytes for one to leave out', () => {
     const batch = rawBatch('0100000000000000', { baseOffset: 0, recordCount: 1 })
     const decode = (): unknown => decodeNow(batch, { fromOffset: 1 })
-    expect(decode).toThrow('a record of -1 bytes')
+    expect(decode).toThrow('a record claims -1 bytes')
   })
 
   it('gives views of the batch, and one list for all records without headers', () => {
@@ -198,59 +198,74 @@ describe('decoding', () => {
 
 /** Bytes of records, the header that claims to describe them, and the error. */
 const DAMAGE: readonly (readonly [string, string, Record<string, number>, string])[] = [
-  ['a negative count', '0c000000010100', { recordCount: -1 }, 'a count of -1 records'],
-  ['a count that no size allows', '0c000000010100', { recordCount: 2 }, '7 bytes hold 0 to 1'],
+  ['a negative count', '0c000000010100', { recordCount: -1 }, 'claims -1 records'],
+  ['a count that no size allows', '0c000000010100', { recordCount: 2 }, '7 bytes can hold 0 to 1'],
   [
     'a count above the records that are there',
     '1c 00 00 00 01 10 0000000000000000 00',
     { recordCount: 2 },
-    '1 bytes are expected, 0 are left',
+    '1 bytes are expected, but 0 remain',
   ],
   [
     'a count below the records that are there',
     '0c000000010100 0c000002010100',
     { lastOffsetDelta: 1 },
-    '7 bytes behind the last record',
+    '7 bytes after the last record',
   ],
-  ['no record at all, but bytes', '0c000000010100', { recordCount: 0 }, '7 bytes behind'],
-  ['a negative record size', '0d000000010100', {}, 'a record of -7 bytes'],
-  ['a record size past the end', '0e000000010100', {}, 'a record of 7 bytes, 6 are left'],
-  ['a record that is smaller than its size', '0e00000001010000', {}, 'a record of 7 bytes takes 6'],
-  ['a record that is larger than its size', '0a000000010100', {}, 'a record of 5 bytes takes 6'],
-  ['a key past the end', '0c000000080100', {}, '4 bytes are expected, 2 are left'],
+  ['no record at all, but bytes', '0c000000010100', { recordCount: 0 }, '7 bytes after'],
+  ['a negative record size', '0d000000010100', {}, 'a record claims -7 bytes'],
+  ['a record size past the end', '0e000000010100', {}, 'a record claims 7 bytes, but 6 remain'],
+  [
+    'a record that is smaller than its size',
+    '0e00000001010000',
+    {},
+    'claims 7 bytes, but its fields take 6',
+  ],
+  [
+    'a record that is larger than its size',
+    '0a000000010100',
+    {},
+    'claims 5 bytes, but its fields take 6',
+  ],
+  ['a key past the end', '0c000000080100', {}, '4 bytes are expected, but 2 remain'],
   ['a negative key size', '0c000000030100', {}, 'the length -2 is negative'],
-  ['a value past the end', '0c000000010400', {}, '2 bytes are expected, 1 are left'],
+  ['a value past the end', '0c000000010400', {}, '2 bytes are expected, but 1 remain'],
   ['a negative value size', '0c000000010500', {}, 'the length -3 is negative'],
-  ['a negative header count', '0c000000010101', {}, 'a count of -1 headers'],
+  ['a negative header count', '0c000000010101', {}, 'a record claims -1 headers'],
   [
     'a header count that no size allows',
     '0c000000010102',
     {},
-    'a count of 1 headers, at most 0 can follow',
+    'a record claims 1 headers, but 0 to 0 can follow',
   ],
   [
     'a header count above the headers that are there',
     '10 00 00 00 01 01 04 00 01',
     {},
-    'a count of 2 headers, at most 1 can follow',
+    'a record claims 2 headers, but 0 to 1 can follow',
   ],
   [
     'a header count below the headers that are there',
     '14 00 00 00 01 01 02 00 01 00 01',
     {},
-    'a record of 10 bytes takes 8',
+    'claims 10 bytes, but its fields take 8',
   ],
   ['a header without a key', '10 00 00 00 01 01 02 01 01', {}, 'the length -1 is negative'],
   ['a header key past the end', '10 00 00 00 01 01 02 08 01', {}, '4 bytes are expected'],
   ['a header value past the end', '10 00 00 00 01 01 02 00 02', {}, '1 bytes are expected'],
   ['a negative header value size', '10 00 00 00 01 01 02 00 03', {}, 'the length -2 is negative'],
-  ['an offset below the batch', '0c000001010100', {}, 'offset delta -1 behind -1'],
-  ['an offset above the batch', '0c000002010100', {}, 'offset delta 1 behind -1, the last is 0'],
+  ['an offset below the batch', '0c000001010100', {}, 'offset delta -1 must be above -1'],
+  [
+    'an offset above the batch',
+    '0c000002010100',
+    {},
+    'offset delta 1 must be above -1 and at most 0',
+  ],
   [
     'an offset that repeats',
     '0c000002010100 0c000002010100',
     { recordCount: 2 },
-    'offset delta 1 behind 1',
+    'offset delta 1 must be above 1',
   ],
   [
     'a timestamp that a number cannot hold',
@@ -346,6 +361,6 @@ describe('hostile bytes', () => {
 
   it('ask for no more memory than they bring', () => {
     const batch = rawBatch('0c000000010100', { recordCount: 2 ** 31 - 1 })
-    expect(() => decodeNow(batch)).toThrow('a count of 2147483647 records, 7 bytes hold 0 to 1')
+    expect(() => decodeNow(batch)).toThrow('claims 2147483647 records, but 7 bytes can hold 0 to 1')
   })
 })

@@ -204,7 +204,7 @@ describe('gaps', () => {
     const builder = new RecordBatchBuilder({ baseOffset: 10 })
     builder.append(0, null, null)
     expect(() => builder.appendWithOffset(offset, 0, null, null)).toThrow(
-      `offset ${offset} must be within 11 and 2147483657`,
+      `offset ${offset} must be from 11 to 2147483657`,
     )
   })
 
@@ -270,15 +270,15 @@ describe('a builder', () => {
 
   it('refuses to build a batch without records', async () => {
     await expect(new RecordBatchBuilder().build()).rejects.toThrow(IllegalStateError)
-    expect(() => new RecordBatchBuilder().buildUncompressed()).toThrow('holds no record')
+    expect(() => new RecordBatchBuilder().buildUncompressed()).toThrow('has no records')
   })
 
   it('is used up when it has built', async () => {
     const builder = goldenBuilder({})
     await builder.build()
     expect(() => builder.append(0, null, null)).toThrow(IllegalStateError)
-    await expect(builder.build()).rejects.toThrow('the batch has been built')
-    expect(() => builder.buildUncompressed()).toThrow('the batch has been built')
+    await expect(builder.build()).rejects.toThrow('the batch has already been built')
+    expect(() => builder.buildUncompressed()).toThrow('the batch has already been built')
   })
 
   it('cannot build a compressed batch at once, and still builds it', async () => {
@@ -304,7 +304,7 @@ describe('an empty batch', () => {
 
   it('cannot end before it starts', () => {
     expect(() => emptyBatch({ baseOffset: 5, lastOffset: 4, maxTimestamp: -1 })).toThrow(
-      'lastOffset 4 must be at least baseOffset, 5',
+      'lastOffset 4 must be at least baseOffset (5)',
     )
   })
 

@@ -132,9 +132,13 @@ describe('a view of a batch', () => {
   })
 
   it.each([
-    ['no bytes', Buffer.alloc(0), 'it takes at least 61 bytes, 0 are there'],
-    ['a piece of a prefix', PLAIN_BATCH.subarray(0, 16), '16 are there'],
-    ['a batch that is cut off', PLAIN_BATCH.subarray(0, 92), 'it takes 93 bytes, 92 are there'],
+    ['no bytes', Buffer.alloc(0), 'a batch has at least 61 bytes, but there are 0'],
+    ['a piece of a prefix', PLAIN_BATCH.subarray(0, 16), 'but there are 16'],
+    [
+      'a batch that is cut off',
+      PLAIN_BATCH.subarray(0, 92),
+      'the batch has 93 bytes, but there are 92',
+    ],
     ['zeros', Buffer.alloc(100), 'its length 0 is below 49'],
     [
       'a length below a header',
@@ -182,7 +186,7 @@ describe('validation', () => {
       batch.ensureValid()
     }).toThrow(
       expect.objectContaining({
-        reason: 'the CRC is 0x00000abc, that of its bytes 0xdf9eec65',
+        reason: 'the CRC is 0x00000abc, but its bytes have 0xdf9eec65',
         path: null,
         position: 0,
         firstOffset: 100,
@@ -192,9 +196,9 @@ describe('validation', () => {
   })
 
   it.each([
-    ['a negative base offset', { baseOffset: -1 }, 'the base offset is -1', 0],
-    ['a negative last offset', { lastOffsetDelta: -1 }, 'lastOffsetDelta is -1', 23],
-    ['a negative count', { recordCount: -2 }, 'the record count is -2', 57],
+    ['a negative base offset', { baseOffset: -1 }, 'the base offset -1 is negative', 0],
+    ['a negative last offset', { lastOffsetDelta: -1 }, 'lastOffsetDelta -1 is negative', 23],
+    ['a negative count', { recordCount: -2 }, 'the record count -2 is negative', 57],
     [
       'a last offset without a successor',
       { baseOffset: Number.MAX_SAFE_INTEGER - 2, lastOffsetDelta: 2 },
@@ -221,7 +225,7 @@ describe('validation', () => {
     batch.buffer.writeInt32BE(80, 8)
     expect(() => {
       batch.ensureValid()
-    }).toThrow('its length says 92 bytes, it has 93')
+    }).toThrow('its length field says 92 bytes, but it has 93')
   })
 
   it('finds every single bit that flips behind the epoch', () => {

@@ -105,7 +105,7 @@ describe('varint', () => {
   )
 
   it.each(['', '80', 'ffffffff'])('refuses %j, which ends early', (hex) => {
-    expect(() => reader(hex).readVarint()).toThrow('1 bytes are expected, 0 are left')
+    expect(() => reader(hex).readVarint()).toThrow('1 bytes are expected, but 0 remain')
   })
 })
 
@@ -191,7 +191,7 @@ describe('varlong', () => {
   it.each([
     ['80808080808080808080', 'does not fit 64 bits'],
     ['80808080808080808002', 'does not fit 64 bits'],
-    ['ffffffffffff', '1 bytes are expected, 0 are left'],
+    ['ffffffffffff', '1 bytes are expected, but 0 remain'],
   ])('does not pass over %s, which is none', (hex, reason) => {
     expect(() => {
       reader(hex).skipVarlong()
@@ -199,7 +199,7 @@ describe('varlong', () => {
   })
 
   it.each(['', '80', 'ffffffffffff'])('refuses %j, which ends early', (hex) => {
-    expect(() => reader(hex).readVarlong()).toThrow('1 bytes are expected, 0 are left')
+    expect(() => reader(hex).readVarlong()).toThrow('1 bytes are expected, but 0 remain')
   })
 })
 

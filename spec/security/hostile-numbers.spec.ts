@@ -193,7 +193,7 @@ describe('a batch', () => {
     const half = Buffer.alloc(2 ** 25)
     builder.append(0, null, half)
     expect(() => builder.append(0, null, half)).toThrow(
-      "the batch would take 67108951 bytes, the library's limit of a compressed batch allows 67108925",
+      "the batch would take 67108951 bytes, the library's limit for a compressed batch allows 67108925",
     )
     expect(builder.recordCount).toBe(1)
   })
@@ -201,7 +201,7 @@ describe('a batch', () => {
   it('that claims more records or headers than a batch may hold is damaged', async () => {
     const count = 2 ** 20 + 1
     const records = rawBatch(Buffer.alloc(count * 7), { recordCount: count })
-    expect(() => decodeRecords(records, place)).toThrow(`a count of ${count} records`)
+    expect(() => decodeRecords(records, place)).toThrow(`claims ${count} records`)
     // Record: length, attributes, deltas, no key, no value, 2^20 headers of two bytes.
     const body = Buffer.concat([
       Buffer.from('000000' + '0101' + '80808001', 'hex'),
@@ -209,7 +209,7 @@ describe('a batch', () => {
     ])
     const length = Buffer.from('92808002', 'hex')
     const headers = rawBatch(gzipSync(Buffer.concat([length, body])), { attributes: 1 })
-    await expect(decodeRecords(headers, place)).rejects.toThrow('a count of 1048576 headers')
+    await expect(decodeRecords(headers, place)).rejects.toThrow('claims 1048576 headers')
   })
 
   it('is not built with more headers than it could be read with', () => {
@@ -217,10 +217,10 @@ describe('a batch', () => {
     const header = { key: '', value: null }
     const headers = Array.from({ length: 2 ** 20 }, () => header)
     expect(() => builder.append(0, null, null, headers)).toThrow(
-      'a batch holds 1048576 records and headers at most, not 1048577',
+      'a batch can have at most 1048576 records and headers, got 1048577',
     )
     builder.append(0, null, null, headers.slice(1))
-    expect(() => builder.append(0, null, null)).toThrow('not 1048577')
+    expect(() => builder.append(0, null, null)).toThrow('got 1048577')
   })
 })
 

@@ -30,7 +30,7 @@ describe('a batch whose length has rotted', () => {
     const found = new BatchReader(file, 0, 31 * MIB).batch()
     await expect(found).rejects.toBeInstanceOf(CorruptRecordError)
     await expect(found).rejects.toMatchObject({
-      reason: `the CRC of its ${30 * MIB} bytes does not fit`,
+      reason: `the CRC of its ${30 * MIB} bytes does not match`,
       path: '/f',
       position: 0,
       firstOffset: 0,

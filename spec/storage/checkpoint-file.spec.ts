@@ -32,10 +32,10 @@ it('is without lines where the file is missing, empty or says so', async () => {
 
 it.each([
   ['another version', '1\n0\n', "version is '1', not 0"],
-  ['no count', '0\n', "announces '' lines and holds"],
-  ['fewer lines than it counts', '0\n2\na 0 1\n', "announces '2' lines and holds 1"],
-  ['more lines than it counts', '0\n0\na 0 1\n', "announces '0' lines and holds 1"],
-  ['a line with a field too many', '0\n1\na b 0 1\n', 'has not 3 fields'],
+  ['no count', '0\n', "announces '' lines, but has"],
+  ['fewer lines than it counts', '0\n2\na 0 1\n', "announces '2' lines, but has 1"],
+  ['more lines than it counts', '0\n0\na 0 1\n', "announces '0' lines, but has 1"],
+  ['a line with a field too many', '0\n1\na b 0 1\n', 'does not have 3 fields'],
   ['a count that is no number', '0\n-1\n', "announces '-1' lines"],
 ])('is damaged with %s', async (_, text, message) => {
   const { fs, file } = await fixture()

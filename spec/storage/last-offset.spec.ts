@@ -35,7 +35,7 @@ describe('an append beyond the last offset', () => {
       path: DIR,
       message:
         'orders-0 ends at 9007199254740991 and has no room for 1 more offset(s): ' +
-        'those of a log are 0 to 9007199254740990, 2^53 - 2',
+        'the offsets of a log are 0 to 9007199254740990 (2^53 - 2)',
     })
     expect(await filesOf(fs)).toEqual(before)
     expect([log.logEndOffset, log.failure, log.isWritable]).toEqual([END, null, true])

@@ -161,7 +161,7 @@ describe('a follower', () => {
     expect([follower.logEndOffset, follower.leaderEpoch]).toEqual([3, 0])
     fs.failNext('datasync', 'EIO', { path: /log$/ })
     await expect(writer.flush()).rejects.toMatchObject({ outcome: 'unknown' })
-    await expect(writer.close()).rejects.toThrow('offsets 2 to 2 is not durable')
+    await expect(writer.close()).rejects.toThrow('offsets 2 to 2 are not durable')
     const next = await openLog(fs)
     await next.append([{ value: 'other' }, { value: 'more' }])
     await follower.refresh()

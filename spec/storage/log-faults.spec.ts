@@ -180,7 +180,7 @@ describe('a sync that fails', () => {
       const refusal = await failureOf(call())
       expect(refusal.outcome).toBe(outcome)
       expect(refusal.cause).toBe(failure)
-      expect(refusal.message).toContain('takes no writes since a failure: open it again')
+      expect(refusal.message).toContain('refuses writes after a failure until it is opened again')
     }
     expect([await valuesOf(log), log.logEndOffset]).toEqual([valuesUpTo(3), 3])
     await log.close()

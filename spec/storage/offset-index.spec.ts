@@ -92,7 +92,7 @@ describe('append', () => {
     }).toThrow('offset 55 is not above 55')
     expect(() => {
       index.append(49, 200)
-    }).toThrow('offset 49 does not fit behind base offset 50')
+    }).toThrow('offset 49 is out of range for base offset 50')
     expect(() => {
       index.append(50 + 0x8000_0000, 200)
     }).toThrow(RangeError)

@@ -126,7 +126,7 @@ describe('a recovery that is owed', () => {
     fs.capacityBytes = Infinity
     fs.failNext('datasync', 'EIO', { path: /\.log$/ })
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
-    await expect(log.append([{ value: 'x' }])).rejects.toThrow('open it again')
+    await expect(log.append([{ value: 'x' }])).rejects.toThrow('opened again')
     expect(log.failure).not.toBeNull()
     // It had been acknowledged, so it is neither truncated nor marked for truncation.
     expect([log.durableEndOffset, await valuesOf(log)]).toEqual([3, valuesUpTo(4)])

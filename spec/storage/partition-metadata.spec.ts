@@ -40,7 +40,7 @@ it.each([
 ])('is damaged when it says %j', async (text) => {
   const fs = await fixture()
   fs.writeFile(PATH, Buffer.from(text))
-  await expect(readPartitionMetadata(fs, '/d')).rejects.toThrow('it does not name a topic id')
+  await expect(readPartitionMetadata(fs, '/d')).rejects.toThrow('it has no valid topic id')
 })
 
 it('makes ids of version 4 that begin with no dash', () => {

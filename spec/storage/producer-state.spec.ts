@@ -62,11 +62,11 @@ describe('a snapshot', () => {
   })
 
   it.each([
-    ['too short for a header', EMPTY.slice(0, 18), 'it has 9 bytes'],
+    ['too short for a header', EMPTY.slice(0, 18), '9 bytes are too few'],
     ['of another version', `0002${EMPTY.slice(4)}`, 'version is 2, not 1'],
-    ['with an entry cut off', ONE.slice(0, -2), 'announces 1 entries in 55 bytes'],
+    ['with an entry cut off', ONE.slice(0, -2), 'announces 1 entries, but has 55 bytes'],
     ['with a negative count', `${EMPTY.slice(0, 12)}ffffffff`, 'announces -1 entries'],
-    ['with a bit flipped', `${ONE.slice(0, -1)}3`, 'the checksum does not fit'],
+    ['with a bit flipped', `${ONE.slice(0, -1)}3`, 'the checksum does not match'],
   ])('%s is damaged', (_, hex, message) => {
     expect(() => decodeProducerSnapshot(Buffer.from(hex, 'hex'), 'p')).toThrow(message)
   })

@@ -301,15 +301,15 @@ describe('a record that is not as described is damage, not a log', () => {
   it.each([
     ['an empty file', '', /the first line/],
     ['another file', 'varve-topics 1 00000000\n', /the first line/],
-    ['another version', withChecksum('start 0\n', 2), /version 2 is not known/],
+    ['another version', withChecksum('start 0\n', 2), /version 2 is unsupported/],
     ['another checksum', 'varve-segments 1 00000000\nstart 0\n', /the checksum/],
     [
       'a line that is none',
       withChecksum('start 0\nsealed 0 x\n'),
-      /'sealed 0 x' describes no segment/,
+      /'sealed 0 x' does not describe a segment/,
     ],
-    ['no start', withChecksum('\nactive 0 1 71 - dense\n'), /describes no log/],
-    ['no segment', withChecksum('start 0\n'), /describes no log/],
+    ['no start', withChecksum('\nactive 0 1 71 - dense\n'), /no start line or no segments/],
+    ['no segment', withChecksum('start 0\n'), /no start line or no segments/],
   ])('%s', async (_, text, reason) => {
     const fs = await writtenLog(2)
     fs.writeFile(RECORD, Buffer.from(text))

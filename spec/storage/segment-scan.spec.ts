@@ -58,7 +58,7 @@ describe('scanBatches', () => {
     expect(await scan(Buffer.concat([BATCH, jumped, next]))).toMatchObject({
       position: SIZE,
       offsets: [10],
-      reason: 'base offset 75 does not fit before 12',
+      reason: 'base offset 75 contradicts the next batch, which begins at 12',
     })
     const tail = next.subarray(0, 40)
     expect(await scan(Buffer.concat([BATCH, jumped, tail]))).toMatchObject({ offsets: [10, 75] })
@@ -76,7 +76,7 @@ describe('scanBatches', () => {
 
   it.each<[string, (second: Buffer) => Buffer, string]>([
     ['a header that is cut off', (b) => b.subarray(0, 20), '20 bytes are too few'],
-    ['a body that is cut off', (b) => b.subarray(0, SIZE - 1), `claims ${SIZE} bytes where`],
+    ['a body that is cut off', (b) => b.subarray(0, SIZE - 1), `claims ${SIZE} bytes, but`],
     ['zeros', (b) => b.fill(0), 'its magic is 0, not 2'],
     [
       'a length below that of a header',
@@ -86,7 +86,11 @@ describe('scanBatches', () => {
     ['a length beyond the end', (b) => write(b, 8, 0x7fff_0000), 'claims 2147418124 bytes'],
     ['a length that takes in less', (b) => write(b, 8, SIZE - 13), 'the CRC is'],
     ['a flipped bit in a record', (b) => flip(b, SIZE - 1), 'the CRC is'],
-    ['an offset that falls', (b) => write(b, 4, 10), 'base offset 10 is below 11'],
+    [
+      'an offset that falls',
+      (b) => write(b, 4, 10),
+      'base offset 10 is below the next offset (11)',
+    ],
     ['an offset beyond 2^53', (b) => write(b, 0, 0x7fff_ffff), 'outside ±(2^53 - 1)'],
     ['an offset too far away', (b) => write(b, 0, 1), 'too far from base offset 10'],
     ['an older format', (b) => Buffer.from(b.fill(1, 16, 17)), 'its magic is 1, not 2'],
@@ -100,7 +104,7 @@ describe('scanBatches', () => {
     const bytes = bytesOf({ baseOffset: 11 })
     bytes.writeInt32BE(-5, 35)
     stampBatch(bytes, { baseOffset: 11, partitionLeaderEpoch: 0 })
-    expect((await scan(Buffer.concat([BATCH, bytes]))).reason).toContain('its largest timestamp is')
+    expect((await scan(Buffer.concat([BATCH, bytes]))).reason).toContain('its largest timestamp')
   })
 
   it('stops where the file is shorter than it was told', async () => {

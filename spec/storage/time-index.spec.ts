@@ -63,7 +63,7 @@ describe('maybeAppend', () => {
     }).toThrow('offset 69 is below 70')
     expect(() => {
       indexIn(new SimulatedFileSystem()).maybeAppend(5000, 49)
-    }).toThrow('offset 49 does not fit behind base offset 50')
+    }).toThrow('offset 49 is out of range for base offset 50')
   })
 
   it('keeps one slot free for the entry that a roll writes', () => {

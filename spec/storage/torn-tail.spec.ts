@@ -54,7 +54,7 @@ describe('damage', () => {
     const fileSizeBytes = 2 * SIZE
     const damage = await findDamage(fs, segment, BAD, { fileSizeBytes, ...evidence })
     expect(damage).toMatchObject({ path: pathOf(0), position: SIZE, firstOffset: 1, lastOffset })
-    expect(damage?.reason).toBe('its magic is 0, not 2; what follows had been durable')
+    expect(damage?.reason).toBe('its magic is 0, not 2; these bytes had been durable')
     expect([...open]).toEqual([])
   })
 

@@ -119,7 +119,7 @@ describe('a partition that was copied from a broker', () => {
     expect(log.recovery.truncations).toEqual([])
     const firstOffset = readable.length
     expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: null })
-    expect(log.damage?.reason).toContain('; its own checksum fits')
+    expect(log.damage?.reason).toContain('; its own checksum matches')
     expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
     await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
     await log.close()
@@ -198,7 +198,7 @@ describe('a partition that a broker has closed in order', () => {
         const log = await openLog(fs, { readOnly })
         const firstOffset = readable.length
         expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: 4 })
-        expect(log.damage?.reason).toContain('; its own checksum fits')
+        expect(log.damage?.reason).toContain('; its own checksum matches')
         expect(log.logEndOffset).toBe(firstOffset)
         expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
         await expect(log.append([{ value: 'x' }])).rejects.toThrow()

@@ -106,23 +106,24 @@ interface FrameHeader {
 }
 
 function readHeader(bytes: Buffer): FrameHeader {
-  if (bytes.length < HEADER.length) throw damaged(FRAME, 'it ends in its header')
-  if (bytes.readUInt32LE(0) !== MAGIC) throw damaged(FRAME, 'it does not begin like one')
+  if (bytes.length < HEADER.length) throw damaged(FRAME, 'it ends within its header')
+  if (bytes.readUInt32LE(0) !== MAGIC)
+    throw damaged(FRAME, 'it does not begin with the magic number')
   const flags = bytes.readUInt8(MAGIC_BYTES)
   const blockSize = bytes.readUInt8(MAGIC_BYTES + 1)
-  if (flags >> 6 !== VERSION) throw damaged(FRAME, `its version is ${flags >> 6}`)
+  if (flags >> 6 !== VERSION) throw damaged(FRAME, `its version is ${flags >> 6}, not ${VERSION}`)
   if ((flags & INDEPENDENT_BLOCKS) === 0) throw damaged(FRAME, 'its blocks depend on each other')
   const hasReserved = (flags & RESERVED_FLAGS) !== 0 || (blockSize & RESERVED_BD) !== 0
   if (hasReserved) throw damaged(FRAME, 'reserved bits are set')
   const maxSize = blockSize >> 4
-  if (maxSize < SMALLEST_BLOCK_SIZE) throw damaged(FRAME, `its block size is number ${maxSize}`)
+  if (maxSize < SMALLEST_BLOCK_SIZE) throw damaged(FRAME, `its block size code is ${maxSize}`)
   const hasContentSize = (flags & CONTENT_SIZE) !== 0
   const headerBytes = HEADER.length + (hasContentSize ? CONTENT_SIZE_BYTES : 0)
-  if (bytes.length < headerBytes) throw damaged(FRAME, 'it ends in its header')
+  if (bytes.length < headerBytes) throw damaged(FRAME, 'it ends within its header')
   const checksum = (xxh32(bytes.subarray(MAGIC_BYTES, headerBytes - 1)) >> 8) & 0xff
   const stored = bytes.readUInt8(headerBytes - 1)
   if (checksum !== stored) {
-    throw damaged(FRAME, `its header's checksum is ${stored}, that of its bytes ${checksum}`)
+    throw damaged(FRAME, `its header checksum is ${stored}, but its bytes have ${checksum}`)
   }
   return {
     maxBlockBytes: 2 ** (8 + 2 * maxSize),
@@ -153,11 +154,14 @@ class BlockReader {
     const isStored = word >= STORED
     const sizeBytes = isStored ? word - STORED : word
     if (sizeBytes > this.#maxBlockBytes) {
-      throw damaged(FRAME, `a block takes ${sizeBytes} of at most ${this.#maxBlockBytes} bytes`)
+      throw damaged(
+        FRAME,
+        `a block has ${sizeBytes} bytes, but at most ${this.#maxBlockBytes} are allowed`,
+      )
     }
     const bytes = this.#take(sizeBytes)
     if (this.#hasChecksums && this.#take(CHECKSUM_BYTES).readUInt32LE(0) !== xxh32(bytes)) {
-      throw damaged(FRAME, 'the checksum of a block is not that of its bytes')
+      throw damaged(FRAME, 'the checksum of a block does not match')
     }
     return { bytes, isStored }
   }
@@ -171,7 +175,7 @@ class BlockReader {
 
   #take(count: number): Buffer {
     const end = this.#position + count
-    if (end > this.#bytes.length) throw damaged(FRAME, 'it is cut off')
+    if (end > this.#bytes.length) throw damaged(FRAME, 'it is truncated')
     const taken = this.#bytes.subarray(this.#position, end)
     this.#position = end
     return taken

@@ -75,25 +75,28 @@ interface Blocks {
 /** Reads the blocks of a stream and their total content size, before memory is allocated for it. */
 function readBlocks(bytes: Buffer, maxOutputBytes: number): Blocks {
   if (!bytes.subarray(0, NAME_BYTES).equals(NAME)) return plainBlock(bytes, maxOutputBytes)
-  if (bytes.length < HEADER.length) throw damaged(STREAM, 'it ends in its header')
+  if (bytes.length < HEADER.length) throw damaged(STREAM, 'it ends within its header')
   const oldestReader = bytes.readInt32BE(OLDEST_READER_POSITION)
   if (oldestReader !== VERSION) {
-    throw damaged(STREAM, `it is for readers of version ${oldestReader}, not ${VERSION}`)
+    throw damaged(STREAM, `it requires readers of version ${oldestReader}, not ${VERSION}`)
   }
   const blocks: Block[] = []
   let totalBytes = 0
   let position = HEADER.length
   while (position < bytes.length) {
-    if (bytes.length - position < LENGTH_BYTES) throw damaged(STREAM, 'it is cut off')
+    if (bytes.length - position < LENGTH_BYTES) throw damaged(STREAM, 'it is truncated')
     const sizeBytes = bytes.readInt32BE(position)
     position += LENGTH_BYTES
     if (sizeBytes < 0 || sizeBytes > bytes.length - position) {
-      throw damaged(STREAM, `a block takes ${sizeBytes} bytes, ${bytes.length - position} are left`)
+      throw damaged(
+        STREAM,
+        `a block claims ${sizeBytes} bytes, but ${bytes.length - position} remain`,
+      )
     }
     const source = bytes.subarray(position, position + sizeBytes)
     position += sizeBytes
     const length = readSnappyLength(source)
-    if (length === null) throw damaged(STREAM, 'the length of a block is impossible')
+    if (length === null) throw damaged(STREAM, 'the length of a block is invalid')
     blocks.push({ source, ...length })
     totalBytes += length.contentBytes
     if (totalBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
@@ -104,7 +107,7 @@ function readBlocks(bytes: Buffer, maxOutputBytes: number): Blocks {
 function plainBlock(source: Buffer, maxOutputBytes: number): Blocks {
   const length = readSnappyLength(source)
   if (length === null)
-    throw damaged(STREAM, 'it begins neither like one of snappy-java nor a block')
+    throw damaged(STREAM, 'it begins neither with the header of snappy-java nor with a block')
   if (length.contentBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
   return { blocks: [{ source, ...length }], totalBytes: length.contentBytes }
 }

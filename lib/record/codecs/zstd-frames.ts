@@ -46,7 +46,7 @@ export function zstdFramesIn(bytes: Buffer, maxOutputBytes: number): ZstdFrame[]
       reader.skip(reader.uint(WORD_BYTES))
       continue
     }
-    if (magic !== MAGIC) throw damaged(STREAM, 'a frame does not begin like one')
+    if (magic !== MAGIC) throw damaged(STREAM, 'a frame does not begin with the magic number')
     const size = readFrame(reader)
     leastBytes += size.leastBytes
     if (leastBytes > maxOutputBytes) throw tooLarge(maxOutputBytes)
@@ -73,7 +73,10 @@ function readFrame(reader: FrameReader): FrameSize {
   if ((descriptor & CHECKSUM) !== 0) reader.skip(WORD_BYTES)
   if (contentBytes === null) return { leastBytes, mostBytes }
   if (contentBytes < leastBytes || contentBytes > mostBytes) {
-    throw damaged(STREAM, `a frame says that it holds ${contentBytes} bytes, which it cannot`)
+    throw damaged(
+      STREAM,
+      `a frame claims ${contentBytes} bytes of content, but has ${leastBytes} to ${mostBytes}`,
+    )
   }
   return { leastBytes: contentBytes, mostBytes: contentBytes }
 }
@@ -103,9 +106,12 @@ function readBlocks(reader: FrameReader, maxBlockBytes: number): FrameSize {
     const header = reader.uint(BLOCK_HEADER_BYTES)
     const type = (header >> 1) & 3
     const sizeBytes = header >> 3
-    if (type > COMPRESSED) throw damaged(STREAM, 'a block is of no known kind')
+    if (type > COMPRESSED) throw damaged(STREAM, 'a block has an unknown type')
     if (sizeBytes > maxBlockBytes) {
-      throw damaged(STREAM, `a block takes ${sizeBytes} of at most ${maxBlockBytes} bytes`)
+      throw damaged(
+        STREAM,
+        `a block has ${sizeBytes} bytes, but at most ${maxBlockBytes} are allowed`,
+      )
     }
     reader.skip(type === RLE ? 1 : sizeBytes)
     if (type === RAW || type === RLE) leastBytes += sizeBytes
@@ -136,6 +142,6 @@ class FrameReader {
   }
 
   #ensure(count: number): void {
-    if (count > this.#bytes.length - this.position) throw damaged(STREAM, 'it is cut off')
+    if (count > this.#bytes.length - this.position) throw damaged(STREAM, 'it is truncated')
   }
 }

@@ -11,8 +11,8 @@ export function zstdCodec(library: ZstdLibrary): Codec {
     whyMissing: () =>
       library.isThere()
         ? null
-        : `compression type 'zstd' needs Node.js from ${NODE_WITH_ZSTD} on, this is ` +
-          `${process.versions.node}; for older ones, install the package '${ZSTD_PACKAGE}'`,
+        : `compression type 'zstd' needs Node.js ${NODE_WITH_ZSTD} or later, but this is ` +
+          `${process.versions.node}; for older versions, install the package '${ZSTD_PACKAGE}'`,
     compress: async (bytes, level = DEFAULT_LEVELS.compressionZstdLevel) =>
       library.compress(bytes, checkLevel('compressionZstdLevel', level)),
     decompress: async (bytes, maxOutputBytes) => {

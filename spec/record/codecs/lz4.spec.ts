@@ -51,20 +51,24 @@ describe('codec lz4', () => {
   })
 
   it.each([
-    ['is shorter than a header', hex('04224d18 60'), 'ends in its header'],
-    ['ends in its content size', frame(0x68, 0x40, '', '09'), 'ends in its header'],
-    ['has another name', hex('04224d19 60 40 82 00000000'), 'does not begin like one'],
+    ['is shorter than a header', hex('04224d18 60'), 'ends within its header'],
+    ['ends in its content size', frame(0x68, 0x40, '', '09'), 'ends within its header'],
+    ['has another name', hex('04224d19 60 40 82 00000000'), 'does not begin with the magic number'],
     ['has another version', frame(0xa0, 0x40, END), 'its version is 2'],
     ['has linked blocks', frame(0x40, 0x40, END), 'depend on each other'],
     ['sets a reserved flag', frame(0x61, 0x40, END), 'reserved bits'],
     ['sets a reserved bit', frame(0x60, 0x41, END), 'reserved bits'],
-    ['has an unknown block size', frame(0x60, 0x30, END), 'block size is number 3'],
+    ['has an unknown block size', frame(0x60, 0x30, END), 'block size code is 3'],
     ['has a wrong header checksum', hex('04224d18 60 40 83 00000000'), 'checksum is 131'],
-    ['has a block that is too large', frame(0x60, 0x40, '01000180'), '65537 of at most 65536'],
-    ['has a block that is cut off', frame(0x60, 0x40, '0300008061'), 'it is cut off'],
+    [
+      'has a block that is too large',
+      frame(0x60, 0x40, '01000180'),
+      '65537 bytes, but at most 65536 are allowed',
+    ],
+    ['has a block that is cut off', frame(0x60, 0x40, '0300008061'), 'it is truncated'],
     ['has a wrong block checksum', frame(0x70, 0x40, STORED_AB + '00000000' + END), 'of a block'],
-    ['has no end', frame(0x60, 0x40, STORED_AB), 'it is cut off'],
-    ['has no content checksum', frame(0x64, 0x40, STORED_AB + END), 'it is cut off'],
+    ['has no end', frame(0x60, 0x40, STORED_AB), 'it is truncated'],
+    ['has no content checksum', frame(0x64, 0x40, STORED_AB + END), 'it is truncated'],
     ['is followed by something', frame(0x60, 0x40, STORED_AB + END + '00'), '1 bytes follow it'],
   ])('calls a frame corrupt that %s', async (_name, bytes, reason) => {
     const result = LZ4.decompress(bytes, 100_000)

@@ -65,17 +65,21 @@ describe('codec snappy', () => {
   })
 
   it.each([
-    ['is shorter than a header', hex('82534e4150505900 000000'), 'ends in its header'],
+    ['is shorter than a header', hex('82534e4150505900 000000'), 'ends within its header'],
     ['is empty', Buffer.alloc(0), 'begins neither'],
     ['begins neither like a stream nor like a block', Buffer.alloc(40, 0xff), 'begins neither'],
     ['is a plain block with more than it says', hex('01 046162'), 'a block cannot be decompressed'],
     ['is for later readers', hex('82534e4150505900 00000002 00000002'), 'readers of version 2'],
-    ['ends in a length', Buffer.concat([stream(), hex('0000')]), 'it is cut off'],
-    ['ends in a block', Buffer.concat([stream(), hex('00000005 00')]), 'takes 5 bytes, 1 are left'],
+    ['ends in a length', Buffer.concat([stream(), hex('0000')]), 'it is truncated'],
+    [
+      'ends in a block',
+      Buffer.concat([stream(), hex('00000005 00')]),
+      'claims 5 bytes, but 1 remain',
+    ],
     ['has a negative length', Buffer.concat([stream(), hex('ffffffff 00')]), 'takes -1 bytes'],
-    ['has a block without a length', stream(hex('')), 'length of a block is impossible'],
-    ['has a block with an endless length', stream(hex('ffffffffff01')), 'is impossible'],
-    ['has a block that says too much of itself', stream(hex('ffffff7f 0061')), 'is impossible'],
+    ['has a block without a length', stream(hex('')), 'length of a block is invalid'],
+    ['has a block with an endless length', stream(hex('ffffffffff01')), 'is invalid'],
+    ['has a block that says too much of itself', stream(hex('ffffff7f 0061')), 'is invalid'],
   ])('calls a stream corrupt that %s', async (_name, bytes, reason) => {
     const result = SNAPPY.decompress(bytes, 2 ** 40)
     await expect(result).rejects.toThrow(CorruptRecordError)

@@ -52,15 +52,15 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
   })
 
   it.each([
-    ['begins like nothing known', hex('28b52ffe 00'), 'does not begin like one'],
+    ['begins like nothing known', hex('28b52ffe 00'), 'does not begin with the magic number'],
     ['sets a reserved bit', hex('28b52ffd 0858 010000'), 'reserved bit'],
     ['needs a dictionary', hex('28b52ffd 0158 07 010000'), 'dictionary'],
-    ['has a block of no kind', hex('28b52ffd 0058 070000'), 'of no known kind'],
-    ['has a block that is too large', hex('28b52ffd 0058 0b0010'), 'of at most 131072'],
-    ['holds less than it says', hex('28b52ffd 2006 290000 6162636465'), 'holds 6 bytes'],
+    ['has a block of no kind', hex('28b52ffd 0058 070000'), 'an unknown type'],
+    ['has a block that is too large', hex('28b52ffd 0058 0b0010'), 'at most 131072 are allowed'],
+    ['holds less than it says', hex('28b52ffd 2006 290000 6162636465'), 'claims 6 bytes'],
     ['holds more than it says', hex('28b52ffd 2005 310000 616263646566'), 'at most 5'],
-    ['is cut off in a checksum', hex('28b52ffd 0458 090000 61 0000'), 'cut off'],
-    ['is cut off in what is skipped', SKIPPABLE.subarray(0, -1), 'cut off'],
+    ['is cut off in a checksum', hex('28b52ffd 0458 090000 61 0000'), 'truncated'],
+    ['is cut off in what is skipped', SKIPPABLE.subarray(0, -1), 'truncated'],
     ['has a damaged block', hex('28b52ffd 0058 2d0000 ffffffffff'), 'stream is damaged'],
     ['has a wrong checksum', hex('28b52ffd 0458 090000 61 00000000'), 'stream is damaged'],
   ])('calls a stream corrupt that %s', async (_reason, bytes, message) => {
