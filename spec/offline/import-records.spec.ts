@@ -101,8 +101,8 @@ it('records may be of a class, and have no headers that would be lost', async ()
   ])
   expect(reasons.toSorted()).toEqual([
     expect.stringContaining('headers must be an array or a plain object'),
-    expect.stringContaining("did you mean 'headers'?"),
     expect.stringContaining('toRecord must return a record or null, got an instance of Map'),
+    expect.stringContaining("did you mean 'headers'?"),
   ])
   await broker.close()
 })

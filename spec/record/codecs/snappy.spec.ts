@@ -76,7 +76,7 @@ describe('codec snappy', () => {
       Buffer.concat([stream(), hex('00000005 00')]),
       'claims 5 bytes, but 1 remain',
     ],
-    ['has a negative length', Buffer.concat([stream(), hex('ffffffff 00')]), 'takes -1 bytes'],
+    ['has a negative length', Buffer.concat([stream(), hex('ffffffff 00')]), 'claims -1 bytes'],
     ['has a block without a length', stream(hex('')), 'length of a block is invalid'],
     ['has a block with an endless length', stream(hex('ffffffffff01')), 'is invalid'],
     ['has a block that says too much of itself', stream(hex('ffffff7f 0061')), 'is invalid'],
