@@ -49,7 +49,7 @@ describe('the benchmark page', () => {
   it('has every figure of the README', () => {
     const readme = readFileSync(`${ROOT}README.md`, 'utf8')
     const speed = readme.slice(readme.indexOf('## Speed'), readme.indexOf('## When not'))
-    const claimed = speed.match(/\d[\d.,]* (?:[Mk]?\/s|ms|times)/g) ?? []
+    const claimed = speed.match(/\d[\d.,]*(?:×| (?:[Mk]?\/s|ms|times))/g) ?? []
     expect(claimed.length).toBeGreaterThan(10)
     const page = files.get(PAGE) ?? ''
     const toPage = (figure: string): string => figure.replace(' /s', '/s').replace(' times', '×')
