@@ -39,6 +39,18 @@ describe('the benchmark page', () => {
     expect(reportOf([first]).files.get(PAGE)).not.toContain(`${machine.cpu}: `)
   })
 
+  it('names day, processor and rounds of the runs of each version of Node.js', () => {
+    const [first] = runs
+    if (first === undefined) throw new Error('there are no samples')
+    const { description } = first
+    const startedAt = '2001-02-03T04:05:06.789Z'
+    const machine = { ...description.machine, cpu: 'Other', node: 'v99.0.0' }
+    const other = { ...first, description: { ...description, startedAt, rounds: 1, machine } }
+
+    const page = reportOf([...runs, other]).files.get(PAGE) ?? ''
+    expect(page).toContain('\n- v99.0.0: 2001-02-03, Other, 1 round\n')
+  })
+
   it('counts no run twice', () => {
     expect(() => {
       ensureDistinct([...runs, ...runs.slice(-1)])

@@ -3,7 +3,7 @@ import type { WorkloadDefinition } from '../workloads/definition.ts'
 import type { Figures } from './figures.ts'
 import { loadText, machineLines, type Machine } from './machine.ts'
 import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
-import { tableOf } from './table.ts'
+import { roundsText, tableOf } from './table.ts'
 
 /** Directory of the samples from which a page is generated, relative to the page. */
 export const SAMPLES = 'bench/samples'
@@ -149,12 +149,11 @@ function lineOf(
   { command, startedAt, rounds, scale, machine }: RunDescription,
   isMixed: boolean,
 ): string {
-  const count = rounds === 1 ? '1 round' : `${rounds} rounds`
   // The directory of the report says nothing about the figures.
   const withoutReport = command.replace(/ --report \S+/, '')
   const day = startedAt.slice(0, 10)
   const where = isMixed ? `, ${machine.cpu}` : ''
-  return `- \`${withoutReport}\`, ${day}${where}: ${count}, scale ${scale}, ${loadText(machine)}`
+  return `- \`${withoutReport}\`, ${day}${where}: ${roundsText(rounds)}, scale ${scale}, ${loadText(machine)}`
 }
 
 function sectionOf(

@@ -8,12 +8,15 @@ import {
   type Figures,
   type Sample,
 } from './figures.ts'
-import { floorOf, linesOf, times } from './table.ts'
+import type { RunDescription } from './markdown.ts'
+import { floorOf, linesOf, roundsText, times } from './table.ts'
 
 /** The samples of one version of Node.js. */
 export interface VersionSamples {
   /** `v20.20.2`. */
   readonly node: string
+  /** The runs that the samples are from. */
+  readonly runs: readonly RunDescription[]
   readonly samples: readonly Sample[]
 }
 
@@ -49,9 +52,19 @@ export function nodeVersionsOf(versions: readonly VersionSamples[]): string[] {
     '## Versions of Node.js',
     'Varve under each version: medians, and the range of the rounds. The versions were not run ' +
       'in turn, so the figures also reflect the state of the machine at the time.',
+    versions.map(({ node, runs }) => `- ${node}: ${originOf(runs)}`).join('\n'),
     linesOf([['case', ...columns.map(({ node }) => node)], ...rows]),
     ...ratiosOf(columns),
   ]
+}
+
+/** When and on what the runs were made; runs of one day on one machine are named once. */
+function originOf(runs: readonly RunDescription[]): string {
+  const origins = runs.map(
+    ({ startedAt, rounds, machine }) =>
+      `${startedAt.slice(0, 10)}, ${machine.cpu}, ${roundsText(rounds)}`,
+  )
+  return [...new Set(origins)].join('; ')
 }
 
 /** The ratios to the best peer and to the floor, under each version that has them. */

@@ -81,3 +81,8 @@ export function floorOf(
 export function times(ratio: number): string {
   return Number.isFinite(ratio) ? `${significant(ratio)}×` : ''
 }
+
+/** `1 round` or `5 rounds`. */
+export function roundsText(rounds: number): string {
+  return rounds === 1 ? '1 round' : `${rounds} rounds`
+}

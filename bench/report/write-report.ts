@@ -4,7 +4,14 @@ import { CASES, WORKLOADS } from '../cases.ts'
 import { sampleFileName, type StoredRun } from '../sample-file.ts'
 import { chartOf } from './chart.ts'
 import { figuresOf, type Figures, type Sample } from './figures.ts'
-import { markdownOf, ofSize, ofWorkload, SAMPLES, sizeName } from './markdown.ts'
+import {
+  markdownOf,
+  ofSize,
+  ofWorkload,
+  SAMPLES,
+  sizeName,
+  type RunDescription,
+} from './markdown.ts'
 import type { Machine } from './machine.ts'
 import type { VersionSamples } from './node-versions.ts'
 
@@ -31,11 +38,8 @@ export function reportOf(runs: readonly StoredRun[]): Report {
   // Figures of different versions of Node.js do not mix; each version is reported separately.
   const versions = byNodeVersion(inOrder)
   const counted = [...versions].sort((left, right) => right.samples.length - left.samples.length)
-  const { node, samples = [] } = counted[0] ?? {}
+  const { runs: ofNode = [], samples = [] } = counted[0] ?? {}
   const figures = figuresOf(CASES, samples)
-  const ofNode = inOrder
-    .map(({ description }) => description)
-    .filter((each) => each.machine.node === node)
   const [first] = ofNode
   if (first === undefined) throw new RangeError('a report is of one run at least')
   const files = new Map([[PAGE, markdownOf(ofNode, figures, chartPath, versions)]])
@@ -74,13 +78,17 @@ export function ensureDistinct(runs: readonly StoredRun[]): void {
 const ROUNDS_APART = 1000
 
 function byNodeVersion(runs: readonly StoredRun[]): VersionSamples[] {
-  const versions = new Map<string, Sample[]>()
+  const versions = new Map<string, { runs: RunDescription[]; samples: Sample[] }>()
   for (const [index, { description, samples }] of runs.entries()) {
     const { node } = description.machine
-    const apart = samples.map((each) => ({ ...each, round: each.round + index * ROUNDS_APART }))
-    versions.set(node, [...(versions.get(node) ?? []), ...apart])
+    const version = versions.get(node) ?? { runs: [], samples: [] }
+    versions.set(node, version)
+    version.runs.push(description)
+    for (const each of samples) {
+      version.samples.push({ ...each, round: each.round + index * ROUNDS_APART })
+    }
   }
-  return [...versions].map(([node, samples]) => ({ node, samples }))
+  return [...versions].map(([node, version]) => ({ node, ...version }))
 }
 
 /** By the name of their workload. */
