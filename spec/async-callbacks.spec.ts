@@ -96,8 +96,8 @@ const CASES: readonly (readonly [string, Use, RegExp])[] = [
   ['onProgress of a load', loaded, /^onProgress must not be asynchronous/],
 ]
 
-describe('an asynchronous function that nobody would wait for', () => {
-  it.each(CASES)('is refused, and what it rejects with is handled: %s', async (_name, use, why) => {
+describe('an asynchronous function where a synchronous one is required', () => {
+  it.each(CASES)('is refused, and its rejection is handled: %s', async (_name, use, why) => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const broker = await Broker.open('/data', { fileSystem, clock })

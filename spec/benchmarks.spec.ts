@@ -12,17 +12,17 @@ describe('the benchmark page', () => {
   const runs = sampleFilesOf(`${ROOT}docs/${SAMPLES}`).map(readSamples)
   const { files } = reportOf(runs)
 
-  it.each([...files.keys()])('says what its samples say: %s', (path) => {
+  it.each([...files.keys()])('matches the report generated from its samples: %s', (path) => {
     // Not with toEqual, which would print the whole page.
     const isSame = readFileSync(`${ROOT}docs/${path}`, 'utf8') === files.get(path)
     expect(isSame, `written anew by ${HOW}`).toBe(true)
   })
 
-  it('is the same in whatever order the runs come', () => {
+  it('does not depend on the order of the runs', () => {
     expect([...reportOf([...runs].reverse()).files]).toEqual([...files])
   })
 
-  it('names the processor of each run where they were made on several', () => {
+  it('names the processor of each run if the runs used several processors', () => {
     const [first] = runs
     if (first === undefined) throw new Error('there are no samples')
     const { machine } = first.description
@@ -39,7 +39,7 @@ describe('the benchmark page', () => {
     expect(reportOf([first]).files.get(PAGE)).not.toContain(`${machine.cpu}: `)
   })
 
-  it('names day, processor and rounds of the runs of each version of Node.js', () => {
+  it('names the date, processor and rounds of the runs of each Node.js version', () => {
     const [first] = runs
     if (first === undefined) throw new Error('there are no samples')
     const { description } = first
@@ -51,14 +51,14 @@ describe('the benchmark page', () => {
     expect(page).toContain('\n- v99.0.0: 2001-02-03, Other, 1 round\n')
   })
 
-  it('counts no run twice', () => {
+  it('rejects a run that is given twice', () => {
     expect(() => {
       ensureDistinct([...runs, ...runs.slice(-1)])
     }).toThrow('was given twice')
     ensureDistinct(runs)
   })
 
-  it('has every figure of the README', () => {
+  it('contains every speed figure of the README', () => {
     const readme = readFileSync(`${ROOT}README.md`, 'utf8')
     const speed = readme.slice(readme.indexOf('## Speed'), readme.indexOf('## When not'))
     const claimed = speed.match(/\d[\d.,]*(?:×| (?:[Mk]?\/s|ms|times))/g) ?? []

@@ -31,8 +31,8 @@ async function committed(broker: Broker): Promise<number | null> {
   return (await broker.consumer({ groupId: 'g' }).committed(TP))?.offset ?? null
 }
 
-describe('an append whose sync fails while the broker is closed', () => {
-  it('leaves no mark of a close in order, and what was acknowledged before can be read', async () => {
+describe('an append whose sync fails while the broker closes', () => {
+  it('leaves no clean shutdown mark, and keeps the records acknowledged before it', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const broker = await open(fileSystem)
     const partition = (await broker.createTopic('a')).partition(0)
@@ -52,8 +52,8 @@ describe('an append whose sync fails while the broker is closed', () => {
   })
 })
 
-describe('changes of topics that overlap', () => {
-  it('never shrink a topic: of two that grow it, the lower one comes too late', async () => {
+describe('a concurrent topic change', () => {
+  it('is rejected if an earlier one has added as many partitions or more', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     const topic = await broker.createTopic('a')
@@ -72,7 +72,7 @@ describe('changes of topics that overlap', () => {
     expect(textsOf(await again.topic('a').partition(3).read(0))).toEqual(['x'])
   })
 
-  it('leave a topic alone that has come under the name of a deleted one', async () => {
+  it('is rejected on a deleted topic, and leaves the new topic of the same name unchanged', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     const old = await broker.createTopic('a')
@@ -84,7 +84,7 @@ describe('changes of topics that overlap', () => {
     expect(again.topic('a').config.segmentBytes).not.toBe(500)
   })
 
-  it('go together with the first commit of all, which creates a topic too', async () => {
+  it('succeeds beside the first commit, which creates the offsets topic', async () => {
     const broker = await open()
     await broker.createTopic('a')
     await broker.createTopic('b')
@@ -98,8 +98,8 @@ describe('changes of topics that overlap', () => {
   })
 })
 
-describe('what groups have committed', () => {
-  it('does not come back with a topic of the same name when its deletion was cut short', async () => {
+describe('the committed offset of a group', () => {
+  it('does not return with a new topic of the same name after a failed deletion', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     await broker.createTopic('a')
@@ -112,7 +112,7 @@ describe('what groups have committed', () => {
     expect(await committed(await open(fileSystem.restart('process')))).toBeNull()
   })
 
-  it('goes when a deletion that was cut short is asked for again', async () => {
+  it('is removed when a failed deletion is repeated', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     await broker.createTopic('a')
@@ -125,7 +125,7 @@ describe('what groups have committed', () => {
     await expect(broker.deleteTopic('a')).rejects.toThrow(UnknownTopicOrPartitionError)
   })
 
-  it('is not taken from before the damage when it is damaged', async () => {
+  it('rejects as damaged instead of falling back to an older commit', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     await broker.createTopic('a')
@@ -140,7 +140,7 @@ describe('what groups have committed', () => {
 })
 
 describe('a broker that has lost its lock', () => {
-  it('changes nothing any more, neither topics nor records, nor when it is closed', async () => {
+  it('rejects every change of topics, records and commits, and writes nothing when it is closed', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     const topic = await broker.createTopic('a')
@@ -163,7 +163,7 @@ describe('a broker that has lost its lock', () => {
   })
 })
 
-describe('files that may be read and no longer written to', () => {
+describe('a log that can still be read but no longer written', () => {
   /** A topic of several segments, none of whose files is open yet. */
   async function reopened(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
     const fileSystem = new SimulatedFileSystem()
@@ -187,14 +187,14 @@ describe('files that may be read and no longer written to', () => {
 
   const VALUES = ['0', '1', '2', '3', '4', '5', '6']
 
-  it('are read all the same once the lock is lost', async () => {
+  it('is read in full after the lock is lost', async () => {
     const { fileSystem, partition } = await reopened()
     fileSystem.loseLock('/data')
     await expectRead(partition)
     await expect(partition.append({ value: 'x' })).rejects.toThrow(LockLostError)
   })
 
-  it('are not read once the next owner has put others in their place', async () => {
+  it('is not read after the next owner has replaced its files', async () => {
     const { fileSystem, partition } = await reopened()
     fileSystem.loseLock('/data')
     const next = await open(fileSystem)
@@ -206,7 +206,7 @@ describe('files that may be read and no longer written to', () => {
     await next.close()
   })
 
-  it('are read all the same once a disk that failed can only be read', async () => {
+  it('is read in full after a failed disk becomes read-only', async () => {
     const { fileSystem, partition } = await reopened()
     fileSystem.failNext('datasync', 'EIO')
     await expect(partition.append({ value: 'x' })).rejects.toThrow(StorageError)
@@ -219,8 +219,8 @@ describe('files that may be read and no longer written to', () => {
   })
 })
 
-describe('a broker that only reads', () => {
-  it('leaves no log open where it cannot tell whether a damaged topic is deleted', async () => {
+describe('a read-only broker', () => {
+  it('leaves no file open if its open fails while it checks whether a damaged topic is deleted', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await open(fileSystem)
     const topic = await owner.createTopic('a', { partitions: 2, segmentBytes: 200 })
@@ -251,7 +251,7 @@ describe('a broker that only reads', () => {
     expect([reads > 1, openPaths]).toEqual([true, []])
   })
 
-  it('finds topics and commits that are new, also where another new topic cannot be opened', async () => {
+  it('finds new topics and commits even if another new topic cannot be opened', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const owner = await open(fileSystem)
@@ -273,8 +273,8 @@ describe('a broker that only reads', () => {
   })
 })
 
-describe('who waits at the end of a log beside its owner', () => {
-  it('hears of damage that is found while he waits', async () => {
+describe('a fetch at the end of a log in a read-only broker', () => {
+  it('rejects with damage that is found while it waits, and is not woken by it again', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await open(fileSystem)
     const topic = await owner.createTopic('a', { segmentBytes: 200 })

@@ -57,7 +57,7 @@ describe('opening a broker', () => {
     expect(text('orders-0/partition.metadata')).toMatch(/^version: 0\ntopic_id: [\w-]{22}$/)
   })
 
-  it('reports what it found', async () => {
+  it('reports whether the shutdown was clean, and which torn bytes were truncated', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     expect(broker.recovery).toMatchObject({ cleanShutdown: true, truncations: [], damaged: [] })
@@ -78,7 +78,7 @@ describe('opening a broker', () => {
     expect((await open(crashed)).recovery.cleanShutdown).toBe(true)
   })
 
-  it('takes the mark of an orderly close away before anything else', async () => {
+  it('removes the clean shutdown mark durably when it opens', async () => {
     const fileSystem = new SimulatedFileSystem()
     await (await open(fileSystem)).close()
     await open(fileSystem)
@@ -86,14 +86,14 @@ describe('opening a broker', () => {
     expect((await open(crashed)).recovery.cleanShutdown).toBe(false)
   })
 
-  it('refuses a directory that is open, and names who has it', async () => {
+  it('refuses a directory that is already open, and reports the process id of its owner', async () => {
     await using broker = await tempBroker()
     const second = Broker.open(broker.dir)
     await expect(second).rejects.toThrow(LockedError)
     await expect(second).rejects.toMatchObject({ code: 'LOCKED', pid: process.pid })
   })
 
-  it('opens a damaged partition for reading up to the damage, and the others as ever', async () => {
+  it('opens a damaged partition for reads up to the damage, and the others for reads and appends', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     const topic = await broker.createTopic('orders', { partitions: 2 })
@@ -128,11 +128,11 @@ describe('opening a broker', () => {
     ['/data', { readonly: true }, TypeError],
     ['/data', { defaults: { segmentBytes: 1 } }, RangeError],
     ['/data', 5, TypeError],
-  ])('refuses %j with %j', async (dir, options, error) => {
+  ])('rejects the directory %j with the options %j', async (dir, options, error) => {
     await expect(Broker.open(dir as never, options as never)).rejects.toThrow(error)
   })
 
-  it('says so when the disk does not let it', async () => {
+  it('rejects with STORAGE_ERROR when the disk is full, and succeeds later', async () => {
     const fileSystem = new SimulatedFileSystem()
     fileSystem.failNext('write', 'ENOSPC', { persistent: true })
     await expect(open(fileSystem)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
@@ -140,7 +140,7 @@ describe('opening a broker', () => {
     await (await open(fileSystem)).close()
   })
 
-  it('says why it could not be opened, also where the lock cannot be given up in order then', async () => {
+  it('rejects with the cause even if releasing the lock fails, and succeeds later', async () => {
     const fileSystem = new SimulatedFileSystem()
     await (await Broker.open('/data', { fileSystem })).close()
     fileSystem.failNext('syncDirectory', 'EIO', { persistent: true })
@@ -164,7 +164,7 @@ describe('the topics of a broker', () => {
     expect(() => broker.topic('b')).toThrow(UnknownTopicOrPartitionError)
   })
 
-  it('exist once, unless that is all right', async () => {
+  it('cannot be created twice, unless ifNotExists is set', async () => {
     const broker = await open()
     const both = await Promise.all([
       broker.createTopic('a', { ifNotExists: true }),
@@ -183,7 +183,7 @@ describe('the topics of a broker', () => {
     ['x'.repeat(250), InvalidTopicError],
     ['__consumer_offsets', InvalidTopicError],
     [5, TypeError],
-  ])('are refused under the name %j', async (name, error) => {
+  ])('are not created under the name %j', async (name, error) => {
     const broker = await open()
     await expect(broker.createTopic(name as never)).rejects.toThrow(error)
     expect(broker.topics()).toEqual([])
@@ -195,13 +195,13 @@ describe('the topics of a broker', () => {
     [{ partitions: '3' }, TypeError],
     [{ partition: 3 }, TypeError],
     [{ segmentBytes: -1 }, RangeError],
-  ])('are refused with %j', async (options, error) => {
+  ])('are not created with the options %j', async (options, error) => {
     const broker = await open()
     await expect(broker.createTopic('a', options as never)).rejects.toThrow(error)
     expect(broker.topics()).toEqual([])
   })
 
-  it('have a list of partitions that nobody can change, also when they have grown', async () => {
+  it('have a frozen list of partitions, also after partitions are added', async () => {
     const topic = await (await open()).createTopic('a', { partitions: 2 })
     expect(Object.isFrozen(topic.partitions)).toBe(true)
     await topic.addPartitions(3)
@@ -209,7 +209,7 @@ describe('the topics of a broker', () => {
     expect(topic.partitions.map(({ index }) => index)).toEqual([0, 1, 2])
   })
 
-  it('have the partitions that they have, and no others', async () => {
+  it('return their partitions by index, and throw for any other index', async () => {
     const topic = await (await open()).createTopic('a', { partitions: 2 })
     expect(topic.partition(1).index).toBe(1)
     for (const index of [2, -1, 0.5]) {
@@ -218,13 +218,13 @@ describe('the topics of a broker', () => {
     expect(() => topic.partition('0' as never)).toThrow(TypeError)
   })
 
-  it('take the defaults of the broker', async () => {
+  it('use the defaults of the broker unless their own options override them', async () => {
     const broker = await open(new SimulatedFileSystem(), { defaults: { segmentBytes: 777 } })
     expect((await broker.createTopic('a')).config.segmentBytes).toBe(777)
     expect((await broker.createTopic('b', { segmentBytes: 888 })).config.segmentBytes).toBe(888)
   })
 
-  it('come into being with the first record where the broker allows it', async () => {
+  it('are created by the first record only if autoCreateTopics is set', async () => {
     const strict = await open()
     await expect(strict.producer().send({ topic: 'new', value: 'x' })).rejects.toThrow(
       UnknownTopicOrPartitionError,
@@ -234,7 +234,7 @@ describe('the topics of a broker', () => {
     expect(broker.topics().map((topic) => topic.name)).toEqual(['new'])
   })
 
-  it('are described with who leads them and how far they are', async () => {
+  it('are described with the leader and the offsets of each partition', async () => {
     const broker = await open()
     const topic = await broker.createTopic('a', { partitions: 2 })
     await topic.partition(1).append([{ value: 'x' }, { value: 'y' }])
@@ -257,13 +257,13 @@ describe('the topics of a broker', () => {
     expect(description.groups).toMatchObject([{ groupId: 'g' }])
   })
 
-  it("are described by what is the caller's own", async () => {
+  it("are described by a copy, so the caller's changes have no effect", async () => {
     const broker = await open()
     Object.assign(broker.describe().compaction, { passes: 5 })
     expect(broker.describe().compaction.passes).toBe(0)
   })
 
-  it('keep commits durable, whatever the defaults of the broker are', async () => {
+  it('keep commits durable even if the broker defaults to relaxed flushing', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem, { defaults: { flushMessages: 1000 } })
     await (await broker.createTopic('a')).partition(0).append({ value: 'x' })
@@ -276,7 +276,7 @@ describe('the topics of a broker', () => {
     expect(textsOf(await again.topic('a').partition(0).read(0))).toEqual(['x'])
   })
 
-  it('take what groups have committed for them along when they are deleted', async () => {
+  it('lose their committed offsets when they are deleted', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     await (await broker.createTopic('a')).partition(0).append({ value: 'x' })
@@ -294,7 +294,7 @@ describe('the topics of a broker', () => {
 })
 
 describe('closing a broker', () => {
-  it('drains producers, ends waits, and refuses what comes later', async () => {
+  it('drains producers, ends waits, and rejects later calls with ClosedError', async () => {
     const broker = await open()
     const topic = await broker.createTopic('a')
     const producer = broker.producer({ lingerMs: 60_000 })
@@ -320,7 +320,7 @@ describe('closing a broker', () => {
     await expect(consumer.poll()).rejects.toThrow(ClosedError)
   })
 
-  it('leaves no timer', async () => {
+  it('leaves no timer pending', async () => {
     const clock = new ManualClock()
     const broker = await open(new SimulatedFileSystem(), { clock })
     await broker.createTopic('a', { flushMessages: 100, flushMs: 1000 })
@@ -332,7 +332,7 @@ describe('closing a broker', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('says so when the last bytes could not be made durable, and leaves no mark of order', async () => {
+  it('rejects if the last records cannot be synced, and leaves no clean shutdown mark', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem)
     const topic = await broker.createTopic('a', { flushMessages: 100 })
@@ -343,7 +343,7 @@ describe('closing a broker', () => {
     expect(again.recovery.cleanShutdown).toBe(false)
   })
 
-  it('refuses a time that is none', async () => {
+  it('rejects an invalid timeoutMs and unknown options, and leaves the broker open', async () => {
     const broker = await open()
     await expect(broker.close({ timeoutMs: -1 })).rejects.toThrow(RangeError)
     await expect(broker.close({ timeout: 5 } as never)).rejects.toThrow(TypeError)
@@ -351,7 +351,7 @@ describe('closing a broker', () => {
     await broker.close({ timeoutMs: 0 })
   })
 
-  it('saves recovery points from time to time while it is open', async () => {
+  it('is not needed to save recovery points, which are saved every minute', async () => {
     const clock = new ManualClock()
     const fileSystem = new SimulatedFileSystem()
     const broker = await open(fileSystem, { clock })
@@ -366,8 +366,8 @@ describe('closing a broker', () => {
   })
 })
 
-describe('a broker that only reads', () => {
-  it('changes nothing, and follows the owner', async () => {
+describe('a read-only broker', () => {
+  it('follows the owner, and rejects every change', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -393,7 +393,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('looks once for what the owner has appended, however much that appends meanwhile', async () => {
+  it('checks a log once per read at its end, however much the owner appends meanwhile', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -430,7 +430,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('follows the owner for who does not wait as well', async () => {
+  it('sees new records of the owner also in calls that do not wait', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -461,7 +461,7 @@ describe('a broker that only reads', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('sees topics come, grow, change and go', async () => {
+  it('sees topics that the owner creates, grows, alters or deletes', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -492,7 +492,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('sees topics that are new also where it cannot read what was committed', async () => {
+  it('sees new topics even if the committed offsets cannot be read', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -512,7 +512,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('wakes who waits where the log was cut, as soon as it sees what comes there', async () => {
+  it('wakes a fetch at the end of a truncated log when it sees a new record there', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -535,7 +535,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('looks before it searches by time, and before it goes through what is there', async () => {
+  it('checks for new records before a search by timestamp and before an iteration', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -599,7 +599,7 @@ describe('a broker that only reads', () => {
       'offsetsForTimes',
       (consumer: Consumer) => consumer.offsetsForTimes([{ ...A0, timestamp: 1 }]),
     ],
-  ])('looks once for a search by %s', async (_, search) => {
+  ])('checks for new records only once in %s', async (_, search) => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -621,7 +621,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('says of a topic that is deleted that it is gone, and goes on with the others', async () => {
+  it('rejects reads of a deleted topic as unknown, and continues to poll the other topics', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -645,7 +645,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('says of a partition that is gone without its topic what it has found', async () => {
+  it('reports a missing partition directory as a storage error if the topic still exists', async () => {
     const fileSystem = new SimulatedFileSystem()
     const writer = await open(fileSystem)
     const topic = await writer.createTopic('a', { segmentBytes: 200 })
@@ -661,7 +661,7 @@ describe('a broker that only reads', () => {
     await reader.close()
   })
 
-  it('takes nothing that was committed for a topic for an offset of the next one of its name', async () => {
+  it('does not apply the committed offsets of a deleted topic to a new one of the same name', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -694,7 +694,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('takes no topic that came later for one that was closed in order', async () => {
+  it('does not treat a topic created after its open as cleanly closed while the owner is running', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     await (await open(fileSystem, { clock })).close()
@@ -712,7 +712,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('tells of a later topic that was closed in order what a new open tells', async () => {
+  it('reports the damage of a topic created later and closed cleanly, as a new open would', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     await (await open(fileSystem, { clock })).close()
@@ -732,7 +732,7 @@ describe('a broker that only reads', () => {
     await reader.close()
   })
 
-  it('opens without a topic that its owner deletes meanwhile', async () => {
+  it('opens without a topic that its owner deletes during the open', async () => {
     let turn = 0
     for (let count = Infinity; turn < count; turn += 1) {
       const disk = new SimulatedFileSystem()
@@ -766,7 +766,7 @@ describe('a broker that only reads', () => {
     expect(turn).toBeGreaterThan(10)
   })
 
-  it('takes a topic that was created again for a new one, whatever was known of the one before', async () => {
+  it('treats a topic that was created again as new, whatever it knew of the deleted one', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const first = await open(fileSystem, { clock })
@@ -790,7 +790,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('has consumers that go on from what the owner committed, and commit nothing', async () => {
+  it('has consumers that start at the offsets committed by the owner, and cannot commit', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -814,7 +814,7 @@ describe('a broker that only reads', () => {
     await writer.close()
   })
 
-  it('follows a deletion of records', async () => {
+  it('follows deletions of records by the owner', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const writer = await open(fileSystem, { clock })
@@ -836,7 +836,7 @@ describe('a broker that only reads', () => {
 })
 
 describe('a broker in memory', () => {
-  it('does what one on the disk does', async () => {
+  it('returns the same records and rolls as many segments as one on disk', async () => {
     const results = []
     for (const fileSystem of [undefined, new SimulatedFileSystem()]) {
       await using broker = await tempBroker(fileSystem === undefined ? {} : { fileSystem })

@@ -45,7 +45,7 @@ function emptyDirectory(): string {
   return dir
 }
 
-describe('an application that is bundled as CommonJS, far from all packages', () => {
+describe('an application bundled as CommonJS, outside of all packages', () => {
   it.each([
     ['from its file', `createRequire(process.argv[1])(process.argv[1])`],
     [
@@ -57,7 +57,7 @@ describe('an application that is bundled as CommonJS, far from all packages', ()
         return exports
       })()`,
     ],
-  ])('has all of the library: loaded %s', async (_how, load) => {
+  ])('can send, consume and lock its directory when loaded %s', async (_how, load) => {
     const dir = emptyDirectory()
     const path = join(dir, 'app.cjs')
     writeFileSync(path, await bundledText())

@@ -43,17 +43,17 @@ describe('options', () => {
     [{ readOnly: 'false' }, 'readOnly must be true or false, got "false"'],
     [{ readOnly: null }, 'readOnly must be true or false, got null'],
     [{ lingerMs: 10n }, 'lingerMs must be a number, got 10n'],
-  ])('are refused where they say nothing: row %#', (options, message) => {
+  ])('are rejected with a message that names the mistake: row %#', (options, message) => {
     expect(() => check(options)).toThrow(TypeError)
     expect(() => check(options)).toThrow(message)
   })
 
-  it('name the range of a number', () => {
+  it('are rejected with the range of a number that is out of it', () => {
     const error = new RangeError('lingerMs must be a whole number from 0 to 10, got 11')
     expect(() => check({ lingerMs: 11 })).toThrow(error)
   })
 
-  it('are read once, without what is undefined', () => {
+  it('are read only once, and undefined ones are left out', () => {
     let reads = 0
     const options = {
       get lingerMs() {
@@ -69,7 +69,7 @@ describe('options', () => {
 })
 
 describe('checks of values', () => {
-  it('return what they have checked', () => {
+  it('return the value that they have checked', () => {
     expect(checkWholeNumber('n', 5, 5, 5)).toBe(5)
     expect(checkWholeNumber('n', -0, 0, 5)).toBe(0)
     expect(checkOneOf('n', 'a', ['a', 'b'])).toBe('a')
@@ -105,12 +105,12 @@ describe('checks of values', () => {
       },
       'c must be an object with now(), got null',
     ],
-  ])('name the value and what is allowed: row %#', (run, message) => {
+  ])('throw an error that names the value and what is allowed: row %#', (run, message) => {
     expect(run).toThrow(new TypeError(message))
   })
 })
 
-describe('the text for a value', () => {
+describe('describeValue', () => {
   it.each([
     [undefined, 'undefined'],
     [null, 'null'],
@@ -140,17 +140,17 @@ describe('the text for a value', () => {
       'an object',
     ],
     ['x'.repeat(100), `"${'x'.repeat(60)}"… (100 characters)`],
-  ])('says what it is: row %#', (value, text) => {
+  ])('returns what the value is: row %#', (value, text) => {
     expect(describeValue(value)).toBe(text)
   })
 
-  it('is given for a proxy that answers nothing any more', () => {
+  it('returns a text for a revoked proxy', () => {
     const { proxy, revoke } = Proxy.revocable({}, {})
     revoke()
     expect(describeValue(proxy)).toBe('an object')
   })
 
-  it('is short, however large the value is', () => {
+  it('returns a short text, however large the value is', () => {
     const name = 'y'.repeat(1000)
     const large = [
       10n ** 1000n,

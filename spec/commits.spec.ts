@@ -52,7 +52,7 @@ async function consumed(
 }
 
 describe('a commit', () => {
-  it('carries the epoch of the last record that was read, also when the log was cut since', async () => {
+  it('carries the leader epoch of the record before its offset, even if the log was truncated since', async () => {
     const { broker, consumer } = await consumed()
     expect(await consumer.committed(T0)).toEqual({ offset: 3, metadata: '', leaderEpoch: 0 })
     await broker.topic('t').partition(0).log.truncateTo(1)
@@ -65,7 +65,7 @@ describe('a commit', () => {
     expect((await consumer.committed(T0))?.leaderEpoch).toBeNull()
   })
 
-  it('of an iteration carries the epoch of the record before the one in hand', async () => {
+  it('carries the leader epoch of the record before the current one of an iteration', async () => {
     const { fs } = await consumed()
     const broker = await open(fs.restart('process'))
     await append(broker, 'd', 'e')
@@ -79,7 +79,7 @@ describe('a commit', () => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 4, leaderEpoch: 1 })
   })
 
-  it('of the record in hand is not taken back, so what is deleted as consumed is not asked for', async () => {
+  it('of the current record is not moved back by close, so that no deleted record is requested', async () => {
     const broker = await open(new SimulatedFileSystem())
     const topic = await broker.createTopic('t', { retention: 'consumed', segmentBytes: 100 })
     for (const value of ['a', 'b', 'c', 'd', 'e']) await append(broker, value)
@@ -99,13 +99,13 @@ describe('a commit', () => {
     await broker.close()
   })
 
-  it('is refused beyond the end of the log, and the one before stays', async () => {
+  it('is refused beyond the end of the log, and the previous one stays', async () => {
     const { consumer } = await consumed()
     await expect(consumer.commit([{ ...T0, offset: 4 }])).rejects.toThrow(OffsetOutOfRangeError)
     expect((await consumer.committed(T0))?.offset).toBe(3)
   })
 
-  it('is refused for records of a relaxed topic that a failed sync has taken back', async () => {
+  it('is refused for records of a relaxed topic that were lost by a failed sync', async () => {
     const { fs, broker, consumer } = await consumed(RELAXED)
     await append(broker, 'd')
     expect(await valuesOf(consumer)).toEqual(['d'])
@@ -116,7 +116,7 @@ describe('a commit', () => {
   })
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    'on a relaxed topic is never ahead of its data after a power loss: seed %i',
+    'on a relaxed topic is never ahead of the records after a power loss: seed %i',
     async (seed) => {
       for (let at = 1; ; at += 1) {
         const { fs, broker, consumer } = await consumed(RELAXED)
@@ -146,8 +146,8 @@ describe('a commit', () => {
   )
 })
 
-describe('a committed offset beyond what its epoch has written', () => {
-  it('is taken back at open, reported, and stays so; what is written there is delivered', async () => {
+describe('a committed offset beyond the end of its leader epoch', () => {
+  it('is moved back for good and reported at open, and the records in its place are delivered', async () => {
     const { fs, broker } = await consumed()
     await broker.topic('t').partition(0).log.truncateTo(1)
     await append(broker, 'x', 'y', 'z')
@@ -163,7 +163,7 @@ describe('a committed offset beyond what its epoch has written', () => {
     expect(await reader(again).committed(T0)).toMatchObject({ offset: 1 })
   })
 
-  it('does not keep a broker on a full disk from opening, and the next open tries again', async () => {
+  it('does not prevent a broker from opening on a full disk, and the next open tries again', async () => {
     const { fs, broker } = await consumed()
     await broker.topic('t').partition(0).log.truncateTo(1)
     const second = fs.restart('process')
@@ -175,7 +175,7 @@ describe('a committed offset beyond what its epoch has written', () => {
     expect((await open(third)).recovery.clampedOffsets).toMatchObject([{ clampedTo: 1 }])
   })
 
-  it('is left alone where the records may only be hidden by damage, and polls say so', async () => {
+  it('is left unchanged if damage may only hide the records, and polls reject with the damage', async () => {
     const { fs, broker } = await consumed()
     await broker.close()
     const path = '/data/t-0/00000000000000000000.log'
@@ -196,8 +196,8 @@ describe('a committed offset beyond what its epoch has written', () => {
   })
 })
 
-describe('a position that was taken back to where the records that were read end', () => {
-  it('is taken back again when more of them are lost, and passes over none that take their place', async () => {
+describe('a position that was moved back to the end of a truncated log', () => {
+  it('is moved back again when more records are lost, and skips none that take their place', async () => {
     const { broker } = await consumed()
     const resets: OffsetReset[] = []
     const consumer = reader(broker, resets)
@@ -215,8 +215,8 @@ describe('a position that was taken back to where the records that were read end
   })
 })
 
-describe('a reader beside the writer', () => {
-  it('waits for records that the group has committed before it has seen them', async () => {
+describe('a consumer in a read-only process', () => {
+  it('reads on from an offset that the group has committed beyond the end it has seen', async () => {
     const { fs, broker, consumer } = await consumed()
     const beside = await open(fs, true)
     await append(broker, 'd')
@@ -230,7 +230,7 @@ describe('a reader beside the writer', () => {
     expect(resets).toEqual([])
   })
 
-  it('notices that what it has read was taken back and has grown again', async () => {
+  it('is reset when records that it has read were lost and others have taken their place', async () => {
     const { fs, broker } = await consumed(RELAXED)
     await append(broker, 'lost', 'lost too')
     const beside = await open(fs, true)

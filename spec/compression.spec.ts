@@ -42,8 +42,8 @@ const codecsOf = (fileSystem: SimulatedFileSystem): CompressionType[] => [
   ...new Set(stored(fileSystem).map((batch) => batch.compressionType)),
 ]
 
-describe.each(CODECS)('records compressed with %s', (compressionType) => {
-  it('are appended, read from any offset, and there after closing and after a crash', async () => {
+describe.each(CODECS)('compression with %s', (compressionType) => {
+  it('keeps appended records readable from any offset, after a close and after a power loss', async () => {
     const { fileSystem, broker, partition } = await setUp({ compressionType })
     await partition.append(RECORDS)
     expect(codecsOf(fileSystem)).toEqual([compressionType])
@@ -67,7 +67,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await recovered.close()
   })
 
-  it('come from a producer to a consumer with all their parts', async () => {
+  it('delivers the records of a producer to a consumer with offset, key, value and timestamp', async () => {
     const { fileSystem, broker } = await setUp()
     const producer = broker.producer({ compressionType, lingerMs: 5 })
     const sends = RECORDS.map((record, id) =>
@@ -91,7 +91,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await broker.close()
   })
 
-  it('are what the topic says, whatever the producer would choose', async () => {
+  it('follows the configuration of the topic, whatever the producer chooses', async () => {
     const { fileSystem, broker } = await setUp({ compressionType })
     for (const choice of COMPRESSION_TYPES) {
       const producer = broker.producer({ compressionType: choice })
@@ -105,7 +105,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await broker.close()
   })
 
-  it('count for maxMessageBytes as they are stored', async () => {
+  it('counts the compressed size of a record towards maxMessageBytes', async () => {
     const { broker, partition } = await setUp({ compressionType, maxMessageBytes: 2000 })
     const large = 'a'.repeat(20_000)
     await partition.append({ value: large })
@@ -125,7 +125,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await broker.close()
   })
 
-  it('fill batches to 64 KiB before they are compressed', async () => {
+  it('fills batches to 64 KiB before it compresses them', async () => {
     const { fileSystem, broker, partition } = await setUp({ compressionType })
     await partition.append(Array.from({ length: 100 }, () => ({ value: 'b'.repeat(3000) })))
     const counts = stored(fileSystem).map((batch) => batch.recordCount)
@@ -134,7 +134,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     await broker.close()
   })
 
-  it('can be built anew with some of them left out', async () => {
+  it('allows a batch to be rebuilt without some of its records', async () => {
     const builder = new RecordBatchBuilder({ compressionType, baseOffset: 10 })
     for (const { value } of RECORDS) builder.append(5, null, Buffer.from(value))
     const place = { topic: 'orders', partition: 0 }
@@ -153,7 +153,7 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
     )
   })
 
-  it('are damage where a byte of them has rotted, and the ones before can be read', async () => {
+  it('turns a flipped bit into a CorruptRecordError, and keeps the records before it readable', async () => {
     const { fileSystem, broker, partition } = await setUp({ compressionType })
     await partition.append({ value: 'sound' })
     await partition.append(RECORDS)
@@ -170,8 +170,8 @@ describe.each(CODECS)('records compressed with %s', (compressionType) => {
   })
 })
 
-describe('levels of compression', () => {
-  it('are the topic’s where it has a codec, and the producer’s where it leaves that to them', async () => {
+describe('the compression level', () => {
+  it('is that of the topic if the topic has a codec, otherwise that of the producer', async () => {
     const sizes: number[] = []
     const one = { compressionType: 'gzip', compressionGzipLevel: 1 } as const
     const nine = { compressionType: 'gzip', compressionGzipLevel: 9 } as const
@@ -193,7 +193,7 @@ describe('levels of compression', () => {
     expect([ofProducerOne, ofProducerNine]).toEqual([ofTopicOne, ofTopicNine])
   })
 
-  it('count for appends without a producer as well, and outlive a restart', async () => {
+  it('applies to appends without a producer as well, and is kept across a restart', async () => {
     const { fileSystem, broker, partition } = await setUp({
       compressionType: 'zstd',
       compressionZstdLevel: -50,
@@ -209,7 +209,7 @@ describe('levels of compression', () => {
     await again.close()
   })
 
-  it('out of their range are refused', async () => {
+  it('is refused outside its range', async () => {
     const { broker, partition } = await setUp()
     expect(() => broker.producer({ compressionLz4Level: 0 })).toThrow('from 1 to 17, got 0')
     await expect(broker.createTopic('b', { compressionZstdLevel: 23 })).rejects.toThrow(RangeError)

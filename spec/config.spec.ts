@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { DEFAULT_TOPIC_CONFIG, resolveTopicConfig } from '../lib/config.ts'
 
 describe('the configuration of a topic', () => {
-  it('has the defaults of Kafka, but for the sync', () => {
+  it('has the defaults of Kafka except for flushMessages', () => {
     expect(resolveTopicConfig({})).toMatchObject({
       segmentBytes: 1_073_741_824,
       segmentMs: 604_800_000,
@@ -20,14 +20,14 @@ describe('the configuration of a topic', () => {
     })
   })
 
-  it('takes what is given, and the rest from the defaults it is handed', () => {
+  it('contains the given options, and the given defaults for the rest', () => {
     const defaults = { segmentBytes: 500, retentionMs: 7 }
     const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined as never }, defaults)
     expect(config).toEqual({ ...DEFAULT_TOPIC_CONFIG, segmentBytes: 600, retentionMs: 7 })
     expect(Object.isFrozen(config)).toBe(true)
   })
 
-  it('keeps what nobody has consumed for as long as nobody says otherwise', () => {
+  it('sets no retentionMs for retention by consumption unless the topic or the defaults give one', () => {
     const consumed = { retention: 'consumed' } as const
     expect(resolveTopicConfig(consumed).retentionMs).toBe(-1)
     expect(resolveTopicConfig({ ...consumed, retentionMs: 5 }).retentionMs).toBe(5)

@@ -46,8 +46,8 @@ async function consumed(config: TopicConfig = {}) {
   return { fileSystem, broker, topic, partition, append }
 }
 
-describe('what a group has committed of a log that is cut', () => {
-  it('is committed anew under the same offset, automatically, when others have come in the place', async () => {
+describe('a committed offset in a truncated log', () => {
+  it('is committed again with the new leader epoch once the records in the same place are consumed', async () => {
     const { broker, partition, append } = await consumed()
     await partition.log.truncateTo(8)
     await append('new', 8, 10)
@@ -60,7 +60,7 @@ describe('what a group has committed of a log that is cut', () => {
     }
   })
 
-  it('ends at the cut at once, and stays so when the log has grown again', async () => {
+  it('moves to the truncation point at once, and stays there when the log grows again', async () => {
     const { broker, partition, append } = await consumed()
     const consumer = reader(broker)
     const left = { offset: 5, metadata: '', leaderEpoch: 0 }
@@ -78,7 +78,7 @@ describe('what a group has committed of a log that is cut', () => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 11, leaderEpoch: 1 })
   })
 
-  it('does not count as consumed: nothing in its place is deleted before it is read', async () => {
+  it('does not count beyond the truncation point: new records are kept until they are read', async () => {
     const { broker, topic, partition, append } = await consumed({ retention: 'consumed' })
     await partition.log.truncateTo(5)
     await append('new', 5, 12)
@@ -94,7 +94,7 @@ describe('what a group has committed of a log that is cut', () => {
     expect(partition.logStartOffset).toBeGreaterThan(5)
   })
 
-  it('does not make room in a full topic for what came in its place', async () => {
+  it('does not let a full topic delete records that took the place of truncated ones', async () => {
     const { broker, topic, partition, append } = await consumed({ retention: 'consumed' })
     await partition.log.truncateTo(5)
     await topic.enforceRetention()
@@ -104,7 +104,7 @@ describe('what a group has committed of a log that is cut', () => {
     expect(await valuesOf(reader(broker))).toEqual([5, 6, 7, 8].map((each) => `new ${each}`))
   })
 
-  it('is taken back by the next open for good, which reports it', async () => {
+  it('is moved back for good by the next open, which reports it', async () => {
     const { fileSystem, broker, partition, append } = await consumed()
     await partition.log.truncateTo(5)
     await append('new', 5, 12)
@@ -114,7 +114,7 @@ describe('what a group has committed of a log that is cut', () => {
     expect(await valuesOf(reader(again))).toContain('new 5')
   })
 
-  it('is told so by who reads beside the owner as well, once it has seen the cut', async () => {
+  it('is moved back in a read-only process too, once that has seen the truncation', async () => {
     const { fileSystem, partition, append } = await consumed()
     const beside = await open(fileSystem, true)
     const consumer = reader(beside)

@@ -43,9 +43,9 @@ async function consumed(config: TopicConfig = {}, options: ConsumerOptions = {})
   return { clock, open, broker, partition: topic.partition(0), consumer, member, committed, resets }
 }
 
-describe('a commit of what was consumed from a log that is cut', () => {
+describe('a commit of what was consumed from a truncated log', () => {
   it.each([{}, RELAXED])(
-    'of all reaches up to the cut, and takes the rest along: %o',
+    'ends at the truncation point, and includes the other partitions: %o',
     async (config) => {
       const { partition, consumer, committed } = await consumed(config, { enableAutoCommit: false })
       await partition.log.truncateTo(5)
@@ -54,7 +54,7 @@ describe('a commit of what was consumed from a log that is cut', () => {
     },
   )
 
-  it.each([{}, RELAXED])('waits for a cut that is under way: %o', async (config) => {
+  it.each([{}, RELAXED])('waits for a truncation that is under way: %o', async (config) => {
     const { partition, consumer, committed } = await consumed(config, { enableAutoCommit: false })
     const cut = partition.log.truncateTo(5)
     await Promise.all([cut, consumer.commit(), consumer.commit()])
@@ -64,7 +64,7 @@ describe('a commit of what was consumed from a log that is cut', () => {
   it.each([
     ['a cut under way', RELAXED],
     ['a commit in front of it', {}],
-  ])('fails no poll that commits by itself beside %s', async (_, config) => {
+  ])('does not fail a poll that commits automatically beside %s', async (_, config) => {
     const { clock, partition, consumer, committed } = await consumed(config)
     await clock.advance(10_000)
     const before = consumer.commit([{ ...T1, offset: 3 }])
@@ -74,18 +74,21 @@ describe('a commit of what was consumed from a log that is cut', () => {
     expect(committed()).toEqual([5, 10])
   })
 
-  it.each(['consumer', 'broker'])('fails no close of its %s beside a cut', async (what) => {
-    const { open, broker, partition, consumer } = await consumed(RELAXED)
-    const cut = partition.log.truncateTo(5)
-    if (what === 'consumer') await consumer.close()
-    await broker.close()
-    await cut.catch(() => undefined)
-    const again = (await open()).consumer({ groupId: 'g' })
-    expect((await again.committed(T0))?.offset).toBe(5)
-    expect((await again.committed(T1))?.offset).toBe(10)
-  })
+  it.each(['consumer', 'broker'])(
+    'does not fail the close of its %s during a truncation',
+    async (what) => {
+      const { open, broker, partition, consumer } = await consumed(RELAXED)
+      const cut = partition.log.truncateTo(5)
+      if (what === 'consumer') await consumer.close()
+      await broker.close()
+      await cut.catch(() => undefined)
+      const again = (await open()).consumer({ groupId: 'g' })
+      expect((await again.committed(T0))?.offset).toBe(5)
+      expect((await again.committed(T1))?.offset).toBe(10)
+    },
+  )
 
-  it('is told of to the next owner, who gets all that has come in the place', async () => {
+  it('is reported as a reset to the next owner, which receives all the new records', async () => {
     const { partition, consumer, member, resets } = await consumed({}, { enableAutoCommit: false })
     const cut = partition.log.truncateTo(5)
     await consumer.commit()
@@ -98,7 +101,7 @@ describe('a commit of what was consumed from a log that is cut', () => {
     expect(resets).toEqual([{ ...T0, from: 10, to: 5, reason: 'truncated' }])
   })
 
-  it('is refused where no cut explains that it lies beyond the end, and the one before stays', async () => {
+  it('is refused beyond the end if no truncation explains it, and the previous offset stays', async () => {
     const { partition, consumer, committed } = await consumed({}, { enableAutoCommit: false })
     await consumer.commit()
     const beyond = { offset: 40, leaderEpoch: 0 }

@@ -28,9 +28,9 @@ async function filled(fileSystem = new SimulatedFileSystem()) {
   return { broker, partition, clock, fileSystem }
 }
 
-describe('a log that is cut while somebody reads it', () => {
+describe('a truncation of a log that is being read', () => {
   it.each(['cut before the append is called', 'cut beside the append'])(
-    'and grows again behind a consumer that waits sets it back: %s',
+    'resets a consumer that waits in a poll while the log grows again: %s',
     async (order) => {
       const { broker, partition, clock } = await filled()
       const resets: OffsetReset[] = []
@@ -52,7 +52,7 @@ describe('a log that is cut while somebody reads it', () => {
   )
 
   it.each(['autoOffsetReset', 'seekToEnd', 'seekToTimestamp'])(
-    'sets a consumer back that stands at its end by %s, for what comes in the place of the rest',
+    'resets a consumer that was placed at the end by %s, and delivers the new records',
     async (way) => {
       const { broker, partition } = await filled()
       const resets: OffsetReset[] = []
@@ -72,7 +72,7 @@ describe('a log that is cut while somebody reads it', () => {
     },
   )
 
-  it('moves a search for the end of a consumer that is under way to what comes in the place', async () => {
+  it('makes a seekToTimestamp to the end that is under way lead to the new records', async () => {
     withoutTurns()
     const { broker, partition } = await filled()
     const consumer = broker.consumer()
@@ -90,7 +90,7 @@ describe('a log that is cut while somebody reads it', () => {
     ['while it waits', 4],
     ['while it waits', 2],
   ])(
-    'is an error for an iteration from its end: cut %s, and %d in the place',
+    'rejects an iteration from the end with OFFSET_OUT_OF_RANGE: truncated %s, then %d new records',
     async (when, count) => {
       const { partition, clock } = await filled()
       const records = partition.records({ from: 'latest' })
@@ -111,7 +111,7 @@ describe('a log that is cut while somebody reads it', () => {
     },
   )
 
-  it('is an error for a consumer without a reset, which says where the cut was', async () => {
+  it('rejects polls of a consumer without autoOffsetReset, and names the truncation point', async () => {
     const { broker, partition } = await filled()
     const consumer = broker.consumer({ autoOffsetReset: 'none' })
     consumer.assign([T0])
@@ -132,7 +132,7 @@ describe('a log that is cut while somebody reads it', () => {
     expect((await consumer.poll(NO_WAIT)).map(({ offset }) => offset)[0]).toBe(8)
   })
 
-  it('by a truncation that fails half way sets a consumer back to where the log ends now', async () => {
+  it('resets a consumer to the new end of the log if it fails half way', async () => {
     const { broker, partition, fileSystem } = await filled()
     const resets: OffsetReset[] = []
     const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)

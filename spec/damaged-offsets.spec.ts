@@ -67,44 +67,47 @@ describe('damaged committed offsets', () => {
         fs.failNext('list', 'EACCES', { path: DIR, persistent: true })
       },
     ],
-  ])('keep no topic from opening, and are refused to who needs them: %s', async (_, rot) => {
-    const fs = await sound()
-    await rot(fs)
-    const before = [...fs.snapshot()].filter(([path]) => path === LOG)
-    const broker = await open(fs)
-    expect(broker.recovery.damaged).toMatchObject([{ topic: '__consumer_offsets', partition: 0 }])
-    const damage = broker.recovery.damaged[0]?.error
-    expect(damage).toBeInstanceOf(CorruptRecordError)
+  ])(
+    'do not prevent opening, appends and reads, but reject calls that need them: %s',
+    async (_, rot) => {
+      const fs = await sound()
+      await rot(fs)
+      const before = [...fs.snapshot()].filter(([path]) => path === LOG)
+      const broker = await open(fs)
+      expect(broker.recovery.damaged).toMatchObject([{ topic: '__consumer_offsets', partition: 0 }])
+      const damage = broker.recovery.damaged[0]?.error
+      expect(damage).toBeInstanceOf(CorruptRecordError)
 
-    const partition = broker.topic('a').partition(0)
-    expect((await partition.append({ value: 'z' })).baseOffset).toBe(2)
-    expect((await partition.read(0)).map(({ value }) => String(value))).toEqual(['x', 'y', 'z'])
-    const alone = broker.consumer()
-    alone.assign([TP])
-    expect(await alone.poll({ maxWaitMs: 0 })).toHaveLength(3)
+      const partition = broker.topic('a').partition(0)
+      expect((await partition.append({ value: 'z' })).baseOffset).toBe(2)
+      expect((await partition.read(0)).map(({ value }) => String(value))).toEqual(['x', 'y', 'z'])
+      const alone = broker.consumer()
+      alone.assign([TP])
+      expect(await alone.poll({ maxWaitMs: 0 })).toHaveLength(3)
 
-    for (const isSubscribed of [true, false]) {
-      const member = broker.consumer({ groupId: 'g' })
-      if (isSubscribed) member.subscribe(['a'])
-      else member.assign([TP])
-      await expect(member.poll({ maxWaitMs: 0 })).rejects.toBe(damage)
-      await expect(member.poll({ maxWaitMs: 0 })).rejects.toBe(damage)
-      await expect(member.committed(TP)).rejects.toBe(damage)
-      await expect(member.commit([{ ...TP, offset: 1 }])).rejects.toBe(damage)
-      await member.close()
-    }
-    await expect(broker.createTopic('b')).rejects.toBe(damage)
-    await expect(broker.deleteTopic('a')).rejects.toBe(damage)
-    expect(broker.topics().map(({ name }) => name)).toEqual(['a'])
-    expect(broker.describe().groups).toEqual([])
-    await broker.close()
+      for (const isSubscribed of [true, false]) {
+        const member = broker.consumer({ groupId: 'g' })
+        if (isSubscribed) member.subscribe(['a'])
+        else member.assign([TP])
+        await expect(member.poll({ maxWaitMs: 0 })).rejects.toBe(damage)
+        await expect(member.poll({ maxWaitMs: 0 })).rejects.toBe(damage)
+        await expect(member.committed(TP)).rejects.toBe(damage)
+        await expect(member.commit([{ ...TP, offset: 1 }])).rejects.toBe(damage)
+        await member.close()
+      }
+      await expect(broker.createTopic('b')).rejects.toBe(damage)
+      await expect(broker.deleteTopic('a')).rejects.toBe(damage)
+      expect(broker.topics().map(({ name }) => name)).toEqual(['a'])
+      expect(broker.describe().groups).toEqual([])
+      await broker.close()
 
-    // The damaged file stays as it was, so it can be salvaged.
-    expect([...fs.snapshot()].filter(([path]) => path === LOG)).toEqual(before)
-    expect((await open(fs)).recovery.damaged).toHaveLength(1)
-  })
+      // The damaged file stays as it was, so it can be salvaged.
+      expect([...fs.snapshot()].filter(([path]) => path === LOG)).toEqual(before)
+      expect((await open(fs)).recovery.damaged).toHaveLength(1)
+    },
+  )
 
-  it('are told to who only reads, too', async () => {
+  it('reject calls that need them in a read-only process as well', async () => {
     const fs = await sound()
     fs.flipBit(LOG, 70, 1)
     const broker = await open(fs, { readOnly: true })
@@ -129,19 +132,22 @@ async function badBeginning(): Promise<SimulatedFileSystem> {
 }
 
 describe('committed offsets with a bad sector at their beginning', () => {
-  it.each([false, true])('are damaged for who needs them: readOnly %s', async (readOnly) => {
-    const broker = await open(await badBeginning(), { readOnly })
-    expect(broker.recovery.damaged).toMatchObject([
-      { topic: '__consumer_offsets', partition: 0, error: { path: LOG, cause: { code: 'EIO' } } },
-    ])
-    const member = broker.consumer({ groupId: 'g' })
-    await expect(member.committed(TP)).rejects.toBe(broker.recovery.damaged[0]?.error)
-    expect(await broker.topic('a').partition(0).read(0)).toHaveLength(1)
-    await broker.close()
-  })
+  it.each([false, true])(
+    'are reported as damaged, and reject calls that need them: readOnly %s',
+    async (readOnly) => {
+      const broker = await open(await badBeginning(), { readOnly })
+      expect(broker.recovery.damaged).toMatchObject([
+        { topic: '__consumer_offsets', partition: 0, error: { path: LOG, cause: { code: 'EIO' } } },
+      ])
+      const member = broker.consumer({ groupId: 'g' })
+      await expect(member.committed(TP)).rejects.toBe(broker.recovery.damaged[0]?.error)
+      expect(await broker.topic('a').partition(0).read(0)).toHaveLength(1)
+      await broker.close()
+    },
+  )
 })
 
-it('what keeps the process from reading the committed offsets keeps the directory from opening', async () => {
+it('rejects an open with STORAGE_ERROR if the process cannot read the committed offsets', async () => {
   const fs = await sound()
   fs.failNext('read', 'ENOMEM', { path: LOG, persistent: true })
   await expect(open(fs)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })

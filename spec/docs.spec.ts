@@ -44,40 +44,44 @@ function pageOf(path: string): string {
   return pages.get(path) ?? ''
 }
 
-describe('examples', () => {
-  it('are found', () => {
+describe('the examples in the documentation', () => {
+  it('include at least three in README.md', () => {
     expect(examples.filter(({ page }) => page === 'README.md').length).toBeGreaterThanOrEqual(3)
   })
 
-  it('have types that fit', { timeout: COMPILER_TIMEOUT_MS }, () => {
+  it('pass the type checker', { timeout: COMPILER_TIMEOUT_MS }, () => {
     expect(typeErrorsIn(examples)).toEqual([])
   })
 
-  it.each(examples)('at $place run and print what they say', async (example) => {
+  it.each(examples)('run and print what they say: $place', async (example) => {
     const lines = await runExample(example)
     expect(firstMissing(lines, example.prints), `in the output\n${lines.join('\n')}`).toBeNull()
   })
 
-  it('that are wrong are named with page and line', { timeout: COMPILER_TIMEOUT_MS }, () => {
-    const page = [
-      '# A page',
-      '```ts',
-      "import { Broker } from 'varve'",
-      'const broker: Broker = 1',
-      'console.log(broker)',
-      '```',
-      '```ts',
-      "import { tempBroker } from 'varve/nothing'",
-      'console.log(tempBroker)',
-      '```',
-    ]
-    expect(typeErrorsIn(examplesOf('page.md', page.join('\n')))).toEqual([
-      expect.stringMatching(/^page\.md:4: Type 'number' is not assignable/),
-      expect.stringMatching(/^page\.md:8: Cannot find module 'varve\/nothing'/),
-    ])
-  })
+  it(
+    'are reported with page and line if their types are wrong',
+    { timeout: COMPILER_TIMEOUT_MS },
+    () => {
+      const page = [
+        '# A page',
+        '```ts',
+        "import { Broker } from 'varve'",
+        'const broker: Broker = 1',
+        'console.log(broker)',
+        '```',
+        '```ts',
+        "import { tempBroker } from 'varve/nothing'",
+        'console.log(tempBroker)',
+        '```',
+      ]
+      expect(typeErrorsIn(examplesOf('page.md', page.join('\n')))).toEqual([
+        expect.stringMatching(/^page\.md:4: Type 'number' is not assignable/),
+        expect.stringMatching(/^page\.md:8: Cannot find module 'varve\/nothing'/),
+      ])
+    },
+  )
 
-  it('that fail or print something else are noticed', async () => {
+  it('are reported if they throw or print something else', async () => {
     const [failing, printing] = examplesOf(
       'page.md',
       "```js\nthrow new Error('no')\n```\n\n```js\nconsole.log(1) // prints: 2\n```\n",
@@ -89,8 +93,8 @@ describe('examples', () => {
   })
 })
 
-describe('links and names', () => {
-  it.each([...pages.keys()])('of %s lead somewhere', (page) => {
+describe('links and names in the documentation', () => {
+  it.each([...pages.keys()])('of %s lead to existing files and headings', (page) => {
     const broken = linksOf(pageOf(page)).filter(({ target }) => {
       if (/^[a-z]+:/.test(target)) return false
       const [path = '', anchor] = target.split('#')
@@ -103,7 +107,7 @@ describe('links and names', () => {
     expect(broken).toEqual([])
   })
 
-  it.each([...pages.keys()])('of %s mean files, folders and scripts that exist', (page) => {
+  it.each([...pages.keys()])('of %s refer to files, folders and scripts that exist', (page) => {
     const scripts = Object.keys(manifest().scripts)
     const text = pageOf(page)
     const paths = inlineCodeOf(text).filter((code) => /^(lib|spec|bench|docs)\/\S*$/.test(code))
@@ -112,12 +116,12 @@ describe('links and names', () => {
     expect(called.filter((name) => name !== undefined && !scripts.includes(name))).toEqual([])
   })
 
-  it.each([...pages.keys()])('of %s mean codes that something has', (page) => {
+  it.each([...pages.keys()])('of %s refer to codes that occur in lib/', (page) => {
     const codes = inlineCodeOf(pageOf(page)).filter((code) => /^[A-Z]+(?:_[A-Z]+)+$/.test(code))
     expect(codes.filter((code) => !allSources.includes(`'${code}'`))).toEqual([])
   })
 
-  it('that lead nowhere are noticed', () => {
+  it('are found outside code with their lines, and repeated headings get anchors of their own', () => {
     const page = '# A b, c!\n[x](y.md#z) `[in](code)`\n```\n[in](block)\n```\n## A b, c!\n'
     expect(linksOf(page)).toEqual([{ target: 'y.md#z', line: 2 }])
     expect([...anchorsOf(page)]).toEqual(['a-b-c', 'a-b-c-1'])
@@ -138,7 +142,7 @@ describe('docs/GUIDE.md', () => {
 })
 
 describe('docs/OFFLINE.md', () => {
-  it('has a script for cron that loads and ends, in JavaScript of every Node.js', async () => {
+  it('has a cron script in plain JavaScript that loads and then exits', async () => {
     const blocks = codeBlocksOf(sectionOf(pageOf('docs/OFFLINE.md'), 'At intervals'))
     const script = blocks.find(({ language }) => language === 'mjs')
     const application = [
@@ -156,7 +160,7 @@ describe('docs/OFFLINE.md', () => {
 describe('docs/FORMAT.md', () => {
   const format = pageOf('docs/FORMAT.md')
 
-  it('gives the fields of a batch where the code has them', () => {
+  it('lists the fields of a batch at the positions that the code uses', () => {
     const rows = tablesOf(sectionOf(format, 'Record batch'))[0] ?? []
     const positions = new Map(rows.map(([position, , field]) => [field, Number(position)]))
     expect([...positions]).toEqual([
@@ -179,7 +183,7 @@ describe('docs/FORMAT.md', () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(layout.RECORD_BATCH_OVERHEAD)
   })
 
-  it('shows the bytes that a batch of one record has', () => {
+  it('shows the exact bytes of a batch of one record', () => {
     const builder = new RecordBatchBuilder()
     builder.append(1_700_000_000_000, Buffer.from('user-7'), Buffer.from('{"id":1}'), [
       { key: 'from', value: Buffer.from('web') },
@@ -190,7 +194,7 @@ describe('docs/FORMAT.md', () => {
     expect(shown.toString('hex')).toBe(batch.toString('hex'))
   })
 
-  it('shows a batch that can be read', async () => {
+  it('shows a batch that can be decoded', async () => {
     const batch = new RecordBatch(hexDumpIn(sectionOf(format, 'Worked example')))
     batch.ensureValid()
     expect(await decodeRecords(batch, { topic: 'orders', partition: 0 })).toEqual([
@@ -206,7 +210,7 @@ describe('docs/FORMAT.md', () => {
     ])
   })
 
-  it('shows a list of topics that can be read', async () => {
+  it('shows a list of topics that can be loaded', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data')
     const [block] = codeBlocksOf(sectionOf(format, 'varve-topics'))
@@ -216,7 +220,7 @@ describe('docs/FORMAT.md', () => {
     expect(registry.entries.map(({ name, state }) => [name, state])).toEqual([['orders', 'active']])
   })
 
-  it('names every file that a broker leaves', async () => {
+  it('names every file that a broker creates', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await Broker.open('/data', { fileSystem })
     const topic = await broker.createTopic('orders', { segmentBytes: 200, indexIntervalBytes: 0 })
@@ -240,7 +244,7 @@ describe('docs/FORMAT.md', () => {
 })
 
 describe('README.md', () => {
-  it('names the versions of Node.js that the manifest asks for', () => {
+  it('names the Node.js versions that package.json requires', () => {
     const versions = manifest().engines.node.match(/\d+(\.\d+)+/g) ?? []
     const section = sectionOf(pageOf('README.md'), 'Install')
     expect(versions).toEqual(['20.19.0', '22.12.0'])

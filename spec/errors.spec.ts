@@ -56,14 +56,14 @@ function sources(dir: string): string[] {
   })
 }
 
-describe('errors', () => {
-  it('are one level of classes, each with an instance in this spec', () => {
+describe('the error classes', () => {
+  it('extend VarveError directly, and each has an instance in this spec', () => {
     const classes = Object.values(errors).filter((each) => each !== errors.VarveError)
     expect(INSTANCES.map((each) => each.constructor)).toEqual(expect.arrayContaining(classes))
     for (const each of classes) expect(Object.getPrototypeOf(each)).toBe(errors.VarveError)
   })
 
-  it('have a code of their own, and the name of their class', () => {
+  it('have a unique code, and the name of their class', () => {
     expect(new Set(INSTANCES.map((each) => each.code)).size).toBe(INSTANCES.length)
     for (const each of INSTANCES) {
       expect(each.name).toBe(each.constructor.name)
@@ -72,12 +72,12 @@ describe('errors', () => {
     }
   })
 
-  it('are each thrown somewhere', () => {
+  it('are each constructed somewhere in lib/', () => {
     const code = sources(lib).join('\n')
     for (const each of INSTANCES) expect(code, each.name).toContain(`new ${each.name}(`)
   })
 
-  it('name what disagrees', () => {
+  it('state the conflicting values in their messages', () => {
     const messages = INSTANCES.map((each) => each.message)
     expect(messages).toContain('offset 5 of t-1 is out of range: the log holds 6 to 9 (exclusive)')
     expect(messages).toContain('corrupt data at position 7 of /x, offsets from 1 to 3: bad')

@@ -21,16 +21,16 @@ function hasTest(source: string, title: string): boolean {
 }
 
 describe('the guarantees', () => {
-  it('name evidence', () => {
+  it('name tests as evidence', () => {
     expect(EVIDENCE.length).toBeGreaterThan(20)
   })
 
-  it.each(EVIDENCE)('are shown: $path › $title', ({ path, title }) => {
+  it.each(EVIDENCE)('refer to a test that exists: $path › $title', ({ path, title }) => {
     expect(existsSync(fileURLToPath(new URL(path, REPOSITORY))), `${path} is not there`).toBe(true)
     expect(hasTest(read(path), title), `${path} has no test '${title}'`).toBe(true)
   })
 
-  it('would not be shown by a test that is not there', () => {
+  it('do not accept a test that does not exist', () => {
     expect(hasTest(read('spec/crash/every-operation.spec.ts'), 'loses nothing, ever')).toBe(false)
   })
 })

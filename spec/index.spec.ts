@@ -4,7 +4,7 @@ import * as offline from '../lib/offline/index.ts'
 import * as testing from '../lib/testing/index.ts'
 
 describe('the entry points', () => {
-  it('varve exports exactly these names', () => {
+  it('export exactly these names from varve', () => {
     expect(Object.keys(varve).sort()).toEqual([
       'Broker',
       'BufferExhaustedError',
@@ -52,7 +52,7 @@ describe('the entry points', () => {
     ])
   })
 
-  it('varve/offline exports exactly these names', () => {
+  it('export exactly these names from varve/offline', () => {
     expect(Object.keys(offline).sort()).toEqual([
       'ImportFileChangedError',
       'ImportFileError',
@@ -76,7 +76,7 @@ describe('the entry points', () => {
     ])
   })
 
-  it('varve/testing exports exactly these names', () => {
+  it('export exactly these names from varve/testing', () => {
     expect(Object.keys(testing).sort()).toEqual([
       'ManualClock',
       'SeededRandom',

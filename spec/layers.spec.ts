@@ -22,8 +22,8 @@ async function complaints(path: string, code: string): Promise<string[]> {
   return (result?.messages ?? []).map((message) => message.message)
 }
 
-describe('the layers of lib/', () => {
-  it('lets a layer import from those below it', async () => {
+describe('the lint rules for the layers of lib/', () => {
+  it('allow a layer to import from those below it', async () => {
     const code = "import { Log } from '../storage/log.ts'\nexport const log = Log\n"
     expect(await complaints('lib/broker/some-file.ts', code)).toEqual([])
   })
@@ -42,7 +42,7 @@ describe('the layers of lib/', () => {
     ['lib/storage/some-file.ts', '../offline/sink.ts', /storage\/ lies below offline\//],
     ['lib/offline/some-file.ts', '../broker/partition.ts', /stands on the public surface/],
     ['lib/offline/some-file.ts', '../broker.ts', /stands on the public surface/],
-  ])('refuses in %s an import from %s', async (path, imported, message) => {
+  ])('report in %s an import from %s', async (path, imported, message) => {
     const code = `import * as above from '${imported}'\nexport const each = above\n`
     expect(await complaints(path, code)).toEqual([expect.stringMatching(message)])
   })
@@ -54,7 +54,7 @@ describe('the layers of lib/', () => {
     'export const each = Math.random()\n',
     'export const each = setTimeout(() => undefined, 1)\n',
     'export const each = setImmediate(() => undefined)\n',
-  ])('keeps files, time and chance inside platform/: %j', async (code) => {
+  ])('allow files, clocks, timers and random numbers only inside platform/: %j', async (code) => {
     expect(await complaints('lib/storage/some-file.ts', code)).toHaveLength(1)
     expect(await complaints('lib/platform/some-file.ts', code)).toEqual([])
   })

@@ -16,8 +16,8 @@ async function setUp() {
   return { broker, topic, partition }
 }
 
-describe('misuse', () => {
-  it('of truth values and of names is refused everywhere, and nothing is done', async () => {
+describe('the validation of arguments', () => {
+  it('rejects wrong booleans and unknown option names, and does nothing', async () => {
     const fileSystem = new SimulatedFileSystem()
     await expect(tempBroker({ fileSystem, readOnly: 'false' as never })).rejects.toThrow(TypeError)
     await expect(tempBroker({ fileSystem, clock: {} as never })).rejects.toThrow('clock must be')
@@ -34,7 +34,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of fields of a record is refused, and nothing is stored', async () => {
+  it('rejects records with wrong or unknown fields, and stores nothing', async () => {
     const { broker, partition } = await setUp()
     const wrong = { topic: 'a', value: 'x', ky: 'k' }
     await expect(broker.producer().send(wrong)).rejects.toThrow("did you mean 'key'?")
@@ -62,7 +62,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a path from a directory that the process leaves is none: the log stays where it was', async () => {
+  it('accepts relative paths of logs, which it resolves at once, and rejects empty ones', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await Log.open('a-0', { fileSystem })
     expect(log.dir).toBe(resolve('a-0'))
@@ -75,7 +75,7 @@ describe('misuse', () => {
     await expect(Log.salvage('a-0', '', { fileSystem })).rejects.toThrow('targetDir must be a path')
   })
 
-  it('of a path that is a file opens no log, as it opens no broker', async () => {
+  it('rejects a log path that is a file or lies below one, and leaves the file as it was', async () => {
     const fileSystem = new SimulatedFileSystem()
     fileSystem.writeFile('/file', Buffer.from('x'))
     for (const readOnly of [false, true]) {
@@ -87,7 +87,7 @@ describe('misuse', () => {
     expect(fileSystem.readFile('/file').toString()).toBe('x')
   })
 
-  it('of two lags that contradict each other is refused, also by what is in force already', async () => {
+  it('rejects compaction lags that contradict each other or the ones in force', async () => {
     const contradicts = 'minCompactionLagMs must be at most maxCompactionLagMs (5), got 6'
     const both = { minCompactionLagMs: 6, maxCompactionLagMs: 5 }
     const fileSystem = new SimulatedFileSystem()
@@ -111,7 +111,7 @@ describe('misuse', () => {
     await again.close()
   })
 
-  it('of a place in the log is refused, whatever is given for it', async () => {
+  it('rejects a wrong offset of any type in a read or a search by time', async () => {
     const { broker, partition } = await setUp()
     for (const wrong of [Symbol('s'), Object.create(null), '1', null]) {
       const reading = partition.read(wrong as never)
@@ -128,7 +128,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a listener that was not awaited is refused, where it would never be called', async () => {
+  it('throws for a listener that was not awaited or has no method that would be called', async () => {
     const { broker } = await setUp()
     const consumer = broker.consumer({ groupId: 'g' })
     for (const wrong of [Promise.resolve({}), new Map(), new Uint8Array(1)]) {
@@ -145,7 +145,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of an array with holes is refused as one with undefined in it', async () => {
+  it('rejects an array with holes like one that contains undefined', async () => {
     const { broker } = await setUp()
     const consumer = broker.consumer({ groupId: 'g' })
     const withHole = <T>(...values: T[]): T[] => Object.assign(new Array<T>(1), { 1: values[0] })
@@ -169,7 +169,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a partition that no topic has creates none, and calls no callback', async () => {
+  it('rejects an invalid partition number without creating the topic or calling the callback', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await tempBroker({ fileSystem, autoCreateTopics: true })
     const producer = broker.producer()
@@ -187,7 +187,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a broker that only reads is told to who asks for no acknowledgement, too', async () => {
+  it('rejects appends to a read-only broker for every acks, even 0', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await tempBroker({ fileSystem })
     await broker.createTopic('a')
@@ -200,7 +200,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a simulated file system is refused, so that no test passes for nothing', () => {
+  it('throws for wrong options of a simulated file system, so that no test passes without its fault', () => {
     const make = (options: object) => () => new SimulatedFileSystem(options)
     expect(make({ capacity: 1 })).toThrow('unknown key "capacity" in simulation options')
     expect(make({ capacityBytes: -1 })).toThrow('capacityBytes must be')
@@ -230,7 +230,7 @@ describe('misuse', () => {
     expect(fileSystem.crashed).toBe(false)
   })
 
-  it('of a codec that is not there is refused before anything uses it', async () => {
+  it('rejects a codec that is not available before anything uses it', async () => {
     const { broker, topic } = await setUp()
     withoutZstd()
     const compressionType = 'zstd'
@@ -244,7 +244,7 @@ describe('misuse', () => {
     await broker.close()
   })
 
-  it('of a range of records is refused at the call, or told by the iteration', async () => {
+  it('rejects an invalid range of records in the call or in the iteration', async () => {
     const { broker, partition } = await setUp()
     for (const from of [-1, 0.5, NaN]) {
       expect(() => partition.records({ from })).toThrow(RangeError)
@@ -275,8 +275,11 @@ describe('segmentJitterMs', () => {
     }
   }
 
-  it.each([1, 2, 3])('rolls earlier by a time below segmentMs: seed %i', async (seed) => {
-    const jitterMs = new SeededRandom(seed).integer(100)
-    expect(await rolledAt(seed)).toBe(100 - jitterMs + 1)
-  })
+  it.each([1, 2, 3])(
+    'rolls a segment earlier by a random time below segmentMs: seed %i',
+    async (seed) => {
+      const jitterMs = new SeededRandom(seed).integer(100)
+      expect(await rolledAt(seed)).toBe(100 - jitterMs + 1)
+    },
+  )
 })

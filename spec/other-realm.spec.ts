@@ -7,7 +7,7 @@ const pathOf = (path: string): string => fileURLToPath(new URL(path, import.meta
 // Some test runners, and Vitest with `pool: 'vmThreads'`, run each file in a `vm` context with its
 // own globals. What Node.js throws is not an `Error` of that context, and what it reads may not be
 // its `Uint8Array`.
-it('the library works in a realm that is not that of Node.js', async () => {
+it('the library works in a vm context with its own globals', async () => {
   const vitest = pathOf('../node_modules/vitest/vitest.mjs')
   const args = [vitest, 'run', '--config', pathOf('realm/vitest.config.ts')]
   const { code, text } = await new Promise<{ code: unknown; text: string }>((resolve) => {

@@ -12,7 +12,7 @@ async function freshDirectory(): Promise<string> {
 }
 
 describe('a process that uses the library', () => {
-  it('ends by itself after close, whatever was under way', async () => {
+  it('exits by itself after close, whatever was in progress', async () => {
     const script = startScript(
       `
       import { Broker } from ${JSON.stringify(compiledUrl('index.ts'))}
@@ -38,7 +38,7 @@ describe('a process that uses the library', () => {
     expect(await script.ended).toEqual({ code: 0, signal: null })
   })
 
-  it('ends by itself without close when nothing is awaited', async () => {
+  it('exits by itself without close when nothing is awaited', async () => {
     const script = startScript(
       `
       import { Broker } from ${JSON.stringify(compiledUrl('index.ts'))}

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { SimulatedFileSystem } from '../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../lib/testing/temp-broker.ts'
 
-describe('what the library hands out', () => {
-  it('can be written as JSON, as logs and error reports do with whatever holds it', async () => {
+describe('objects that the library returns', () => {
+  it('can be serialized as JSON, as logs and error reports do', async () => {
     const broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
     const topic = await broker.createTopic('orders', { maxBytes: 1_000_000, partitions: 2 })
     const partition = topic.partition(1)

@@ -23,8 +23,8 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-describe('in a test that has replaced the global timers', () => {
-  it('a poll that is not to wait returns', async () => {
+describe('Varve with fake global timers', () => {
+  it('resolves a poll with maxWaitMs 0', async () => {
     const consumer = (await open()).consumer()
     consumer.assign([{ topic: 't', partition: 0 }])
     vi.useFakeTimers()
@@ -33,19 +33,16 @@ describe('in a test that has replaced the global timers', () => {
     expect(poll).toMatchObject({ isSettled: true, value: [] })
   })
 
-  it.each(['snappy', 'lz4'] as const)(
-    'a large record is compressed and sent: %s',
-    async (codec) => {
-      const producer = (await open()).producer({ compressionType: codec })
-      vi.useFakeTimers()
-      const value = 'some text that is long, and not the same '.repeat(20_000)
-      const sent = watch(producer.send({ topic: 't', value }))
-      await turns()
-      expect(sent.isSettled).toBe(true)
-    },
-  )
+  it.each(['snappy', 'lz4'] as const)('compresses and sends a large record: %s', async (codec) => {
+    const producer = (await open()).producer({ compressionType: codec })
+    vi.useFakeTimers()
+    const value = 'some text that is long, and not the same '.repeat(20_000)
+    const sent = watch(producer.send({ topic: 't', value }))
+    await turns()
+    expect(sent.isSettled).toBe(true)
+  })
 
-  it('a group gives its partitions away, also where microtasks are replaced', async () => {
+  it('assigns the partitions of a group, even if microtasks are fake', async () => {
     const broker = await open()
     vi.useFakeTimers({ toFake: ['queueMicrotask', 'setImmediate', 'setTimeout'] })
     const consumers = [1, 2].map(() => broker.consumer({ groupId: 'g' }))
@@ -56,7 +53,7 @@ describe('in a test that has replaced the global timers', () => {
     expect(consumers.flatMap((consumer) => consumer.assignment())).toHaveLength(1)
   })
 
-  it('a callback hears that its record is too large, also where microtasks are replaced', async () => {
+  it('passes RecordTooLargeError to the callback of a send, even if microtasks are fake', async () => {
     const producer = (await open()).producer()
     vi.useFakeTimers({ toFake: ['queueMicrotask'] })
     const heard: unknown[] = []

@@ -52,35 +52,38 @@ function transfer(value: Buffer): void {
   }
 }
 
-describe.each(['uncompressed', 'gzip', 'lz4', 'snappy'] as const)('of a topic, %s,', (type) => {
-  it.each(Object.entries(WAYS))(
-    'what %s gives is taken from no other record',
-    async (_way, give) => {
-      for (const size of SIZES) {
-        const values = Array.from({ length: COUNT }, (_, at) => String(at % 10).repeat(size))
-        const handOutAll = async (broker: Broker): Promise<void> => {
-          let count = 0
-          for await (const { offset, value } of give(broker.topic('t').partition(0), broker)) {
-            expect(value?.toString() === values[offset]).toBe(true)
-            if (value !== null) transfer(value)
-            expect(value).toHaveLength(size)
-            count += 1
+describe.each(['uncompressed', 'gzip', 'lz4', 'snappy'] as const)(
+  'transferred record values of a topic, %s,',
+  (type) => {
+    it.each(Object.entries(WAYS))(
+      'leave the other records that %s returned intact',
+      async (_way, give) => {
+        for (const size of SIZES) {
+          const values = Array.from({ length: COUNT }, (_, at) => String(at % 10).repeat(size))
+          const handOutAll = async (broker: Broker): Promise<void> => {
+            let count = 0
+            for await (const { offset, value } of give(broker.topic('t').partition(0), broker)) {
+              expect(value?.toString() === values[offset]).toBe(true)
+              if (value !== null) transfer(value)
+              expect(value).toHaveLength(size)
+              count += 1
+            }
+            expect(count).toBeGreaterThan(1)
           }
-          expect(count).toBeGreaterThan(1)
+          const fileSystem = new SimulatedFileSystem()
+          const before = await Broker.open('/data', { fileSystem })
+          const topic = await before.createTopic('t', { compressionType: type })
+          await topic.partition(0).append(values.map((value) => ({ value })))
+          // What was appended last is in memory.
+          await handOutAll(before)
+          await before.close()
+          const broker = await Broker.open('/data', { fileSystem })
+          // The second read of the same records takes another path.
+          await handOutAll(broker)
+          await handOutAll(broker)
+          await broker.close()
         }
-        const fileSystem = new SimulatedFileSystem()
-        const before = await Broker.open('/data', { fileSystem })
-        const topic = await before.createTopic('t', { compressionType: type })
-        await topic.partition(0).append(values.map((value) => ({ value })))
-        // What was appended last is in memory.
-        await handOutAll(before)
-        await before.close()
-        const broker = await Broker.open('/data', { fileSystem })
-        // The second read of the same records takes another path.
-        await handOutAll(broker)
-        await handOutAll(broker)
-        await broker.close()
-      }
-    },
-  )
-})
+      },
+    )
+  },
+)

@@ -30,7 +30,7 @@ async function namesIn(disk: SimulatedFileSystem, dir: string): Promise<string[]
 }
 
 describe('a broker on Windows', () => {
-  it('compacts what it has open, and takes writes behind that', async () => {
+  it('compacts segments that it has open, and accepts appends after that', async () => {
     const { disk, fileSystem, owner } = await scene()
     const topic = await owner.createTopic('users', { ...SMALL, cleanupPolicy: 'compact' })
     const partition = topic.partition(0)
@@ -48,7 +48,7 @@ describe('a broker on Windows', () => {
     await again.close()
   })
 
-  it('opens beside a reader that has a deleted segment open, as does another reader', async () => {
+  it('opens while a reader has a deleted segment open, as does another reader', async () => {
     const { fileSystem, owner, openReader } = await scene()
     await owner.createTopic('q', SMALL)
     await appendAll(owner, 'q', ['a', 'b', 'c', 'd'])
@@ -66,7 +66,7 @@ describe('a broker on Windows', () => {
     await again.close()
   })
 
-  it('deletes a topic that a reader has open, and makes another one of its name', async () => {
+  it('deletes a topic that a reader has open, and creates another of the same name', async () => {
     const { disk, owner, openReader } = await scene()
     await owner.createTopic('q', SMALL)
     await appendAll(owner, 'q', ['a', 'b'])
@@ -84,7 +84,7 @@ describe('a broker on Windows', () => {
     await owner.close()
   })
 
-  it('removes at the next open what a crash has left out of the way', async () => {
+  it('deletes at the next open the renamed files that a crash has left', async () => {
     const { disk, owner, fileSystem } = await scene()
     await owner.createTopic('q', SMALL)
     await appendAll(owner, 'q', ['a', 'b'])

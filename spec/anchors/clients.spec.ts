@@ -22,7 +22,7 @@ describe('Chronicle #629', () => {
   // A writer that had waited 15 seconds for the write lock took it by force from an owner that was
   // only slow, and both wrote to the same place of the file. Here the second one is refused,
   // however long the first takes, and an owner that does lose the lock writes nothing more.
-  it('cannot happen: a lock is not forced however long its owner takes', async () => {
+  it('refuses a second open however long the owner holds the lock', async () => {
     const dir = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const fileSystem = new NodeFileSystem()
@@ -38,7 +38,7 @@ describe('Chronicle #629', () => {
     await owner.close()
   })
 
-  it('cannot happen: who has lost the lock overwrites nothing of the next owner', async () => {
+  it('rejects appends after the lock is lost, and overwrites nothing of the next owner', async () => {
     const fs = new SimulatedFileSystem()
     const first = await open(fs)
     await first.createTopic('t')
@@ -89,7 +89,7 @@ describe('kafkajs #1777', () => {
     ['before it starts', 1],
     ['while it reads', 2],
   ] as const)(
-    "cannot happen: overtaken %s, with 'none', nothing is delivered and every poll says so",
+    "rejects every poll with 'none' if the records at the position are deleted %s",
     async (when, offset) => {
       const { poll, resets } = await overtaken(when, 'none')
       for (let each = 0; each < 3; each += 1) {
@@ -107,7 +107,7 @@ describe('kafkajs #1777', () => {
     ['before it starts', 'latest', 1, []],
     ['while it reads', 'latest', 2, []],
   ] as const)(
-    "cannot happen: overtaken %s, with '%s', the move is told",
+    "reports from where to where the position moved if records are deleted %s, with '%s'",
     async (when, autoOffsetReset, from, values) => {
       const { poll, resets } = await overtaken(when, autoOffsetReset)
       expect(await poll()).toEqual(values)
@@ -121,7 +121,7 @@ describe('kafkajs #1795', () => {
   // Batches of gzip were decompressed without a limit, so half a megabyte from a broker took half a
   // gigabyte of a consumer. Here the output is limited, and a batch that would exceed it counts as
   // damaged: the records before and after it are read.
-  it('cannot happen: a batch that would become too large is refused by every poll', async () => {
+  it('rejects every poll at a batch that decompresses beyond the limit, and reads the batches around it', async () => {
     const fs = new SimulatedFileSystem()
     const broker = await open(fs)
     await broker.createTopic('t')

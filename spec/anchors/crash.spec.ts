@@ -12,7 +12,7 @@ describe('KAFKA-10471', () => {
   // Kafka checked for the mark of a clean shutdown first, and removed it when all logs were loaded.
   // A crash in between left it, and the next start skipped recovery. Here the removal is durable
   // before a single file of a log is opened.
-  it('cannot happen: a crash while logs are loaded is an unclean stop', async () => {
+  it('reports an unclean stop after a crash while logs are loaded', async () => {
     const fs = new SimulatedFileSystem()
     const broker = await open(fs)
     await broker.createTopic('t')
@@ -45,7 +45,7 @@ describe('KAFKA-3919', () => {
   // A power loss lost unflushed records of a leader, so others were written under their offsets. In
   // the log that held both, the broker met an offset below the last one and did not start. Here the
   // log continues at its end after a power loss, and a log with decreasing offsets opens.
-  it('cannot happen: whatever a power cut takes, offsets go up by one', async () => {
+  it('assigns consecutive offsets whatever records a power loss takes', async () => {
     for (let seed = 1; seed <= 60; seed += 1) {
       const fs = new SimulatedFileSystem({ seed })
       const broker = await open(fs)
@@ -69,7 +69,7 @@ describe('KAFKA-3919', () => {
   it.each([
     ['a torn tail', false],
     ['damage', true],
-  ])('does not keep a broker from starting: offsets that go back are %s', async (_, isDurable) => {
+  ])('opens a log whose offsets decrease, and reports them as %s', async (_, isDurable) => {
     const fs = new SimulatedFileSystem()
     const broker = await open(fs)
     await broker.createTopic('sound')
@@ -93,7 +93,7 @@ describe('NATS #7100', () => {
   // A truncation first cut the block that holds the new end and then removed the later ones, so a
   // kill in between left a hole in the middle of the stream. Here later segments are removed first,
   // the last one before all others, so a crash leaves the log as it was, up to some offset.
-  it('cannot happen: a crash in a truncation leaves no hole', async () => {
+  it('leaves no hole in the log after a crash during a truncation', async () => {
     const count = await atEveryOperation(
       await writtenLog(10),
       async (fs, start) => {
@@ -128,40 +128,43 @@ describe('NATS #7384', () => {
   it.each([
     ['of some records', 7],
     ['of all records', 10],
-  ])('cannot happen: a deletion %s stays, and the end never goes back', async (_, before) => {
-    const fs = new SimulatedFileSystem()
-    const writer = await open(fs)
-    await writer.createTopic('t', { segmentBytes: 200, indexIntervalBytes: 32 })
-    for (const value of valuesUpTo(10)) await append(writer, value)
-    await reader(writer).commit([{ ...T0, offset: 10 }])
-    let isDeleted = false
-    await atEveryOperation(
-      fs.restart('process'),
-      async (copy, start) => {
-        isDeleted = false
-        const broker = await open(copy)
-        start()
-        await broker.topic('t').partition(0).deleteRecords(before)
-        isDeleted = true
-        await append(broker, 'unknown')
-      },
-      async (stopped, at) => {
-        for (const unsynced of ['lost', 'random'] as const) {
-          const trace = `${unsynced}, ${at}`
-          const next = stopped.restart('power', { unsynced })
-          const broker = await open(next)
-          const { logStartOffset, logEndOffset } = broker.topic('t').partition(0)
-          expect(broker.recovery.damaged, trace).toEqual([])
-          expect(broker.recovery.clampedOffsets, trace).toEqual([])
-          expect(isDeleted ? [before] : [0, before], trace).toContain(logStartOffset)
-          expect(logEndOffset, trace).toBeGreaterThanOrEqual(10)
-          expect((await reader(broker).committed(T0))?.offset, trace).toBe(10)
-          const again = await open(next.restart('process'))
-          expect(again.topic('t').partition(0).logStartOffset, trace).toBe(logStartOffset)
-        }
-      },
-    )
-  })
+  ])(
+    'keeps a deletion %s after a power loss, and never lowers the log end offset',
+    async (_, before) => {
+      const fs = new SimulatedFileSystem()
+      const writer = await open(fs)
+      await writer.createTopic('t', { segmentBytes: 200, indexIntervalBytes: 32 })
+      for (const value of valuesUpTo(10)) await append(writer, value)
+      await reader(writer).commit([{ ...T0, offset: 10 }])
+      let isDeleted = false
+      await atEveryOperation(
+        fs.restart('process'),
+        async (copy, start) => {
+          isDeleted = false
+          const broker = await open(copy)
+          start()
+          await broker.topic('t').partition(0).deleteRecords(before)
+          isDeleted = true
+          await append(broker, 'unknown')
+        },
+        async (stopped, at) => {
+          for (const unsynced of ['lost', 'random'] as const) {
+            const trace = `${unsynced}, ${at}`
+            const next = stopped.restart('power', { unsynced })
+            const broker = await open(next)
+            const { logStartOffset, logEndOffset } = broker.topic('t').partition(0)
+            expect(broker.recovery.damaged, trace).toEqual([])
+            expect(broker.recovery.clampedOffsets, trace).toEqual([])
+            expect(isDeleted ? [before] : [0, before], trace).toContain(logStartOffset)
+            expect(logEndOffset, trace).toBeGreaterThanOrEqual(10)
+            expect((await reader(broker).committed(T0))?.offset, trace).toBe(10)
+            const again = await open(next.restart('process'))
+            expect(again.topic('t').partition(0).logStartOffset, trace).toBe(logStartOffset)
+          }
+        },
+      )
+    },
+  )
 })
 
 describe('etcd #16596', () => {
@@ -169,35 +172,38 @@ describe('etcd #16596', () => {
   // file, and the server never started on them again. Here every file of a new directory is
   // complete and synced under another name before it gets its own, and half-finished work is
   // redone.
-  it.each(PERSONAS)('cannot happen: a power cut in the first start on %s', async (persona) => {
-    let isAcknowledged = false
-    const count = await atEveryOperation(
-      new SimulatedFileSystem({ persona, sectorBytes: 16 }),
-      async (fs, start) => {
-        isAcknowledged = false
-        start()
-        const broker = await open(fs)
-        await broker.createTopic('t')
-        await append(broker, 'a')
-        isAcknowledged = true
-        await broker.close()
-      },
-      async (stopped, at) => {
-        for (let seed = 1; seed <= 2; seed += 1) {
-          const trace = `seed ${seed}, ${at}`
-          const broker = await open(stopped.restart('power', { unsynced: 'random', seed }))
-          expect(broker.recovery.damaged, trace).toEqual([])
-          await broker.createTopic('t', { ifNotExists: true })
-          const before = [...(await stored(broker)).values()]
-          expect(isAcknowledged ? [['a']] : [[], ['a']], trace).toContainEqual(before)
-          await append(broker, 'b')
-          expect([...(await stored(broker)).values()], trace).toEqual([...before, 'b'])
-        }
-      },
-      'torn',
-    )
-    expect(count).toBeGreaterThan(30)
-  })
+  it.each(PERSONAS)(
+    'opens again after a power loss at any operation of the first start on %s',
+    async (persona) => {
+      let isAcknowledged = false
+      const count = await atEveryOperation(
+        new SimulatedFileSystem({ persona, sectorBytes: 16 }),
+        async (fs, start) => {
+          isAcknowledged = false
+          start()
+          const broker = await open(fs)
+          await broker.createTopic('t')
+          await append(broker, 'a')
+          isAcknowledged = true
+          await broker.close()
+        },
+        async (stopped, at) => {
+          for (let seed = 1; seed <= 2; seed += 1) {
+            const trace = `seed ${seed}, ${at}`
+            const broker = await open(stopped.restart('power', { unsynced: 'random', seed }))
+            expect(broker.recovery.damaged, trace).toEqual([])
+            await broker.createTopic('t', { ifNotExists: true })
+            const before = [...(await stored(broker)).values()]
+            expect(isAcknowledged ? [['a']] : [[], ['a']], trace).toContainEqual(before)
+            await append(broker, 'b')
+            expect([...(await stored(broker)).values()], trace).toEqual([...before, 'b'])
+          }
+        },
+        'torn',
+      )
+      expect(count).toBeGreaterThan(30)
+    },
+  )
 })
 
 describe('leveldb #251', () => {
@@ -205,30 +211,33 @@ describe('leveldb #251', () => {
   // one before it, and after the repair such a value was read. Here a batch counts only as a whole,
   // by its checksum, for recovery and for a salvage, and the log ends before the first invalid
   // batch.
-  it.each(PERSONAS)('cannot happen: no part of a value is read on %s', async (persona) => {
-    const values = Array.from({ length: 6 }, (_, each) => String(each).repeat(1400 + 100 * each))
-    let tornCount = 0
-    for (let seed = 1; seed <= 40; seed += 1) {
-      const fs = new SimulatedFileSystem({ seed, persona })
-      const config = { ...RELAXED, segmentBytes: 100_000 }
-      const log = await openLog(fs, { config })
-      for (const value of values.slice(0, 2)) await log.append([{ value }])
-      await log.flush()
-      for (const value of values.slice(2)) await log.append([{ value }])
-      const cut = fs.restart('power', { unsynced: 'random' })
-      const salvaged = cut.fork()
-      await Log.salvage(LOG_DIR, '/salvaged-0', { fileSystem: salvaged, config })
-      const copy = await Log.open('/salvaged-0', { fileSystem: salvaged, config, readOnly: true })
-      // A batch that a salvage finds after a gap is complete too, so the values keep their order.
-      const saved = await valuesOf(copy)
-      expect(saved, `seed ${seed}`).toEqual(values.filter((value) => saved.includes(value)))
-      const recovered = await openLog(cut, { config })
-      expect(recovered.damage, `seed ${seed}`).toBeNull()
-      expect(recovered.logEndOffset, `seed ${seed}`).toBeGreaterThanOrEqual(2)
-      const found = values.slice(0, recovered.logEndOffset)
-      expect(await valuesOf(recovered), `seed ${seed}`).toEqual(found)
-      tornCount += recovered.recovery.truncations.length
-    }
-    expect(tornCount).toBeGreaterThan(0)
-  })
+  it.each(PERSONAS)(
+    'reads each value whole or not at all after a power loss on %s',
+    async (persona) => {
+      const values = Array.from({ length: 6 }, (_, each) => String(each).repeat(1400 + 100 * each))
+      let tornCount = 0
+      for (let seed = 1; seed <= 40; seed += 1) {
+        const fs = new SimulatedFileSystem({ seed, persona })
+        const config = { ...RELAXED, segmentBytes: 100_000 }
+        const log = await openLog(fs, { config })
+        for (const value of values.slice(0, 2)) await log.append([{ value }])
+        await log.flush()
+        for (const value of values.slice(2)) await log.append([{ value }])
+        const cut = fs.restart('power', { unsynced: 'random' })
+        const salvaged = cut.fork()
+        await Log.salvage(LOG_DIR, '/salvaged-0', { fileSystem: salvaged, config })
+        const copy = await Log.open('/salvaged-0', { fileSystem: salvaged, config, readOnly: true })
+        // A batch that a salvage finds after a gap is complete too, so the values keep their order.
+        const saved = await valuesOf(copy)
+        expect(saved, `seed ${seed}`).toEqual(values.filter((value) => saved.includes(value)))
+        const recovered = await openLog(cut, { config })
+        expect(recovered.damage, `seed ${seed}`).toBeNull()
+        expect(recovered.logEndOffset, `seed ${seed}`).toBeGreaterThanOrEqual(2)
+        const found = values.slice(0, recovered.logEndOffset)
+        expect(await valuesOf(recovered), `seed ${seed}`).toEqual(found)
+        tornCount += recovered.recovery.truncations.length
+      }
+      expect(tornCount).toBeGreaterThan(0)
+    },
+  )
 })

@@ -46,56 +46,62 @@ describe('NATS #7549', () => {
   // One rotten bit in a block file made a server drop acknowledged messages from the middle of a
   // stream, or everything after it, and continue as if they had never existed. Here the record is
   // refused every time, with an error that names the place, and no file is made shorter.
-  it.each(ENDS)('cannot happen: a flipped bit in a log that was %s is told', async (end) => {
-    const sound = await directory(end)
-    const paths = [...sound.snapshot().keys()].filter((path) => /t-0\/\d+\.log$/.test(path))
-    expect(paths.length).toBeGreaterThan(3)
-    for (const path of paths) {
-      const size = sound.readFile(path).length
-      // In the last value of the file.
-      const fs = sound.fork()
-      fs.flipBit(path, size - 2, 3)
-      const before = fs.readFile(path)
-      const broker = await open(fs)
-      const consumer = reader(broker)
-      consumer.seek(T0, 0)
-      const { values, failure } = await pollToFailure(consumer)
-      expect(failure, path).toBeInstanceOf(CorruptRecordError)
-      expect(failure, path).toMatchObject({ path, firstOffset: values.length })
-      expect(values, path).toEqual(valuesUpTo(values.length))
-      await expect(consumer.poll(NO_WAIT), path).rejects.toThrow(CorruptRecordError)
-      await broker.close().catch(() => undefined)
-      expect(fs.readFile(path), path).toEqual(before)
-      for (const each of paths) expect(fs.readFile(each).length, each).toBeGreaterThan(0)
-    }
-  })
+  it.each(ENDS)(
+    'rejects every poll at a flipped bit in a log that was %s, and leaves the file unchanged',
+    async (end) => {
+      const sound = await directory(end)
+      const paths = [...sound.snapshot().keys()].filter((path) => /t-0\/\d+\.log$/.test(path))
+      expect(paths.length).toBeGreaterThan(3)
+      for (const path of paths) {
+        const size = sound.readFile(path).length
+        // In the last value of the file.
+        const fs = sound.fork()
+        fs.flipBit(path, size - 2, 3)
+        const before = fs.readFile(path)
+        const broker = await open(fs)
+        const consumer = reader(broker)
+        consumer.seek(T0, 0)
+        const { values, failure } = await pollToFailure(consumer)
+        expect(failure, path).toBeInstanceOf(CorruptRecordError)
+        expect(failure, path).toMatchObject({ path, firstOffset: values.length })
+        expect(values, path).toEqual(valuesUpTo(values.length))
+        await expect(consumer.poll(NO_WAIT), path).rejects.toThrow(CorruptRecordError)
+        await broker.close().catch(() => undefined)
+        expect(fs.readFile(path), path).toEqual(before)
+        for (const each of paths) expect(fs.readFile(each).length, each).toBeGreaterThan(0)
+      }
+    },
+  )
 })
 
 describe('logstash #8218', () => {
   // A reboot, or a process that had run out of file handles, left an empty head checkpoint, and the
   // queue did not open until somebody deleted it. Here a file is complete before it gets its name,
   // and an empty file counts as missing wherever it can be created again.
-  it.each(ENDS)('cannot happen: an empty checkpoint of a directory that was %s', async (end) => {
-    const sound = await directory(end)
-    const names = new Set<string>()
-    for (const [path, bytes] of sound.snapshot()) {
-      // A log is not a checkpoint. The other two cannot be guessed, but no crash leaves them empty.
-      if (/\.log$|varve-topics$|meta\.properties$/.test(path) || bytes.length === 0) continue
-      names.add(path.replace(/^.*?(\.?[a-z-]+)$/, '$1'))
-      const fs = sound.fork()
-      fs.writeFile(path, Buffer.alloc(0))
-      const broker = await open(fs)
-      expect(broker.recovery.damaged, path).toEqual([])
-      expect([...(await stored(broker)).values()], path).toEqual(valuesUpTo(10))
-      expect((await reader(broker).committed(T0))?.offset, path).toBe(4)
-      await append(broker, 'more')
-    }
-    expect(names).toContain('leader-epoch-checkpoint')
-    expect(names).toContain('recovery-point-offset-checkpoint')
-    expect(names).toContain('log-start-offset-checkpoint')
-  })
+  it.each(ENDS)(
+    'opens with all records and commits if a checkpoint is empty in a directory that was %s',
+    async (end) => {
+      const sound = await directory(end)
+      const names = new Set<string>()
+      for (const [path, bytes] of sound.snapshot()) {
+        // A log is not a checkpoint. The other two cannot be guessed, but no crash leaves them empty.
+        if (/\.log$|varve-topics$|meta\.properties$/.test(path) || bytes.length === 0) continue
+        names.add(path.replace(/^.*?(\.?[a-z-]+)$/, '$1'))
+        const fs = sound.fork()
+        fs.writeFile(path, Buffer.alloc(0))
+        const broker = await open(fs)
+        expect(broker.recovery.damaged, path).toEqual([])
+        expect([...(await stored(broker)).values()], path).toEqual(valuesUpTo(10))
+        expect((await reader(broker).committed(T0))?.offset, path).toBe(4)
+        await append(broker, 'more')
+      }
+      expect(names).toContain('leader-epoch-checkpoint')
+      expect(names).toContain('recovery-point-offset-checkpoint')
+      expect(names).toContain('log-start-offset-checkpoint')
+    },
+  )
 
-  it('is not what a crash leaves, nor a lack of file handles', async () => {
+  it('leaves no empty checkpoint after a crash, and opens again after a lack of file handles', async () => {
     const sound = await directory('killed', 'xfs')
     const isGrown = /\.(log|index|timeindex)$|\.tmp$/
     const work = async (fs: SimulatedFileSystem, start: () => void): Promise<void> => {

@@ -47,8 +47,8 @@ const SYNCS: Readonly<Record<string, (opened: Opened) => Promise<unknown>>> = {
   'of a flush': ({ partition }) => partition.flush(),
 }
 
-describe('records of a relaxed topic that a failed sync takes away', () => {
-  it.each(Object.keys(SYNCS))('are told of by the close, and by the next open: %s', async (how) => {
+describe('records of a relaxed topic that are lost by a failed sync', () => {
+  it.each(Object.keys(SYNCS))('are reported by the close and by the next open: %s', async (how) => {
     const opened = await open(RELAXED)
     const { broker, partition, fileSystem } = opened
     await partition.append([{ value: 'a' }, { value: 'b' }])
@@ -69,7 +69,7 @@ describe('records of a relaxed topic that a failed sync takes away', () => {
     expect(await again(opened)).toEqual({ end: 2, failedSyncs: [{ ...TP, offset: 2 }] })
   })
 
-  it('are not those that were cut off before', async () => {
+  it('do not include records that were truncated before', async () => {
     const opened = await open()
     const { broker, partition, fileSystem } = opened
     await partition.append([{ value: 'a' }, { value: 'b' }])
@@ -80,7 +80,7 @@ describe('records of a relaxed topic that a failed sync takes away', () => {
     expect(await again(opened)).toEqual({ end: 0, failedSyncs: [{ ...TP, offset: 0 }] })
   })
 
-  it('are told of by the close of a log that is used alone', async () => {
+  it('are reported by the close of a log that is used alone', async () => {
     const { partition, fileSystem, broker } = await open(RELAXED)
     await partition.log.append([{ value: 'a' }])
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
@@ -90,18 +90,21 @@ describe('records of a relaxed topic that a failed sync takes away', () => {
   })
 })
 
-describe('a record that was acknowledged before its sync, which fails', () => {
-  it.each([0, 1] as const)('is told of by the close, of an append with acks %i', async (acks) => {
-    const opened = await open()
-    const { broker, partition, fileSystem } = opened
-    await partition.append({ value: 'a' })
-    fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
-    await partition.append({ value: 'b' }, { acks })
-    await expect(broker.close()).rejects.toThrow(/offsets 1 to 1 are not durable/)
-    expect(await again(opened)).toEqual({ end: 1, failedSyncs: [{ ...TP, offset: 1 }] })
-  })
+describe('a record that was acknowledged before its sync fails', () => {
+  it.each([0, 1] as const)(
+    'is reported by the close after an append with acks %i',
+    async (acks) => {
+      const opened = await open()
+      const { broker, partition, fileSystem } = opened
+      await partition.append({ value: 'a' })
+      fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
+      await partition.append({ value: 'b' }, { acks })
+      await expect(broker.close()).rejects.toThrow(/offsets 1 to 1 are not durable/)
+      expect(await again(opened)).toEqual({ end: 1, failedSyncs: [{ ...TP, offset: 1 }] })
+    },
+  )
 
-  it('is told of by the close, of a producer with acks 1', async () => {
+  it('is reported by the close after a send of a producer with acks 1', async () => {
     const opened = await open()
     const { broker, fileSystem } = opened
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
@@ -113,7 +116,7 @@ describe('a record that was acknowledged before its sync, which fails', () => {
 })
 
 describe('a record whose append has failed', () => {
-  it('is not told of again by the close', async () => {
+  it('is not reported again by the close', async () => {
     const opened = await open()
     const { broker, partition, fileSystem } = opened
     await partition.append({ value: 'a' })

@@ -6,7 +6,7 @@ import { bytesOf, NOW } from '../storage/log-fixtures.ts'
 
 const DAY_MS = 86_400_000
 
-it('what a broker has kept for longer than Varve would by default is still there when it was taken over', async () => {
+it('keeps records older than the default retention in a directory taken over from a Kafka broker', async () => {
   const clock = new ManualClock(NOW)
   const fs = new SimulatedFileSystem({ clock, seed: 1 })
   const batches = [0, 1, 2].map((baseOffset) =>

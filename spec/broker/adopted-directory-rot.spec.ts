@@ -7,7 +7,7 @@ import { bytesOf, NOW } from '../storage/log-fixtures.ts'
 const SIZE = bytesOf().length
 const LOG = '/data/orders-0/00000000000000000000.log'
 
-it('one rotten batch in a topic that a broker has left keeps no other topic from being opened', async () => {
+it('opens the other topics if one topic taken over from a Kafka broker has a damaged batch', async () => {
   const clock = new ManualClock(NOW)
   const fs = new SimulatedFileSystem({ clock, seed: 1 })
   const batches = [0, 1, 2, 3, 4, 5].map((each) =>

@@ -73,7 +73,7 @@ function committedIn(broker: Broker): string[] {
     )
 }
 
-describe('what groups have committed for topics that were left on the broker', () => {
+describe('committed offsets of topics that were left on a Kafka broker', () => {
   const COMMITS = [
     { groupId: 'billing', ...ORDERS, offset: 4 },
     { groupId: 'billing', ...PAYMENTS, offset: 70 },
@@ -81,7 +81,7 @@ describe('what groups have committed for topics that were left on the broker', (
   const LOG = logOf(partitionForGroup('billing', COUNT))
   const ALL = ['billing orders-0 4', 'billing payments-0 70']
 
-  it('stays, for whoever takes the directory back', async () => {
+  it('are kept byte for byte, so that Kafka can take the directory back', async () => {
     const fs = leftByBroker(COMMITS)
     for (let each = 0; each < 3; each += 1) {
       const broker = await open(fs)
@@ -93,7 +93,7 @@ describe('what groups have committed for topics that were left on the broker', (
     }
   })
 
-  it('stays wherever the process dies as it takes the directory over', async () => {
+  it('are kept wherever a crash interrupts the takeover of the directory', async () => {
     const start = leftByBroker(COMMITS, [0], 1)
     for (let at = 1; ; at += 3) {
       const fs = start.fork({ seed: at })
@@ -111,7 +111,7 @@ describe('what groups have committed for topics that were left on the broker', (
     }
   })
 
-  it('is forgotten once a topic of that name comes into being, which has no past', async () => {
+  it('are forgotten once a new topic of that name is created', async () => {
     const fs = leftByBroker(COMMITS)
     const broker = await open(fs)
     await broker.createTopic('payments')
@@ -168,13 +168,13 @@ async function ensureRefused(broker: Broker, groupId: string): Promise<void> {
   await consumer.close()
 }
 
-describe('of the committed offsets of several brokers, those of one', () => {
+describe('committed offsets copied from one of several brokers', () => {
   const COMMITS = [
     { groupId: THERE, ...ORDERS, offset: 4 },
     { groupId: AWAY, ...ORDERS, offset: 7 },
   ]
 
-  it('serve its groups, and refuse the others, which would begin anew', async () => {
+  it('serve the groups in the copied partitions, and reject calls of the other groups', async () => {
     const fs = leftByBroker(COMMITS, [12, 30])
     for (let each = 0; each < 2; each += 1) {
       const broker = await open(fs)
@@ -191,7 +191,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
     }
   })
 
-  it('let topics be created and deleted, with what its groups have committed', async () => {
+  it('allow topics to be created, and to be deleted with the offsets committed for them', async () => {
     const fs = leftByBroker(COMMITS, [12])
     const broker = await open(fs)
     await broker.createTopic('new')
@@ -205,7 +205,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
     await again.close()
   })
 
-  it('are told to who only reads, before and after they are taken over', async () => {
+  it('are visible in a read-only broker before and after the takeover', async () => {
     const fs = leftByBroker(COMMITS, [12])
     for (let each = 0; each < 2; each += 1) {
       const before = await open(fs, { readOnly: true })
@@ -216,7 +216,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
     }
   })
 
-  it('are joined by those of the others that are copied later', async () => {
+  it('are completed by those of the other brokers if these are copied later', async () => {
     const fs = leftByBroker(COMMITS, [12])
     await (await open(fs)).close()
     const all = leftByBroker(COMMITS)
@@ -234,7 +234,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
   })
 
   it.each(['before', 'after'])(
-    'are all there is where somebody makes an empty directory, %s they are taken over',
+    'let a group start anew if an empty directory is created for its partition %s the takeover',
     async (when) => {
       const fs = leftByBroker(COMMITS, [12])
       const point = Buffer.from('0\n2\n__consumer_offsets 3 9\n__consumer_offsets 12 1\n')
@@ -259,7 +259,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
     },
   )
 
-  it('are the same wherever the process dies as it takes the directory over', async () => {
+  it('are the same wherever a crash interrupts the takeover of the directory', async () => {
     const start = leftByBroker(COMMITS, [12])
     const point = Buffer.from('0\n2\n__consumer_offsets 3 9\n__consumer_offsets 12 1\n')
     start.writeFile('/data/recovery-point-offset-checkpoint', point)
@@ -280,7 +280,7 @@ describe('of the committed offsets of several brokers, those of one', () => {
     }
   })
 
-  it('delete nothing that a group on another broker may not have consumed', async () => {
+  it('prevent the deletion of records that a group on another broker may not have consumed', async () => {
     const fs = leftByBroker(COMMITS, [12])
     const broker = await open(fs)
     const topic = broker.topic('orders')
@@ -293,14 +293,14 @@ describe('of the committed offsets of several brokers, those of one', () => {
   })
 })
 
-describe('the topic of the committed offsets that brokers have left', () => {
+describe('the offsets topic of a directory taken over from Kafka brokers', () => {
   it.each([
     ['50, as the groups in the first three tell', 50, range(3), 50],
     ['50 where the last one was copied alone', 50, [49], 50],
     ['as many as there are, where groups tell that it has not 50', 10, range(10), 10],
     ['as many as there are, if only one', 1, [0], 1],
     ['as many as there are, of more than 50', 60, range(60), 60],
-  ])('has %s', async (_, count, partitions, expected) => {
+  ])('has this number of partitions: %s', async (_, count, partitions, expected) => {
     const groups = [2, 3, 5, 7, 11, 13].map((each) => `group-${each}`)
     const commits = groups.map((groupId) => ({ groupId, ...ORDERS, offset: 1 }))
     const fs = leftByBroker(commits, partitions, count)
@@ -317,14 +317,14 @@ describe('the topic of the committed offsets that brokers have left', () => {
     await broker.close()
   })
 
-  it('has one where there is one, in which nobody has committed', async () => {
+  it('has one partition if there is only one, which holds no commits', async () => {
     const broker = await open(leftByBroker([], [0], 1))
     expect(broker.topic('__consumer_offsets').partitions).toHaveLength(1)
     await reader(broker, THERE).commit([{ ...ORDERS, offset: 1 }])
     await broker.close()
   })
 
-  it('takes a commit where a broker would look for it, so that no later open finds the older one', async () => {
+  it('stores a commit in the partition where Kafka looks for it, so later opens find the newest', async () => {
     const groupId = groupWith({ [COUNT]: 2, 3: 0 })
     const fs = leftByBroker([{ groupId, ...ORDERS, offset: 4 }], range(3))
     const broker = await open(fs)
@@ -344,7 +344,7 @@ describe('the topic of the committed offsets that brokers have left', () => {
     ['of more than 50, behind those that are there', 100, range(60)],
     ['of fewer than 50, behind those that are there', 25, range(10)],
     ['and the groups in the others tell that there are not 50', 60, range(49).slice(1)],
-  ])('is not taken over while some are missing, %s', async (_, count, some) => {
+  ])('is not taken over while some partitions are missing, %s', async (_, count, some) => {
     const groups = range(10).map((each) => `group-${each * 7919}`)
     const commits = groups.map((groupId) => ({ groupId, ...ORDERS, offset: 1 }))
     const fs = leftByBroker(commits, some, count)
@@ -375,7 +375,7 @@ describe('the topic of the committed offsets that brokers have left', () => {
       },
     ],
   ])(
-    'has 50 also where the first partition is %s, and its groups alone are refused',
+    'has 50 partitions even if the first is %s, and serves the groups of the others',
     async (_, rot) => {
       const first = groupWith({ [COUNT]: 0 })
       const commits = [first, THERE].map((groupId) => ({ groupId, ...ORDERS, offset: 4 }))

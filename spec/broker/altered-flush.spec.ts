@@ -18,9 +18,9 @@ async function open(config: TopicConfig): Promise<{
   return { broker, topic, clock, log: topic.partition(0).log }
 }
 
-describe('flushMessages that is lowered', () => {
+describe('a lowered flushMessages', () => {
   it.each([1, 2, 3])(
-    'to %i makes durable what was appended before, if that is as many',
+    'syncs the records appended before if there are at least %i',
     async (flushMessages) => {
       const { broker, topic, clock, log } = await open({ flushMessages: 1000 })
       await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])
@@ -33,8 +33,8 @@ describe('flushMessages that is lowered', () => {
   )
 })
 
-describe('flushMs that is lowered', () => {
-  it('counts for what is appended from then on', async () => {
+describe('a lowered flushMs', () => {
+  it('applies to the next append, and makes the records before it durable too', async () => {
     const { broker, topic, clock, log } = await open({ flushMessages: 1000, flushMs: 3_600_000 })
     await topic.partition(0).append({ value: 'a' })
     await topic.alter({ flushMs: 100 })
@@ -44,7 +44,7 @@ describe('flushMs that is lowered', () => {
     await broker.close()
   })
 
-  it('counts for what was appended before, as nothing else would make it durable', async () => {
+  it('applies to records appended before, which nothing else would make durable', async () => {
     const { broker, topic, clock, log } = await open({ flushMessages: 1000 })
     await topic.partition(0).append({ value: 'a' })
     await topic.alter({ flushMs: 100 })

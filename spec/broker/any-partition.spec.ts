@@ -67,7 +67,7 @@ function overAnyLog(
 }
 
 describe('a partition with gaps, markers, compressed batches and timestamps in any order', () => {
-  it('finds by time what a look at every record finds', async () => {
+  it('finds by timestamp the same offset as a scan of all records', async () => {
     await overAnyLog(async (partition, records) => {
       for (let timestamp = 0; timestamp <= 41; timestamp += 1) {
         const expected = records.find((record) => record.timestamp >= timestamp)?.offset ?? null
@@ -76,7 +76,7 @@ describe('a partition with gaps, markers, compressed batches and timestamps in a
     })
   })
 
-  it('finds by time the very batch that the time index names', async () => {
+  it('finds by timestamp the exact batch that the time index names', async () => {
     const partition = await openPartition({ config })
     for (let timestamp = 0; timestamp < 60; timestamp += 2) {
       await partition.append({ value: 'v', timestamp })
@@ -89,7 +89,7 @@ describe('a partition with gaps, markers, compressed batches and timestamps in a
     await partition.close(CLOSED)
   })
 
-  it('gives the last records, as many as there are', async () => {
+  it('returns the last records, as many as requested or as there are', async () => {
     await overAnyLog(async (partition, records) => {
       for (let count = 0; count <= records.length + 1; count += 1) {
         const last = (await partition.readLast(count)).map(({ offset }) => offset)
@@ -99,7 +99,7 @@ describe('a partition with gaps, markers, compressed batches and timestamps in a
     })
   })
 
-  it('is gone through backwards as forwards, whatever the range', async () => {
+  it('returns the same records backwards as forwards, for any range', async () => {
     await overAnyLog(async (partition, records, share) => {
       const forwards = await collect(partition, { until: 'end' })
       expect(forwards).toEqual(records)

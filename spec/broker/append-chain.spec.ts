@@ -10,7 +10,7 @@ import { heldSyncs } from '../helpers/held-syncs.ts'
 import { openPartition } from '../helpers/partitions.ts'
 import { settle } from '../helpers/settle.ts'
 
-describe('closing while appends come in', () => {
+describe('closing a partition while appends arrive', () => {
   // Between the end of one run of the chain and the start of the next, a few microtasks pass after
   // an acknowledgement. Every distance is tried.
   it.each([...Array(12).keys()])(
@@ -26,8 +26,8 @@ describe('closing while appends come in', () => {
   )
 })
 
-describe('an append to what is closed', () => {
-  it('is refused with the reason, also by who looked before it was', async () => {
+describe('an append to a closed chain', () => {
+  it('is rejected with the reason of the close, for batches and for a single record', async () => {
     const chain = new AppendChain({} as AppendChainOwner)
     const reason = new ClosedError('the test is over')
     await chain.close(reason)
@@ -39,8 +39,8 @@ describe('an append to what is closed', () => {
   })
 })
 
-describe('closing in the middle of an acknowledgement', () => {
-  it('settles what waits behind the group that is acknowledged', async () => {
+describe('closing a partition during an acknowledgement', () => {
+  it('settles the appends that wait behind the acknowledged group', async () => {
     const partition = await openPartition()
     await partition.append({ value: 'first' })
     const builder = new RecordBatchBuilder({})
@@ -60,7 +60,7 @@ describe('closing in the middle of an acknowledgement', () => {
   })
 })
 
-describe('appends of one tick that come to more than a MiB', () => {
+describe('appends of one tick that total more than a MiB', () => {
   const value = Buffer.alloc(500 * 1024)
   const pair = [{ value }, { value }]
 
@@ -78,7 +78,7 @@ describe('appends of one tick that come to more than a MiB', () => {
   })
 })
 
-it('appends that wait for nothing wait for those before them where more than 4 MiB do', async () => {
+it('delays appends with acks 0 while more than 4 MiB of appends wait', async () => {
   const { fileSystem, hold } = heldSyncs()
   const partition = await openPartition({ fileSystem })
   const release = hold()
@@ -135,7 +135,7 @@ describe('an append on a relaxed topic', () => {
     )
   }
 
-  it('is acknowledged unless a sync that has failed has taken it away again', async () => {
+  it('is acknowledged unless a failed sync has already removed its records', async () => {
     expect(await outcome(1)).toEqual([1])
     expect(await outcome(0)).toEqual([])
   })

@@ -5,7 +5,7 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
 const FIRST = '/data/t-0/00000000000000000000.log'
 
-it('tells of damage at the end of a segment that compaction has left a gap behind', async () => {
+it('reports damage at the end of a segment before a gap left by compaction, when read backwards', async () => {
   const fileSystem = new SimulatedFileSystem()
   const config = { segmentBytes: 1000, indexIntervalBytes: 1_000_000 }
   const broker = await Broker.open('/data', { fileSystem })

@@ -26,7 +26,7 @@ async function offsetsOf(partition: Partition, options: RecordsOptions): Promise
 }
 
 describe('readLast', () => {
-  it('gives the last records in offset order, and fewer where there are fewer', async () => {
+  it('returns the last records in offset order, or all records if there are fewer', async () => {
     const partition = await filled(12)
     expect(textsOf(await partition.readLast(3))).toEqual(['v9', 'v10', 'v11'])
     expect(await partition.readLast(100)).toHaveLength(12)
@@ -38,7 +38,7 @@ describe('readLast', () => {
     await partition.close(CLOSED)
   })
 
-  it('gives no record twice where a batch holds more than are wanted', async () => {
+  it('returns no record twice if a batch holds more records than are needed', async () => {
     const partition = await openPartition({ config: SMALL })
     await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
     await partition.append([{ value: 'd' }, { value: 'e' }])
@@ -48,7 +48,7 @@ describe('readLast', () => {
     await partition.close(CLOSED)
   })
 
-  it('shows only what consumers see', async () => {
+  it('returns only records below the high watermark', async () => {
     const partition = await openPartition({ config: { ...SMALL, flushMessages: 3 } })
     await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
     await partition.append({ value: 'd' }, { acks: 1 })
@@ -58,7 +58,7 @@ describe('readLast', () => {
     await partition.close(CLOSED)
   })
 
-  it('reads no more bytes than it may, but one batch', async () => {
+  it('reads at most maxBytes, but at least one batch', async () => {
     const partition = await filled(12)
     expect(textsOf(await partition.readLast(10, { maxBytes: 1 }))).toEqual(['v11'])
     const sizeBytes = partition.log.size / 12
@@ -67,7 +67,7 @@ describe('readLast', () => {
     await partition.close(CLOSED)
   })
 
-  it('gives the last record however little may be read, also where nothing is left of the last batch', async () => {
+  it('returns the last record however small maxBytes is, even if the last batch is empty', async () => {
     const config = { ...SMALL, cleanupPolicy: 'compact' as const, deleteRetentionMs: 0 }
     const partition = await openPartition({ config })
     await partition.append({ key: 'a', value: 'stays' })
@@ -79,7 +79,7 @@ describe('readLast', () => {
     await partition.close(CLOSED)
   })
 
-  it('refuses what is no number of records, unknown options, and a closed partition', async () => {
+  it('rejects an invalid count, unknown options, and a read of a closed partition', async () => {
     const partition = await filled(1)
     await expect(partition.readLast(-1)).rejects.toThrow(RangeError)
     await expect(partition.readLast(1.5)).rejects.toThrow(RangeError)
@@ -89,7 +89,7 @@ describe('readLast', () => {
     await expect(partition.readLast(1)).rejects.toThrow(CLOSED)
   })
 
-  it('looks for what the owner has appended where the broker only reads', async () => {
+  it('checks for new records of the owner in a read-only broker', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await filled(3, fileSystem)
     const reader = await openPartition({ fileSystem, config: SMALL, readOnly: true })
@@ -99,7 +99,7 @@ describe('readLast', () => {
     await owner.close(CLOSED)
   })
 
-  it('gives what is there by the end where records are cut off or deleted while it reads', async () => {
+  it('returns ordered, unique offsets if records are truncated or deleted while it reads', async () => {
     for (const change of ['cut', 'delete'] as const) {
       const partition = await filled(40)
       const reading = partition.readLast(40)
@@ -116,8 +116,8 @@ describe('readLast', () => {
   })
 })
 
-describe('records in reverse', () => {
-  it('goes through the range that was visible at the call, and waits for nothing', async () => {
+describe('records in reverse order', () => {
+  it('reads the range that was visible at the call, and waits for nothing', async () => {
     const partition = await filled(9)
     const records = partition.records({ reverse: true, from: 2, until: 1000 })
     await partition.append({ value: 'later' })
@@ -129,7 +129,7 @@ describe('records in reverse', () => {
     await partition.close(CLOSED)
   })
 
-  it('rejects where the records that come next were deleted or cut off meanwhile', async () => {
+  it('rejects if the next records were deleted or truncated meanwhile', async () => {
     for (const change of ['cut', 'cut and written anew', 'delete'] as const) {
       const partition = await filled(20)
       const records = partition.records({ reverse: true })
@@ -146,7 +146,7 @@ describe('records in reverse', () => {
     }
   })
 
-  it('goes on where what was cut off and written anew is only what it has given', async () => {
+  it('continues if only records that it has already returned are truncated and replaced', async () => {
     const partition = await filled(20)
     const { baseOffset: cut = 0 } = partition.log.segments.at(-2) ?? {}
     const records = partition.records({ reverse: true })
@@ -162,7 +162,7 @@ describe('records in reverse', () => {
   })
 
   it.each(['none', 'gzip'] as const)(
-    'gives no record below a start that has come to lie inside of a batch of %s meanwhile',
+    'returns no record below a log start offset that moves into a batch meanwhile (compression: %s)',
     async (codec) => {
       const compressionType = codec === 'none' ? 'uncompressed' : codec
       for (const count of [1, 4]) {
@@ -185,7 +185,7 @@ describe('records in reverse', () => {
     },
   )
 
-  it('rejects for a start that is not in the log', async () => {
+  it('rejects if the start offset is not in the log', async () => {
     const partition = await filled(5)
     await partition.deleteRecords(2)
     for (const from of [1, 6]) {
@@ -195,7 +195,7 @@ describe('records in reverse', () => {
     await partition.close(CLOSED)
   })
 
-  it('ends with the reason of its signal, and when the loop is left', async () => {
+  it('rejects with the reason of its signal, and ends when the loop is left', async () => {
     const partition = await filled(5)
     const controller = new AbortController()
     const records = partition.records({ reverse: true, signal: controller.signal })
@@ -209,7 +209,7 @@ describe('records in reverse', () => {
     await partition.close(CLOSED)
   })
 
-  it('takes no start at the end and no boolean of another type', async () => {
+  it('throws for a start at the end, a range that ends before it starts, and a non-boolean reverse', async () => {
     const partition = await filled(1)
     expect(() => partition.records({ reverse: true, from: 'latest' } as never)).toThrow(RangeError)
     expect(() => partition.records({ reverse: 1 } as never)).toThrow(TypeError)
@@ -218,7 +218,7 @@ describe('records in reverse', () => {
     await partition.close(CLOSED)
   })
 
-  it('delivers what is sound down to damage, then the damage', async () => {
+  it('returns the records above the damage, then rejects with the damage', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await filled(12, fileSystem)
     const { path = '', baseOffset = 0 } = partition.log.segments[1] ?? {}

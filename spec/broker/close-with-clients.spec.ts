@@ -14,7 +14,7 @@ async function open(): Promise<{ broker: Broker; fileSystem: SimulatedFileSystem
   return { broker, fileSystem }
 }
 
-describe('a callback that hears of a close that gives records up', () => {
+describe('a send callback that is called by a close that gives up its record', () => {
   it('finds the broker closed', async () => {
     const { broker } = await open()
     let seen: unknown = 'not called'
@@ -29,7 +29,7 @@ describe('a callback that hears of a close that gives records up', () => {
     expect(seen).toBeInstanceOf(ClosedError)
   })
 
-  it('may close the broker as well, which is closed once', async () => {
+  it('may close the broker too, which closes only once', async () => {
     const { broker, fileSystem } = await open()
     let inner: Promise<void> = Promise.reject(new Error('not called'))
     inner.catch(() => undefined)
@@ -47,8 +47,8 @@ describe('a callback that hears of a close that gives records up', () => {
   })
 })
 
-describe('a commit that nobody has waited for', () => {
-  it('is stored by the close of the broker, also where it is the first there is', async () => {
+describe('a commit that was not awaited', () => {
+  it('is stored by the close of the broker, even if it is the first commit', async () => {
     const { broker, fileSystem } = await open()
     await broker.topic('t').partition(0).append({ value: 'x' })
     const place = { topic: 't', partition: 0 }
@@ -62,8 +62,8 @@ describe('a commit that nobody has waited for', () => {
   })
 })
 
-describe('a listener that throws', () => {
-  it('in the close of the broker does not make it an unclean one', async () => {
+describe('a rebalance listener that throws', () => {
+  it('does not make the close of its broker an unclean shutdown', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
     await broker.createTopic('t')
@@ -81,7 +81,7 @@ describe('a listener that throws', () => {
   })
 })
 
-describe('all that has failed in the close of a broker', () => {
+describe('the failures of a broker close', () => {
   function closeWith(broker: Broker, ...errors: Error[]): Promise<void> {
     for (const error of errors) {
       const consumer = broker.consumer({ groupId: error.message, enableAutoCommit: false })
@@ -99,7 +99,7 @@ describe('all that has failed in the close of a broker', () => {
     })
   }
 
-  it('is told where several clients have failed', async () => {
+  it('are all reported if several clients fail', async () => {
     const { broker } = await open()
     const errors = [new Error('one'), new Error('two')]
     const closing = closeWith(broker, ...errors)
@@ -108,7 +108,7 @@ describe('all that has failed in the close of a broker', () => {
     await expect(closing).rejects.toThrow('/data was not closed cleanly: one; two')
   })
 
-  it('is told where the disk has failed as well, which comes first', async () => {
+  it('are reported together if the disk fails too, with the disk failure first', async () => {
     const { broker, fileSystem } = await open()
     const topic = await broker.createTopic('relaxed', { flushMessages: 100 })
     await topic.partition(0).append({ value: 'x' })
@@ -121,7 +121,7 @@ describe('all that has failed in the close of a broker', () => {
   })
 })
 
-describe('several partitions that fail in the close of a broker', () => {
+describe('several partitions that fail while a broker closes', () => {
   async function openFailing(partitions: number): Promise<Broker> {
     const { broker, fileSystem } = await open()
     const topic = await broker.createTopic('relaxed', { partitions, flushMessages: 100 })
@@ -130,7 +130,7 @@ describe('several partitions that fail in the close of a broker', () => {
     return broker
   }
 
-  it('are all told, in the cause of one error', async () => {
+  it('are all reported in the cause of one error', async () => {
     const broker = await openFailing(2)
     const closing = broker.close()
     await expect(closing).rejects.toBeInstanceOf(StorageError)
@@ -140,7 +140,7 @@ describe('several partitions that fail in the close of a broker', () => {
     await expect(closing).rejects.toMatchObject({ outcome: 'unknown', cause: { errors } })
   })
 
-  it('are told in one list with what else has failed', async () => {
+  it('are reported in one list with the other failures', async () => {
     const broker = await openFailing(2)
     const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
     const listener = new Error('no')
@@ -154,14 +154,14 @@ describe('several partitions that fail in the close of a broker', () => {
     await expect(broker.close()).rejects.toMatchObject({ cause: { errors } })
   })
 
-  it('are too many to be written out in its message', async () => {
+  it('are only counted in the message beyond the first ten', async () => {
     const broker = await openFailing(13)
     await expect(broker.close()).rejects.toThrow(/relaxed-9 .*; and 3 more$/)
   })
 })
 
-describe('a close that is called again with a time limit', () => {
-  it('ends as soon as that one', async () => {
+describe('a close that is called again with timeoutMs', () => {
+  it('ends when the time limit of the second call expires', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     await partition.append({ value: VALUE })
     const sent = outcomeOf(broker.producer().send({ topic: 'orders', value: VALUE }))

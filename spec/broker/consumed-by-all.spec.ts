@@ -38,30 +38,33 @@ class CountedGroups {
   }
 }
 
-describe('what all groups of a topic have consumed', () => {
+describe('the offset that all groups of a topic have consumed', () => {
   it.each([
     ['of consumers', 'group-', ''],
     ['of imports that go on', `${IMPORT_GROUP_PREFIX}a-`, ''],
     ['of imports that have ended', `${IMPORT_GROUP_PREFIX}a-`, ENDED],
-  ])('is told without a look at other partitions, for groups %s', (_whose, name, metadata) => {
-    const [partitions, groups] = [40, 10]
-    const counted = new CountedGroups()
-    for (let partition = 0; partition < partitions; partition += 1) {
-      counted.commit('consumer', { topic: 'orders', partition }, 9)
-      for (let group = 0; group < groups; group += 1) {
-        counted.commit(`${name}${group}`, { topic: 'orders', partition }, 5, metadata)
+  ])(
+    'is found without reading offsets of other partitions, for groups %s',
+    (_whose, name, metadata) => {
+      const [partitions, groups] = [40, 10]
+      const counted = new CountedGroups()
+      for (let partition = 0; partition < partitions; partition += 1) {
+        counted.commit('consumer', { topic: 'orders', partition }, 9)
+        for (let group = 0; group < groups; group += 1) {
+          counted.commit(`${name}${group}`, { topic: 'orders', partition }, 5, metadata)
+        }
       }
-    }
-    counted.looks = 0
-    const isEnded = metadata === ENDED
-    expect(counted.consumed('orders', partitions)).toEqual(
-      Array.from({ length: partitions }, () => (isEnded ? 9 : 5)),
-    )
-    // One read of its own offset, and two of each offset to learn whether an import has ended.
-    expect(counted.looks).toBeLessThanOrEqual(3 * partitions * (groups + 1))
-  })
+      counted.looks = 0
+      const isEnded = metadata === ENDED
+      expect(counted.consumed('orders', partitions)).toEqual(
+        Array.from({ length: partitions }, () => (isEnded ? 9 : 5)),
+      )
+      // One read of its own offset, and two of each offset to learn whether an import has ended.
+      expect(counted.looks).toBeLessThanOrEqual(3 * partitions * (groups + 1))
+    },
+  )
 
-  it('is told by the first that has consumed nothing, however many there are', () => {
+  it('is known from the first group that has consumed nothing, however many groups there are', () => {
     const counted = new CountedGroups()
     for (let group = 0; group < 100; group += 1) {
       counted.commit(`group-${group}`, { topic: 'orders', partition: 1 }, 0)
@@ -71,7 +74,7 @@ describe('what all groups of a topic have consumed', () => {
     expect(counted.looks).toBe(1)
   })
 
-  it('is what a look at all offsets says, whatever was committed, ended and taken away', () => {
+  it('equals a scan of all offsets after any commits, ended imports and removed offsets', () => {
     for (let seed = 0; seed < 50; seed += 1) {
       const random = new SeededRandom(seed)
       const below = (count: number): number => random.integer(count)

@@ -99,7 +99,7 @@ async function run(
 }
 
 describe.each(STRATEGIES)('a group with %s', (strategy) => {
-  it('never has two members consume a partition, and leaves none out when it is at rest', async () => {
+  it('never has two members consume a partition, and assigns every partition when it settles', async () => {
     await fc.assert(
       fc.asyncProperty(steps, async (list) => {
         const harness = new GroupHarness({ a: 3, b: 1 })
@@ -114,7 +114,7 @@ describe.each(STRATEGIES)('a group with %s', (strategy) => {
     )
   })
 
-  it('stays whole while 100 members come and go in any order', () => {
+  it('assigns every partition to one member while 100 members join and leave in any order', () => {
     fc.assert(
       fc.property(fc.nat(), (seed) => {
         const random = new SeededRandom(seed)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { EndOfTick } from '../../lib/broker/end-of-tick.ts'
 
-it('begins the share of the turn with the first that comes, and again with each tick', async () => {
+it('begins the time share for writes with the first schedule call of each tick', async () => {
   const told: string[] = []
   const endOfTick = new EndOfTick(() => told.push('called back'), {
     begin: (kind) => told.push(`${kind} begun`),

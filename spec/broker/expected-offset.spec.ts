@@ -12,7 +12,7 @@ describe('an append that expects an offset', () => {
     { before: 'an append to the log', actualOffset: 5, change: 'append', completion: 'in-order' },
     { before: 'an append to the log', actualOffset: 5, change: 'append', completion: 'awaited' },
   ] as const)(
-    'is refused where $before comes before it, and whoever shares its write is not: $completion',
+    'is rejected if $before comes before it, while appends in the same write succeed: $completion',
     async ({ actualOffset, change, completion }) => {
       const partition = await openPartition({ fileSystem: new SimulatedFileSystem({ completion }) })
       for (let each = 0; each < 4; each += 1) await partition.append({ value: `old ${each}` })
@@ -29,7 +29,7 @@ describe('an append that expects an offset', () => {
     },
   )
 
-  it('is taken behind a cut that leaves the log ending there', async () => {
+  it('succeeds after a truncation that leaves the log ending at that offset', async () => {
     const partition = await openPartition()
     for (let each = 0; each < 4; each += 1) await partition.append({ value: `old ${each}` })
     const cut = partition.log.truncateTo(4)
@@ -39,7 +39,7 @@ describe('an append that expects an offset', () => {
     await cut
   })
 
-  it('is refused where a cut makes the room that it waits for', async () => {
+  it('is rejected if a truncation makes the room that it waits for', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: 4 * ONE, whenFull: 'wait' })
     for (let each = 0; each < 4; each += 1) await partition.append({ value: VALUE })
     const refused = partition.append({ value: 'refused' }, { expectedOffset: 4 })

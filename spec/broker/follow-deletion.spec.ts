@@ -87,8 +87,8 @@ const READS: [string, (partition: Partition) => Promise<unknown>][] = [
   ['offsetForTimestamp()', (partition) => partition.offsetForTimestamp(LATER)],
 ]
 
-describe('a topic of which its owner has removed some of the files', () => {
-  it.each(READS)('is deleted, and not damaged, for %s', async (_, read) => {
+describe('a topic whose owner has removed some of its files', () => {
+  it.each(READS)('is reported as deleted, not as damaged, by %s', async (_, read) => {
     const { disk, owner, followed, close } = await fixture()
     disk.failNext('unlink', 'EIO', { path: /0004\.log$/ })
     await expect(owner.deleteTopic('a')).rejects.toThrow('EIO')
@@ -100,14 +100,14 @@ describe('a topic of which its owner has removed some of the files', () => {
   })
 })
 
-describe('a read that is under way when its owner deletes the topic', () => {
+describe('a read in progress when the owner deletes the topic', () => {
   it.each([
     ...READS,
     ['readLast()', (partition: Partition) => partition.readLast(RECORDS)],
     ['records() backwards', (partition: Partition) => lastOf(partition.records({ reverse: true }))],
     ['verify()', (partition: Partition) => partition.log.verify()],
   ] as typeof READS)(
-    'rejects with that, and not as if its broker were closed: %s',
+    'rejects with UnknownTopicOrPartitionError, not with ClosedError: %s',
     async (_, read) => {
       const reads = new SlowReads()
       const { clock, owner, followed, close } = await fixture((disk) => reads.of(disk))

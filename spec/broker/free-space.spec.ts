@@ -12,7 +12,7 @@ async function freeSpace(): Promise<{ free: FreeSpace; fileSystem: SimulatedFile
   return { free: new FreeSpace(fileSystem, '/data', new ManualClock()), fileSystem }
 }
 
-it('counts what is granted and not yet written, however often the file system is asked', async () => {
+it('subtracts granted bytes that are not yet written, however often the file system is asked', async () => {
   const { free } = await freeSpace()
   for (let granted = 0; granted < 20; granted += 2) {
     expect(await free.atLeast(21 * MIB)).toBe((20 - granted) * MIB)
@@ -21,7 +21,7 @@ it('counts what is granted and not yet written, however often the file system is
   expect(await free.atLeast(1)).toBe(0)
 })
 
-it('leaves to the file system what is written', async () => {
+it('does not subtract bytes that are already written', async () => {
   const { free, fileSystem } = await freeSpace()
   free.take(6 * MIB)
   free.settle(6 * MIB)
@@ -29,7 +29,7 @@ it('leaves to the file system what is written', async () => {
   expect(await free.atLeast(1)).toBe(14 * MIB)
 })
 
-it('counts what is written while the file system is being asked, which may not have seen it', async () => {
+it('subtracts bytes written while the file system is being asked, which may not count them yet', async () => {
   const { free } = await freeSpace()
   free.take(6 * MIB)
   const asking = free.atLeast(1)

@@ -43,8 +43,8 @@ async function openOnFullDisk(
   return open(next)
 }
 
-describe('a broker that opens on a full disk that writes nothing in place', () => {
-  it('hands out the records that are proven to be durable, and refuses appends', async () => {
+describe('a broker that opens on a full copy-on-write disk', () => {
+  it('returns the records known to be durable, and rejects appends', async () => {
     const { broker } = await openOnFullDisk()
     const partition = broker.topic('orders').partition(0)
     expect([partition.highWatermark, partition.logEndOffset]).toEqual([2, 3])
@@ -57,7 +57,7 @@ describe('a broker that opens on a full disk that writes nothing in place', () =
     expect(broker.recovery.damaged).toEqual([])
   })
 
-  it('goes on where it ended with the first append that finds room, and has lost nothing', async () => {
+  it('continues at its end with the first append that finds room, without losing records', async () => {
     const { fs, broker } = await openOnFullDisk()
     const consumer = reader(broker)
     expect(await valuesOf(consumer)).toEqual(['a', 'b'])
@@ -71,7 +71,7 @@ describe('a broker that opens on a full disk that writes nothing in place', () =
     expect(await valuesOf(reader(again.broker))).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  it('shows the rest within a minute of room, though nobody appends', async () => {
+  it('makes the other records visible within a minute of room, without an append', async () => {
     const { fs, clock, broker } = await openOnFullDisk()
     const consumer = reader(broker)
     expect(await valuesOf(consumer)).toEqual(['a', 'b'])
@@ -84,7 +84,7 @@ describe('a broker that opens on a full disk that writes nothing in place', () =
     expect(await valuesOf(reader(after.broker))).toEqual(['a', 'b', 'c'])
   })
 
-  it('knows every commit that was acknowledged', async () => {
+  it('knows every acknowledged commit, and rejects new commits', async () => {
     const { broker } = await openOnFullDisk(async (first) => {
       const consumer = reader(first)
       await consumer.poll(NO_WAIT)
@@ -96,7 +96,7 @@ describe('a broker that opens on a full disk that writes nothing in place', () =
   })
 })
 
-it('a segment that was put back keeps its name though there is no room to record it', async () => {
+it('keeps a restored segment after a power loss even if there was no room to record it', async () => {
   let { fs, broker } = await open(new SimulatedFileSystem())
   const topic = await broker.createTopic('orders')
   await topic.partition(0).append([{ value: 'a' }, { value: 'b' }])

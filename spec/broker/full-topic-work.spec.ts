@@ -49,13 +49,13 @@ async function workOf(
   return { ...counts, outcomes }
 }
 
-describe('an append to a topic that is full', () => {
+describe('an append to a full topic', () => {
   it.each([
     { whenFull: 'dropOldest' },
     { whenFull: 'dropOldest', retentionMs: 60_000 },
     { whenFull: 'dropOldest', retention: 'consumed' },
     { whenFull: 'reject', retentionMs: 60_000 },
-  ] as const)('does no more where there are more partitions: %j', async (options) => {
+  ] as const)('does no more work if the topic has more partitions: %j', async (options) => {
     const few = await workOf(FEW, options)
     const many = await workOf(MANY, options)
     expect(few.outcomes).toContain(options.whenFull === 'reject' ? 'LOG_FULL' : 'taken')

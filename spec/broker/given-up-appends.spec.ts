@@ -79,7 +79,7 @@ const NO_ROOM = new LogFullError({
 })
 
 describe('an append that is given up', () => {
-  it('by one that is told of its own refusal leaves all others in line', async () => {
+  it('keeps the others in line if the callback of another rejected append gives it up', async () => {
     const chain = new CappedChain({ maxBytes: 500 }, false)
     const first = chain.append('large', 1000)
     chain.append('also large', 1000, {
@@ -92,7 +92,7 @@ describe('an append that is given up', () => {
     expect(chain.outcomes).toEqual([...refused, 'b taken', 'c taken'])
   })
 
-  it('takes nobody along when room is refused to what is left of its group, which is nothing', async () => {
+  it('fails no other append if room is refused when nothing is left of its group', async () => {
     const chain = new CappedChain({ maxBytes: 10_000 })
     const append = chain.append('a', 10)
     await settle()
@@ -103,7 +103,7 @@ describe('an append that is given up', () => {
     expect(chain.outcomes).toEqual(['a Error: enough', 'behind taken'])
   })
 
-  it('takes nobody along when the rest of its group fails, which was not in line', async () => {
+  it('fails no append behind it if the rest of its group, which is not in line, fails', async () => {
     const chain = new CappedChain({ maxBytes: 10_000 })
     const append = chain.append('a', 10)
     chain.append('producer', 10, { isInLine: false })
@@ -115,7 +115,7 @@ describe('an append that is given up', () => {
     expect(chain.outcomes).toEqual(['a Error: enough', 'producer LOG_FULL', 'behind taken'])
   })
 
-  it('gives back at once the memory that it had, and only once', async () => {
+  it('releases its memory at once, and only once', async () => {
     const chain = new CappedChain({ maxBytes: 10_000_000, flushMessages: 1 })
     const append = chain.append('a', 3_000_000)
     chain.append('b', 900_000)
@@ -145,7 +145,7 @@ describe('an append that is given up', () => {
 describe('many appends that are given up one by one', () => {
   const COUNT = 500
 
-  it('are not looked for among all that wait', async () => {
+  it('are removed without a search through all waiting appends', async () => {
     const chain = new CappedChain({ maxBytes: 10_000_000 }, false)
     const appends = Array.from({ length: COUNT }, (_, slot) => chain.append(`${slot}`, 10))
     const taken = chain.append('taken', 10)
@@ -159,7 +159,7 @@ describe('many appends that are given up one by one', () => {
     expect(chain.chain.giveUp(taken, new Error('enough'))).toBe(false)
   })
 
-  it('are not looked for among all that wait for room, whose bytes are not counted anew', async () => {
+  it('are removed without searching or recounting the appends that wait for room', async () => {
     const chain = new CappedChain({ maxBytes: 10_000_000 })
     const appends = Array.from({ length: COUNT }, (_, slot) => chain.append(`${slot}`, 10))
     await settle()

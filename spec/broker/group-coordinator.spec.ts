@@ -27,7 +27,7 @@ describe('a single member', () => {
     expect(coordinator.describe()).toEqual([])
   })
 
-  it.each(STRATEGIES)('gets everything at once with %s', (strategy) => {
+  it.each(STRATEGIES)('is assigned all partitions at once with %s', (strategy) => {
     const { membership } = new GroupHarness({ t: 2 }).consumer(strategy)
     membership.join(['t'], [])
     expect(membership.state).toBe('stable')
@@ -38,7 +38,7 @@ describe('a single member', () => {
     ])
   })
 
-  it('hears of its assignment after join, not inside it, and once', async () => {
+  it('is notified of its assignment once, after join has returned', async () => {
     const consumer = new GroupHarness().consumer()
     consumer.membership.join(['t'], [])
     expect(consumer.changeCount).toBe(0)
@@ -46,7 +46,7 @@ describe('a single member', () => {
     expect(consumer.changeCount).toBe(1)
   })
 
-  it('may call back from onChange', async () => {
+  it('may join and leave from within onChange', async () => {
     const { coordinator } = new GroupHarness()
     let rounds = 0
     const member = coordinator.createMember('g', {
@@ -63,7 +63,7 @@ describe('a single member', () => {
     expect([rounds, member.state]).toEqual([5, 'unjoined'])
   })
 
-  it('hears nothing of a group it has left', async () => {
+  it('is not notified of changes of a group that it has left', async () => {
     const consumer = new GroupHarness().consumer()
     consumer.membership.join(['t'], [])
     consumer.membership.leave()
@@ -71,7 +71,7 @@ describe('a single member', () => {
     expect(consumer.changeCount).toBe(0)
   })
 
-  it('comes back with another id after it has left', () => {
+  it('gets a new id when it joins again after leaving', () => {
     const { membership } = new GroupHarness().consumer()
     const id = membership.memberId
     membership.join(['t'], [])
@@ -83,14 +83,14 @@ describe('a single member', () => {
     expect(membership.assignment).toHaveLength(4)
   })
 
-  it('has an id that names its group', () => {
+  it('has an id that contains its group id', () => {
     const { membership } = new GroupHarness().consumer('range', ['t'], 'billing')
     expect(membership.memberId).toMatch(
       /^consumer-billing-1-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/,
     )
   })
 
-  it('gets other partitions when it joins with other topics', () => {
+  it('is assigned other partitions when it joins with other topics', () => {
     const harness = new GroupHarness({ t: 1, u: 2 })
     const consumer = harness.consumer()
     harness.settle()
@@ -101,7 +101,7 @@ describe('a single member', () => {
 })
 
 describe('several members', () => {
-  it('wait for each other: nobody gets anything before all have joined', () => {
+  it('wait for each other, and get no new assignment before all have joined', () => {
     const harness = new GroupHarness()
     const first = harness.consumer()
     first.poll()
@@ -121,7 +121,7 @@ describe('several members', () => {
     ])
   })
 
-  it.each(STRATEGIES)('share everything with %s', (strategy) => {
+  it.each(STRATEGIES)('share all partitions with %s', (strategy) => {
     const harness = new GroupHarness({ t: 6, u: 3 })
     const consumers = [1, 2, 3].map(() => harness.consumer(strategy, ['t', 'u']))
     harness.settle()
@@ -140,7 +140,7 @@ describe('several members', () => {
     ])
   })
 
-  it('of other groups are left alone', () => {
+  it('do not affect each other in different groups', () => {
     const harness = new GroupHarness()
     const first = harness.consumer('range', ['t'], 'a')
     first.poll()
@@ -148,7 +148,7 @@ describe('several members', () => {
     expect(first.membership).toMatchObject({ state: 'stable', generation: 1 })
   })
 
-  it('get what a member that leaves has had', () => {
+  it('take over the partitions of a member that leaves', () => {
     const harness = new GroupHarness()
     const first = harness.consumer()
     const second = harness.consumer()
@@ -159,7 +159,7 @@ describe('several members', () => {
     expect(first.keys).toHaveLength(4)
   })
 
-  it('get their assignment when the one they wait for leaves', () => {
+  it('get their assignment when the member that they wait for leaves', () => {
     const harness = new GroupHarness()
     const slow = harness.consumer()
     harness.settle()
@@ -172,7 +172,7 @@ describe('several members', () => {
     expect(waiting.map(({ keys }) => keys.length)).toEqual([2, 2])
   })
 
-  it('take in one that comes while a rebalance is under way', () => {
+  it('include a member that joins during a rebalance', () => {
     const harness = new GroupHarness()
     const first = harness.consumer()
     harness.settle()
@@ -190,7 +190,7 @@ describe('several members', () => {
     ])
   })
 
-  it('may join again while they wait, with other topics', () => {
+  it('may join again with other topics while they wait', () => {
     const harness = new GroupHarness({ t: 2, u: 1 })
     const first = harness.consumer()
     harness.settle()
@@ -203,7 +203,7 @@ describe('several members', () => {
     expect(membership.assignment).toEqual([{ topic: 'u', partition: 0 }])
   })
 
-  it('keep their partitions with sticky where the balance allows', () => {
+  it('keep their partitions with sticky if the balance allows', () => {
     const harness = new GroupHarness({ t: 6 })
     const consumers = [1, 2, 3].map(() => harness.consumer('sticky'))
     harness.settle()
@@ -215,7 +215,7 @@ describe('several members', () => {
     }
   })
 
-  it('need one strategy', () => {
+  it('must use the same strategy', () => {
     const harness = new GroupHarness()
     const early = harness.consumer('sticky')
     const first = harness.consumer('range')
@@ -233,7 +233,7 @@ describe('several members', () => {
 })
 
 describe('cooperative-sticky', () => {
-  it('takes partitions from their owner first and gives them away in a second rebalance', () => {
+  it('revokes partitions from their owner first, and assigns them in a second rebalance', () => {
     const harness = new GroupHarness()
     const first = harness.consumer('cooperative-sticky')
     harness.settle()
@@ -254,7 +254,7 @@ describe('cooperative-sticky', () => {
     expect([first.keys.length, second.keys.length]).toEqual([2, 2])
   })
 
-  it('gives nothing away that its owner has not let go of, also when rebalances overlap', () => {
+  it('assigns nothing that its owner has not given up, even if rebalances overlap', () => {
     const harness = new GroupHarness()
     const first = harness.consumer('cooperative-sticky')
     first.isHasty = true
@@ -275,7 +275,7 @@ describe('cooperative-sticky', () => {
     expect(first.keys.length).toBeLessThan(3)
   })
 
-  it('does not believe a member that claims what it was never given', () => {
+  it('ignores the claim of a member to partitions that it never had', () => {
     const harness = new GroupHarness()
     const first = harness.consumer('cooperative-sticky')
     harness.settle()
@@ -287,7 +287,7 @@ describe('cooperative-sticky', () => {
     expect([liar.assignment.length, honest.assignment.length]).toEqual([2, 2])
   })
 
-  it('does not believe a member that still claims what it has lost', async () => {
+  it('ignores the claim of a member to partitions that it has lost', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer('cooperative-sticky')
     const busy = harness.consumer('cooperative-sticky')
@@ -303,8 +303,8 @@ describe('cooperative-sticky', () => {
   })
 })
 
-describe('a member that stays away from polling', () => {
-  it('is lost after maxPollIntervalMs, and another takes over', async () => {
+describe('a member that does not poll', () => {
+  it('is lost after maxPollIntervalMs, and another member takes over its partitions', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer()
     const busy = harness.consumer()
@@ -327,7 +327,7 @@ describe('a member that stays away from polling', () => {
     expect(busy.keys).toHaveLength(4)
   })
 
-  it('comes back as a new member', async () => {
+  it('joins again with a new id when it polls again', async () => {
     const harness = new GroupHarness()
     const [idle, busy] = [harness.consumer(), harness.consumer()]
     harness.settle()
@@ -341,7 +341,7 @@ describe('a member that stays away from polling', () => {
     expect([idle.keys.length, busy.keys.length]).toEqual([2, 2])
   })
 
-  it('stays as long as nobody else could have its partitions', async () => {
+  it('stays in the group as long as nobody else could have its partitions', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer()
     harness.settle()
@@ -354,7 +354,7 @@ describe('a member that stays away from polling', () => {
     expect(idle.keys).toHaveLength(4)
   })
 
-  it('makes way for whoever comes, who does not wait for it', async () => {
+  it('is removed when another member joins, which does not wait for it', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer('sticky')
     harness.settle()
@@ -366,7 +366,7 @@ describe('a member that stays away from polling', () => {
     expect(next.membership.assignment).toHaveLength(4)
   })
 
-  it('stays beside members of other topics, until a rebalance would wait for it', async () => {
+  it('stays beside members of other topics until a rebalance would wait for it', async () => {
     const harness = new GroupHarness({ t: 4, u: 4 })
     const idle = harness.consumer('range', ['t'])
     const other = harness.consumer('range', ['u'])
@@ -382,7 +382,7 @@ describe('a member that stays away from polling', () => {
     expect([other.membership.assignment.length, third.membership.assignment.length]).toEqual([2, 2])
   })
 
-  it('is a member like all others again once it has polled', async () => {
+  it('is treated like any other member once it polls again', async () => {
     const harness = new GroupHarness()
     const idle = harness.consumer()
     harness.settle()
@@ -396,7 +396,7 @@ describe('a member that stays away from polling', () => {
     expect([idle.membership.state, next.membership.state]).toContain('lost')
   })
 
-  it('is in the way of no deletion, and of no commit from outside', async () => {
+  it('is removed by a deletion of the group or a commit from outside, which both succeed', async () => {
     for (const act of [
       (harness: GroupHarness) => harness.coordinator.commit('g', [OFFSET]),
       (harness: GroupHarness) => harness.coordinator.deleteGroup('g'),
@@ -412,7 +412,7 @@ describe('a member that stays away from polling', () => {
     }
   })
 
-  it('is put out by no call that is refused, or does nothing', async () => {
+  it('is not removed by a call that is refused or does nothing', async () => {
     const harness = new GroupHarness()
     const { membership } = harness.consumer()
     membership.join(['t'], [])
@@ -425,7 +425,7 @@ describe('a member that stays away from polling', () => {
     expect(membership.state).toBe('stable')
   })
 
-  it('no longer keeps the others waiting', async () => {
+  it('does not delay a rebalance beyond maxPollIntervalMs', async () => {
     const harness = new GroupHarness()
     harness.consumer().poll()
     await harness.clock.advance(MAX_POLL_INTERVAL_MS / 2)
@@ -451,7 +451,7 @@ describe('a member that stays away from polling', () => {
     expect(membership.state).toBe('lost')
   })
 
-  it('is lost also when it has joined and never polled', async () => {
+  it('is lost even if it has joined and never polled', async () => {
     const harness = new GroupHarness()
     const { membership } = harness.consumer()
     membership.join(['t'], [])
@@ -460,7 +460,7 @@ describe('a member that stays away from polling', () => {
     expect(membership.state).toBe('lost')
   })
 
-  it('gets the whole interval anew with each poll', async () => {
+  it('gets the whole interval again with each poll', async () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     for (let round = 0; round < 5; round++) {
@@ -470,7 +470,7 @@ describe('a member that stays away from polling', () => {
     expect(consumer.membership.state).toBe('stable')
   })
 
-  it('leaves no timer behind when it has left', () => {
+  it('leaves no timer after it has left', () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     consumer.poll()
@@ -481,8 +481,8 @@ describe('a member that stays away from polling', () => {
   })
 })
 
-describe('topics', () => {
-  it.each(STRATEGIES)('that come to exist are assigned with %s', (strategy) => {
+describe('a topic change', () => {
+  it.each(STRATEGIES)('assigns the partitions of a new topic with %s', (strategy) => {
     const harness = new GroupHarness({})
     const consumers = [harness.consumer(strategy), harness.consumer(strategy)]
     harness.settle()
@@ -492,7 +492,7 @@ describe('topics', () => {
     expect(consumers.map(({ keys }) => keys.length)).toEqual([1, 1])
   })
 
-  it('that get more partitions, or go, make their groups rebalance', () => {
+  it('starts a rebalance if partitions are added or the topic is deleted', () => {
     const harness = new GroupHarness({ t: 1, u: 1 })
     const consumer = harness.consumer('range', ['t', 'u'])
     harness.settle()
@@ -505,7 +505,7 @@ describe('topics', () => {
     expect(consumer.keys).toEqual(['u-0'])
   })
 
-  it('of no concern to a group start no rebalance, but its members hear of them', async () => {
+  it('notifies members without a rebalance if none of them subscribes to the topic', async () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     harness.settle()
@@ -517,7 +517,7 @@ describe('topics', () => {
     expect(consumer.changeCount).toBe(changeCount + 1)
   })
 
-  it('that change while a rebalance is under way count at its end', () => {
+  it('takes effect at the end of the rebalance that is in progress', () => {
     const harness = new GroupHarness({ t: 2 })
     const first = harness.consumer()
     harness.settle()
@@ -530,7 +530,7 @@ describe('topics', () => {
     expect(first.membership).toMatchObject({ state: 'stable', generation: 2 })
   })
 
-  it('that are deleted are forgotten by all groups', async () => {
+  it('removes the committed offsets of a deleted topic from all groups', async () => {
     const { coordinator } = new GroupHarness()
     await coordinator.commit('a', [OFFSET])
     await coordinator.commit('b', [OFFSET, { topic: 'u', partition: 0, offset: 1 }])
@@ -541,7 +541,7 @@ describe('topics', () => {
 })
 
 describe('commit', () => {
-  it('of a member is there for the next owner', async () => {
+  it('stores the offset of a member for its group, and for no other group', async () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     harness.settle()
@@ -554,7 +554,7 @@ describe('commit', () => {
     expect(harness.coordinator.committed('other', OFFSET)).toBeNull()
   })
 
-  it('is allowed while a rebalance waits for the member, and while it waits for others', async () => {
+  it('is accepted while a rebalance waits for the member, and while the member waits for others', async () => {
     const harness = new GroupHarness()
     const first = harness.consumer()
     harness.settle()
@@ -573,7 +573,7 @@ describe('commit', () => {
     expect(harness.coordinator.committed('g', OFFSET)?.offset).toBe(6)
   })
 
-  it('is refused before the first assignment', async () => {
+  it('is rejected before the first assignment', async () => {
     const harness = new GroupHarness()
     const first = harness.consumer()
     await expect(first.membership.commit([OFFSET])).rejects.toThrow(CommitFailedError)
@@ -584,7 +584,7 @@ describe('commit', () => {
     expect(harness.coordinator.committed('g', OFFSET)).toBeNull()
   })
 
-  it('is refused once the member is lost, or has left', async () => {
+  it('is rejected once the member is lost or has left', async () => {
     const harness = new GroupHarness()
     const { membership } = harness.consumer()
     membership.join(['t'], [])
@@ -598,7 +598,7 @@ describe('commit', () => {
     expect(harness.coordinator.committed('g', OFFSET)).toBeNull()
   })
 
-  it('without a member is refused while the group has members', async () => {
+  it('is rejected without a member while the group has members', async () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     harness.settle()
@@ -608,7 +608,7 @@ describe('commit', () => {
     expect(harness.coordinator.committed('g', OFFSET)?.offset).toBe(5)
   })
 
-  it('fails as the store fails', async () => {
+  it('rejects with the error of the store, and for a negative offset', async () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     harness.settle()
@@ -622,7 +622,7 @@ describe('commit', () => {
 })
 
 describe('describe', () => {
-  it('tells members, assignment and offsets of every group, sorted', async () => {
+  it('returns the members, assignments and offsets of every group, sorted', async () => {
     const harness = new GroupHarness({ t: 1 })
     const consumer = harness.consumer('roundrobin', ['t'], 'b')
     harness.settle()
@@ -637,7 +637,7 @@ describe('describe', () => {
     ])
   })
 
-  it('shows assignments that nobody can change', () => {
+  it('returns frozen assignments', () => {
     const harness = new GroupHarness({ t: 1 })
     harness.consumer('range', ['t'], 'g')
     harness.settle()
@@ -649,7 +649,7 @@ describe('describe', () => {
     ])
   })
 
-  it('forgets a group without members and offsets', () => {
+  it('omits a group without members and offsets', () => {
     const harness = new GroupHarness()
     const consumer = harness.consumer()
     harness.settle()
@@ -659,7 +659,7 @@ describe('describe', () => {
 })
 
 describe('close', () => {
-  it('loses all members and leaves no timer', async () => {
+  it('marks all members as lost, notifies them, and leaves no timer', async () => {
     const harness = new GroupHarness()
     const consumers = [harness.consumer(), harness.consumer()]
     harness.settle()
@@ -673,7 +673,7 @@ describe('close', () => {
     harness.coordinator.close()
   })
 
-  it('refuses what comes after it', async () => {
+  it('makes later calls except leave fail with ClosedError', async () => {
     const harness = new GroupHarness()
     const { membership } = harness.consumer()
     harness.coordinator.close()
@@ -688,14 +688,14 @@ describe('close', () => {
   })
 })
 
-describe('arguments', () => {
+describe('argument validation', () => {
   it.each([
     ['empty', ''],
     ['no text', 7],
     ['null', null],
     ['too long', 'g'.repeat(32_768)],
     ['half a surrogate pair', 'g\ud800'],
-  ])('a group id that is %s is refused', async (_, groupId) => {
+  ])('rejects a group id that is %s', async (_, groupId) => {
     const { coordinator } = new GroupHarness()
     const options = { strategy: 'range', maxPollIntervalMs: 1, onChange: () => undefined } as const
     expect(() => checkGroupId(groupId)).toThrow(InvalidGroupIdError)
@@ -704,7 +704,7 @@ describe('arguments', () => {
   })
 
   it.each(['__proto__', 'constructor', 'a/b', ' ', 'grüße-🚀', 'g'.repeat(32_767)])(
-    'the group id %j is as good as any',
+    'accepts the group id %j',
     async (groupId) => {
       const harness = new GroupHarness()
       const consumer = harness.consumer('range', ['t'], groupId)
@@ -718,7 +718,7 @@ describe('arguments', () => {
   it.each([
     ['strategy', { strategy: 'constructor' as PartitionAssignmentStrategy }],
     ['maxPollIntervalMs', { maxPollIntervalMs: 0 }],
-  ])('a wrong %s is refused', (_, wrong) => {
+  ])('rejects an invalid %s', (_, wrong) => {
     const harness = new GroupHarness()
     harness.consumer().poll()
     const options = { strategy: 'range', maxPollIntervalMs: 1, onChange: () => undefined } as const

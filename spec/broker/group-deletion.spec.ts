@@ -34,7 +34,7 @@ async function committed(broker: Broker, groupId: string): Promise<number | null
   return (await consumer.committed(PLACE))?.offset ?? null
 }
 
-it('forgets a group for good, and leaves the others', async () => {
+it('deletes a group durably, and keeps the others', async () => {
   const fileSystem = new SimulatedFileSystem()
   // Never closed: the power fails.
   const before = await withJobs(fileSystem)
@@ -47,7 +47,7 @@ it('forgets a group for good, and leaves the others', async () => {
   expect(await committed(after, 'billing')).toBe(2)
 })
 
-it('takes back also what was to be committed before', async () => {
+it('also deletes a commit that is still in progress', async () => {
   await using broker = await withJobs()
   const first = commit(broker, 'mail', 1)
   await first
@@ -57,7 +57,7 @@ it('takes back also what was to be committed before', async () => {
   expect(await committed(broker, 'mail')).toBeNull()
 })
 
-it('is refused where somebody has joined while it waited, who goes on from what is committed', async () => {
+it('is refused if a member joins while it waits, which continues from the committed offset', async () => {
   withoutTurns()
   const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   await using broker = await withJobs(fileSystem)
@@ -73,7 +73,7 @@ it('is refused where somebody has joined while it waited, who goes on from what 
   expect(await committed(broker, 'mail')).toBe(1)
 })
 
-it('leaves what was committed in force where it fails', async () => {
+it('leaves the committed offset unchanged if it fails', async () => {
   const fileSystem = new SimulatedFileSystem()
   await using broker = await withJobs(fileSystem)
   await commit(broker, 'mail', 1)
@@ -82,7 +82,7 @@ it('leaves what was committed in force where it fails', async () => {
   expect(await committed(broker, 'mail')).toBe(1)
 })
 
-it('lets a topic of consumed records go on without a group that comes no more', async () => {
+it('lets consumed records be deleted that only the deleted group had not consumed', async () => {
   await using broker = await withJobs()
   await commit(broker, 'gone', 0)
   await commit(broker, 'mail', 2)
@@ -94,7 +94,7 @@ it('lets a topic of consumed records go on without a group that comes no more', 
   expect(partition.logStartOffset).toBe(2)
 })
 
-it('is refused while there are members, without a group, and where nothing may be written', async () => {
+it('rejects while the group has members, for an unknown or empty id, and in a read-only broker', async () => {
   const fileSystem = new SimulatedFileSystem()
   await using broker = await withJobs(fileSystem)
   await using consumer = broker.consumer({ groupId: 'mail' })

@@ -10,33 +10,38 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openLogManager } from '../helpers/log-managers.ts'
 
-describe('a topic of which the commits cannot be deleted', () => {
+describe('a topic whose commits cannot be deleted', () => {
   it.each([
     ['for want of room', 'write', 'ENOSPC'],
     ['because a sync fails', 'datasync', 'EIO'],
-  ] as const)('is gone all the same, and its deletion says so: %s', async (_, call, code) => {
-    const fileSystem = new SimulatedFileSystem()
-    const broker = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
-    const topic = await broker.createTopic('t')
-    await topic.partition(0).append({ value: 'a' })
-    await broker.consumer({ groupId: 'g' }).commit([{ topic: 't', partition: 0, offset: 1 }])
-    fileSystem.failNext(call, code, { path: /__consumer_offsets/ })
-    const deleting = broker.deleteTopic('t')
-    await expect(deleting).rejects.toThrow(StorageError)
-    await expect(deleting).rejects.toThrow(/^topic 't' is deleted, but not completely removed yet/)
-    await expect(deleting).rejects.toMatchObject({
-      outcome: 'unknown',
-      cause: { code: 'STORAGE_ERROR' },
-    })
-    expect(() => broker.topic('t')).toThrow(UnknownTopicOrPartitionError)
-    await broker.close().catch(() => undefined)
-    const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
-    expect(again.topics()).toEqual([])
-    await again.close()
-  })
+  ] as const)(
+    'is deleted, and its deletion reports that it is not completely removed: %s',
+    async (_, call, code) => {
+      const fileSystem = new SimulatedFileSystem()
+      const broker = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+      const topic = await broker.createTopic('t')
+      await topic.partition(0).append({ value: 'a' })
+      await broker.consumer({ groupId: 'g' }).commit([{ topic: 't', partition: 0, offset: 1 }])
+      fileSystem.failNext(call, code, { path: /__consumer_offsets/ })
+      const deleting = broker.deleteTopic('t')
+      await expect(deleting).rejects.toThrow(StorageError)
+      await expect(deleting).rejects.toThrow(
+        /^topic 't' is deleted, but not completely removed yet/,
+      )
+      await expect(deleting).rejects.toMatchObject({
+        outcome: 'unknown',
+        cause: { code: 'STORAGE_ERROR' },
+      })
+      expect(() => broker.topic('t')).toThrow(UnknownTopicOrPartitionError)
+      await broker.close().catch(() => undefined)
+      const again = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+      expect(again.topics()).toEqual([])
+      await again.close()
+    },
+  )
 })
 
-describe('a topic whose deletion a crash cuts short', () => {
+describe('a topic whose deletion is interrupted by a crash', () => {
   const T0 = { topic: 't', partition: 0 }
 
   function open(fileSystem: SimulatedFileSystem): Promise<Broker> {
@@ -53,7 +58,7 @@ describe('a topic whose deletion a crash cuts short', () => {
     return fileSystem
   }
 
-  it('has all of its commits or is gone with them, wherever that is, and the open after it is cut short too', async () => {
+  it('exists with all of its commits or is gone with them, even if the next open crashes too', async () => {
     const start = await consumed()
     for (let at = 1; ; at += 1) {
       const disk = start.fork({ seed: at })
@@ -81,7 +86,7 @@ describe('a topic whose deletion a crash cuts short', () => {
     }
   })
 
-  it('is gone with its commits by the next open that has room to say so', async () => {
+  it('is gone with its commits after the next open that has room to write', async () => {
     const disk = await consumed()
     const broker = await open(disk)
     disk.failNext('write', 'ENOSPC', { path: /__consumer_offsets/, persistent: true })
@@ -133,7 +138,7 @@ async function killedWhile(state: 'creating' | 'deleting'): Promise<SimulatedFil
   return found.restart('process')
 }
 
-describe('a topic that the list names no more', () => {
+describe('a topic that is no longer in the list of topics', () => {
   it.each([
     ['creation that is taken back', 'creating', true],
     ['deletion that is finished', 'deleting', true],
@@ -162,7 +167,7 @@ describe('a topic that the list names no more', () => {
   )
 })
 
-describe('a topic that the list names', () => {
+describe('a topic in the list of topics', () => {
   it.each([
     ['a creation', 2],
     ['an addition of partitions', 4],
@@ -187,11 +192,11 @@ describe('a topic that the list names', () => {
   })
 })
 
-describe('a deletion that is down in the list of topics', () => {
+describe('a deletion that is recorded in the list of topics', () => {
   it.each([
     [new RecordTooLargeError(80, 1, 'maxMessageBytes'), StorageError],
     [new LockLostError('/data', 'another owner may have taken it', 'not-written'), LockLostError],
-  ])('is of unknown outcome whatever it fails with: %s', async (cause, kind) => {
+  ])('rejects with an unknown outcome, whatever the cause: %s', async (cause, kind) => {
     const fileSystem = new SimulatedFileSystem()
     let failure: Error | null = null
     const forgetTopic = (): Promise<void> =>

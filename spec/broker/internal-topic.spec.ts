@@ -15,8 +15,8 @@ async function committed(): Promise<{ broker: Broker; fileSystem: SimulatedFileS
   return { broker, fileSystem }
 }
 
-describe('the topic of the committed offsets', () => {
-  it('takes no records of producers', async () => {
+describe('the offsets topic', () => {
+  it('rejects records of producers', async () => {
     const { broker, fileSystem } = await committed()
     const sent = await broker
       .producer()
@@ -29,7 +29,7 @@ describe('the topic of the committed offsets', () => {
     expect(sent).toBeInstanceOf(InvalidTopicError)
   })
 
-  it('takes no records of appends either, and says so before it looks at them', async () => {
+  it('rejects direct appends, whatever their options, and stays unchanged', async () => {
     const { broker, fileSystem } = await committed()
     const partition = broker.topic('__consumer_offsets').partition(0)
     const end = partition.logEndOffset
@@ -46,13 +46,13 @@ describe('the topic of the committed offsets', () => {
     await again.close()
   })
 
-  describe('is compacted after a few MiB, so that an open has no more to read than that', () => {
+  describe('automatic compaction', () => {
     const METADATA = 'm'.repeat(4096)
 
     it.each([
       ['in a directory of its own', false],
       ['in one that is taken over', true],
-    ])('%s', async (_, isAdopted) => {
+    ])('keeps what an open has to read within a few MiB %s', async (_, isAdopted) => {
       const { broker: first, fileSystem } = await committed()
       await first.close()
       if (isAdopted) {
@@ -78,7 +78,7 @@ describe('the topic of the committed offsets', () => {
     })
   })
 
-  it('does not grow, as groups would be looked for elsewhere', async () => {
+  it('rejects additional partitions, which would move groups to other partitions', async () => {
     const { broker, fileSystem } = await committed()
     const topic = broker.topic('__consumer_offsets')
     const { length } = topic.partitions
@@ -90,7 +90,7 @@ describe('the topic of the committed offsets', () => {
     await again.close()
   })
 
-  it('is deleted from by nothing but compaction', async () => {
+  it('rejects every configuration that could lose or refuse a commit', async () => {
     const { broker } = await committed()
     const topic = broker.topic('__consumer_offsets')
     for (const cleanupPolicy of ['delete', 'compact,delete'] as const) {
@@ -119,7 +119,7 @@ describe('the topic of the committed offsets', () => {
   })
 
   it.each(['uncompressed', 'gzip'] as const)(
-    'takes the largest commits there are with the least that it may be altered to, stored with %s',
+    'accepts the largest possible commits with its smallest allowed limits, stored with %s',
     async (compressionType) => {
       const { broker, fileSystem } = await committed()
       const topics = Array.from({ length: 3 }, (_, each) => `${each}`.padStart(249, 't'))

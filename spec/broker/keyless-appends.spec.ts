@@ -51,9 +51,9 @@ const placeOf = (append: Promise<{ readonly baseOffset: number }>): Promise<unkn
     (error: unknown) => (error as { code: string }).code,
   )
 
-describe('records without a key that wait when their topic becomes a compacted one', () => {
+describe('records without a key that wait when their topic becomes compacted', () => {
   it.each(COMPRESSIONS)(
-    'are refused in line, and those that have one are taken (%s)',
+    'are rejected in their turn, while those with a key are written (%s)',
     async (compression) => {
       const compressionType = compression === 'none' ? 'uncompressed' : compression
       const { partition, first, compact, release } = await openHeld(compressionType)
@@ -84,7 +84,7 @@ describe('records without a key that wait when their topic becomes a compacted o
     },
   )
 
-  it('are refused at once where they wait for room, and the others go on waiting', async () => {
+  it('are rejected at once if they wait for room, while the others keep waiting', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 2 * ONE, whenFull: 'wait' })
     const topic = broker.topic('orders')
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
@@ -111,7 +111,7 @@ describe('records without a key that wait when their topic becomes a compacted o
   })
 
   it.each(COMPRESSIONS)(
-    'of a producer are refused, and the others of their batches go on waiting (%s)',
+    'are rejected if a producer sent them, while the others of their batches keep waiting (%s)',
     async (compressionType) => {
       const { broker, partition } = await openTopic({ maxBytes: 2 * ONE, whenFull: 'wait' })
       const topic = broker.topic('orders')
@@ -139,7 +139,7 @@ describe('records without a key that wait when their topic becomes a compacted o
     },
   )
 
-  it('are refused in the turn of their write too', async () => {
+  it('are rejected even if their write already waits behind a roll', async () => {
     const { fileSystem, hold } = heldSyncs()
     const partition = await openPartition({ fileSystem })
     await partition.append({ value: 'first' })
@@ -161,7 +161,7 @@ describe('records without a key that wait when their topic becomes a compacted o
     await partition.log.close()
   })
 
-  it('are refused where they were appended to the log itself, and stand behind a roll', async () => {
+  it('are rejected even if they were appended to the log itself and wait behind a roll', async () => {
     const { fileSystem, hold } = heldSyncs()
     const partition = await openPartition({ fileSystem })
     await partition.append({ value: 'first' })

@@ -20,8 +20,8 @@ async function linked(): Promise<{ link: string; second: string; turn: () => Pro
   return { link, second, turn }
 }
 
-describe('a directory that was opened by a symbolic link', () => {
-  it('stays the one it was when the link leads to that of another owner', async () => {
+describe('a directory that was opened through a symbolic link', () => {
+  it('stays in use after the link is changed to the directory of another owner', async () => {
     const { link, second, turn } = await linked()
     const other = await Broker.open(second)
     const orders = await other.createTopic('orders')
@@ -43,7 +43,7 @@ describe('a directory that was opened by a symbolic link', () => {
     await other.close()
   })
 
-  it('is so for a log that is opened alone', async () => {
+  it('stays in use for a log that is opened alone, too', async () => {
     const { link, second, turn } = await linked()
     await mkdir(join(link, 'a-0'))
     const log = await Log.open(join(link, 'a-0'))

@@ -44,7 +44,7 @@ async function read(consumer: Consumer): Promise<(string | null)[]> {
   return textsOf(await consumer.poll({ maxWaitMs: 10_000 }))
 }
 
-describe('what waits for records when the lock is lost', () => {
+describe('a wait for records when the lock is lost', () => {
   type Waiter = (broker: Broker, topic: Topic) => Promise<unknown>
   const WAITERS: readonly [string, Waiter][] = [
     ['a fetch', (_, topic) => topic.partition(0).fetch(2)],
@@ -74,7 +74,7 @@ describe('what waits for records when the lock is lost', () => {
     ],
   ]
 
-  it.each(WAITERS)('hears of it: %s', async (_, wait) => {
+  it.each(WAITERS)('rejects with LockLostError: %s', async (_, wait) => {
     const { fileSystem, broker, topic } = await opened()
     const waiting = wait(broker, topic).catch((error: unknown) => error)
     await settle()
@@ -82,13 +82,13 @@ describe('what waits for records when the lock is lost', () => {
     expect(await waiting).toBeInstanceOf(LockLostError)
   })
 
-  it.each(WAITERS)('hears of it where it begins afterwards: %s', async (_, wait) => {
+  it.each(WAITERS)('rejects with LockLostError if it begins afterwards: %s', async (_, wait) => {
     const { fileSystem, broker, topic } = await opened()
     fileSystem.loseLock('/data')
     await expect(wait(broker, topic)).rejects.toThrow(LockLostError)
   })
 
-  it('hears of it in a wait for many bytes once it has been given those that are there', async () => {
+  it('returns the records that are there if it waits for many bytes, then rejects', async () => {
     const { fileSystem, broker, topic } = await opened()
     const consumer = assigned(broker, [0, 1], 1_000)
     const fetching = topic.partition(0).fetch(1, { minBytes: 1_000, maxWaitMs: 10_000 })
@@ -101,8 +101,8 @@ describe('what waits for records when the lock is lost', () => {
   })
 })
 
-describe('what does not wait when the lock is lost', () => {
-  it('is given what is there, in all partitions, before it hears of it', async () => {
+describe('a read that does not wait when the lock is lost', () => {
+  it('returns the records that are there, in all partitions, before it rejects', async () => {
     const { fileSystem, broker, topic } = await opened()
     fileSystem.loseLock('/data')
     expect(textsOf(await topic.partition(0).read(1))).toEqual(['b'])
@@ -121,7 +121,7 @@ describe('what does not wait when the lock is lost', () => {
     await expect(topic.partition(0).read(2, { maxRecords: 1 })).rejects.toThrow(LockLostError)
   })
 
-  it('is given what was read ahead, record by record', async () => {
+  it('returns the records that were read ahead, one by one, before it rejects', async () => {
     const { fileSystem, broker } = await opened()
     const values: string[] = []
     const iterate = async (): Promise<void> => {
@@ -135,7 +135,7 @@ describe('what does not wait when the lock is lost', () => {
   })
 })
 
-it('an append that waits for room when the lock is lost rejects', async () => {
+it('rejects an append that waits for room when the lock is lost', async () => {
   const { fileSystem, broker } = await opened()
   const limits = { maxBytes: 400, whenFull: 'wait', segmentBytes: 400 } as const
   const topic = await broker.createTopic('full', limits)
@@ -150,7 +150,7 @@ it('an append that waits for room when the lock is lost rejects', async () => {
   expect(await waiting).toBeInstanceOf(LockLostError)
 })
 
-it('the loss of a lock is told once, with why', async () => {
+it('reports the loss of a lock once, with the reason', async () => {
   const { fileSystem, broker } = await opened()
   expect(told).toEqual([])
   fileSystem.loseLock('/data', 'it was moved')
@@ -161,7 +161,7 @@ it('the loss of a lock is told once, with why', async () => {
   expect(told[0]?.error.message).toContain('it was moved')
 })
 
-it('a directory that is given up in order is not told as lost', async () => {
+it('does not report the lock as lost when the broker is closed', async () => {
   const { broker } = await opened()
   await broker.close()
   expect(told).toEqual([])

@@ -56,8 +56,8 @@ async function contentOf(partition: Partition): Promise<string[]> {
   }
 }
 
-describe('compaction that is asked for', () => {
-  it('keeps of each key the last record, of those in the active segment too, and says what it did', async () => {
+describe('compaction on request', () => {
+  it('keeps the last record of each key, also in the active segment, and reports what it did', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const topic = await broker.createTopic('table', { ...COMPACTED, segmentBytes: 100_000 })
@@ -76,7 +76,7 @@ describe('compaction that is asked for', () => {
   })
 
   it.each(['now', 'after a restart'])(
-    'keeps one of each key behind a truncation too, whatever has come in its place: %s',
+    'keeps the last record of each key after a truncation, whatever was appended since: %s',
     async (when) => {
       const clock = new ManualClock(NOW)
       const fileSystem = new SimulatedFileSystem({ seed: 1 })
@@ -99,7 +99,7 @@ describe('compaction that is asked for', () => {
     },
   )
 
-  it('takes no more memory for keys than cleanerDedupeBufferBytes, and goes on from there', async () => {
+  it('uses at most cleanerDedupeBufferBytes for keys, and continues in the next pass', async () => {
     const endOffsets: number[][] = []
     for (const cleanerDedupeBufferBytes of [1024, 100_000]) {
       const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
@@ -116,7 +116,7 @@ describe('compaction that is asked for', () => {
     ])
   })
 
-  it('is refused where the policy has no compact, and by who only reads', async () => {
+  it('rejects if the cleanup policy does not include compact, and in a read-only broker', async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)
     const plain = await broker.createTopic('plain')
@@ -126,7 +126,7 @@ describe('compaction that is asked for', () => {
     await expect(reader.topic('table').partition(0).compact()).rejects.toThrow(ReadOnlyError)
   })
 
-  it('of a topic that is deleted meanwhile says that the topic is gone, as all other calls do', async () => {
+  it('rejects with an unknown topic, like all other calls, if the topic is deleted meanwhile', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     for (const isDeletedFirst of [true, false]) {
@@ -141,7 +141,7 @@ describe('compaction that is asked for', () => {
     }
   })
 
-  it('tells the subscribers of varve:compaction of each pass', async () => {
+  it('notifies the subscribers of varve:compaction of each pass', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
@@ -156,7 +156,7 @@ describe('compaction that is asked for', () => {
     expect(types).toEqual(['start', 'progress', 'end'])
   })
 
-  it('goes on beside appends and reads, one partition after the other', async () => {
+  it('runs beside appends and reads, one partition after the other', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const topic = await broker.createTopic('table', { ...COMPACTED, partitions: 2 })
@@ -176,7 +176,7 @@ describe('compaction that is asked for', () => {
     expect(await first.log.verify()).toEqual([])
   })
 
-  it('hands out nothing that is on the disk no more, also behind a pass that has failed half way', async () => {
+  it('never returns a record that is no longer on disk, even after a pass that failed halfway', async () => {
     const clock = new ManualClock(NOW)
     const fileSystem = new SimulatedFileSystem({ seed: 1 })
     const broker = await open(fileSystem, clock)
@@ -192,7 +192,7 @@ describe('compaction that is asked for', () => {
     expect((await contentOf(partition)).map((each) => Number.parseInt(each, 10))).toEqual(onDisk)
   })
 
-  it('gives a consumer at a removed offset the next record, and no record twice', async () => {
+  it('returns the next record at a removed offset, and no record twice', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
@@ -209,8 +209,8 @@ describe('compaction that is asked for', () => {
   })
 })
 
-describe('compaction by itself', () => {
-  it('takes the log with the greatest share of dirty bytes first, and none below the ratio', async () => {
+describe('automatic compaction', () => {
+  it('compacts the log with the greatest share of dirty bytes first, and none below the ratio', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const order: string[] = []
@@ -244,7 +244,7 @@ describe('compaction by itself', () => {
     expect(order).toEqual(['much', 'some'])
   })
 
-  it('rolls an idle segment so that maxCompactionLagMs holds', async () => {
+  it('rolls and compacts an idle segment once maxCompactionLagMs has passed', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const config = { ...COMPACTED, maxCompactionLagMs: 60_000, segmentBytes: 100_000 }
@@ -256,7 +256,7 @@ describe('compaction by itself', () => {
     expect(await contentOf(partition)).toEqual(['1:a=2', '2:b=1'])
   })
 
-  it('removes tombstones when their time has come, without anything being appended', async () => {
+  it('removes tombstones after deleteRetentionMs even if nothing is appended', async () => {
     const clock = new ManualClock(NOW)
     const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
     const partition = (await broker.createTopic('table', COMPACTED)).partition(0)
@@ -269,7 +269,7 @@ describe('compaction by itself', () => {
     expect(await contentOf(partition)).toEqual(['1:b=1'])
   })
 
-  it('removes them also where a pass that was to do so was interrupted by a deletion', async () => {
+  it('removes tombstones even if the pass that was to remove them was interrupted by a deletion', async () => {
     const clock = new ManualClock(NOW)
     const fileSystem = new SimulatedFileSystem({ seed: 1 })
     const broker = await open(fileSystem, clock)
@@ -293,7 +293,7 @@ describe('compaction by itself', () => {
     expect(await tombstones()).toBe(0)
   })
 
-  it('goes on with retention in one topic: of each key the last record, while it is young', async () => {
+  it('keeps the last record of each key until retention applies to it, if a topic uses both', async () => {
     const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(disk, clock, { retentionCheckIntervalMs: 20_000 })
     const topic = await broker.createTopic('table', {
@@ -331,7 +331,7 @@ describe('compaction by itself', () => {
   })
 
   it.each(['a close', 'a crash'])(
-    'removes them after %s too, and forgets of it when it is done or the topic goes',
+    'removes tombstones after %s, and clears their saved deadline when done or the topic is deleted',
     async (end) => {
       const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
       const broker = await open(disk, clock)
@@ -356,7 +356,7 @@ describe('compaction by itself', () => {
     },
   )
 
-  it("knows after a restart where it has been, by Kafka's file, and goes on without it", async () => {
+  it("resumes after a restart by Kafka's checkpoint file, and starts over if that file is invalid", async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)
     await put((await broker.createTopic('table', COMPACTED)).partition(0), clock, 'a=1', 'a=2')
@@ -374,7 +374,7 @@ describe('compaction by itself', () => {
     expect(await contentOf(last.topic('table').partition(0))).toEqual(['2:a=3'])
   })
 
-  it('compacts the committed offsets, and groups stand where they stood', async () => {
+  it('compacts the committed offsets, and keeps the last commit of a group', async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)
     const data = (await broker.createTopic('data')).partition(0)
@@ -394,8 +394,8 @@ describe('compaction by itself', () => {
   })
 })
 
-describe('who reads beside a process that compacts', () => {
-  it('gets right records whenever it looks, over many passes', async () => {
+describe('a read-only broker beside a process that compacts', () => {
+  it('reads unaltered records at any time, and those of the owner after each refresh', async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const broker = await open(fileSystem, clock)
     const partition = (await broker.createTopic('table', COMPACTED)).partition(0)

@@ -58,8 +58,8 @@ function gate(): { readonly passed: Promise<void>; readonly open: () => void } {
   }
 }
 
-describe('how far a topic was compacted', () => {
-  it('is not said of a later topic of the same name', async () => {
+describe('the compaction progress of a topic', () => {
+  it('is not applied to a later topic of the same name', async () => {
     const { broker, disk } = await open()
     await fill(broker, 3)
     await broker.topic('table').compact()
@@ -71,7 +71,7 @@ describe('how far a topic was compacted', () => {
     expect(report).toMatchObject({ fromOffset: 0, endOffset: 6, recordsKept: 1 })
   })
 
-  it('is forgotten by a later topic also where the disk has refused to forget it before', async () => {
+  it('is removed when a later topic is created if the disk failed to remove it before', async () => {
     const { broker, disk } = await open()
     await fill(broker, 3)
     await broker.topic('table').compact()
@@ -82,7 +82,7 @@ describe('how far a topic was compacted', () => {
     expect(String(disk.readFile(CHECKPOINT))).toBe('0\n0\n')
   })
 
-  it('can be asked again after the disk has once not told', async () => {
+  it('is read again after a failed read', async () => {
     const { broker, disk } = await open()
     disk.failNext('open', 'EIO', { path: CHECKPOINT, persistent: true })
     await fill(broker, 3)
@@ -92,8 +92,8 @@ describe('how far a topic was compacted', () => {
   })
 })
 
-describe('a log whose passes fail', () => {
-  it('is gone over less and less often, until one succeeds', async () => {
+describe('a log whose compaction fails', () => {
+  it('is retried less and less often, until a pass succeeds', async () => {
     const { broker, disk, clock } = await open()
     await fill(broker, 40)
     let failures = 0
@@ -113,8 +113,8 @@ describe('a log whose passes fail', () => {
   })
 })
 
-describe('a broker that is closed', () => {
-  it('leaves its directory at rest, also when the end of a pass is being written', async () => {
+describe('a broker that is closed during a compaction', () => {
+  it('waits until the pass has written its checkpoint, and rejects the next pass', async () => {
     const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
     const reached = gate()
     const goOn = gate()
@@ -147,7 +147,7 @@ describe('a broker that is closed', () => {
   })
 })
 
-describe('a policy that is altered while other logs are compacted', () => {
+describe('a cleanup policy that is altered while the topic waits for its compaction', () => {
   /** Two compacted topics, of which the first takes long to compact. */
   async function two(): Promise<{ broker: Broker; clock: ManualClock }> {
     const { broker, clock } = await open(1000)
@@ -164,7 +164,7 @@ describe('a policy that is altered while other logs are compacted', () => {
     return records.map(({ value }) => String(value))
   }
 
-  it('keeps what is appended from then on, where it is asked to be compacted', async () => {
+  it('makes a requested compaction reject, and keeps the records appended later', async () => {
     const { broker } = await two()
     const before = broker.topic('first').compact()
     const asked = broker.topic('table').compact()
@@ -177,7 +177,7 @@ describe('a policy that is altered while other logs are compacted', () => {
     expect((await valuesOf(broker)).slice(-3)).toEqual(later)
   })
 
-  it('keeps it where its turn comes by itself', async () => {
+  it('makes automatic compaction skip the topic, and keeps the records appended later', async () => {
     const { broker, clock } = await two()
     const before = broker.topic('first').compact()
     // The upkeep finds it due, but it waits for the other topic.

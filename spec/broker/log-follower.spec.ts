@@ -46,7 +46,7 @@ const FAULTS: [string, (disk: SimulatedFileSystem) => Promise<void> | void][] = 
   ['was moved away', (disk) => disk.rename('/data/a-0', '/elsewhere')],
 ]
 
-describe.each(FAULTS)('the directory of a log that is followed and %s', (_, strike) => {
+describe.each(FAULTS)('a followed log whose directory %s', (_, strike) => {
   it.each<[string, (followed: Followed) => Promise<unknown>]>([
     ['fetch()', ({ partition }) => partition.fetch(2, { maxWaitMs: 60_000 })],
     [
@@ -76,7 +76,7 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
         return consumer.poll({ maxWaitMs: 60_000 })
       },
     ],
-  ])('is told after some seconds to who waits by %s', async (_call, wait) => {
+  ])('rejects a wait by %s after some seconds', async (_call, wait) => {
     const followed = await fixture()
     await strike(followed.disk)
     const waiting = wait(followed).catch((error: unknown) => error)
@@ -85,7 +85,7 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
     await followed.reader.close()
   })
 
-  it('ends the wait for many bytes with those that are known', async () => {
+  it('ends a wait for many bytes with the known records, and rejects the next one', async () => {
     const followed = await fixture()
     const { clock, partition } = followed
     await strike(followed.disk)
@@ -99,7 +99,7 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
     await followed.reader.close()
   })
 
-  it('is told to who reads at its end, while what is known can be read, and no more once it is back', async () => {
+  it('rejects reads at its end but returns known records, and recovers once the directory is back', async () => {
     const { clock, disk, owner, reader, partition } = await fixture()
     disk.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
     for (let second = 0; second < 5; second += 1) {
@@ -114,7 +114,7 @@ describe.each(FAULTS)('the directory of a log that is followed and %s', (_, stri
     await reader.close()
   })
 
-  it('is told no more to who comes when it has been back for long, though nobody has looked', async () => {
+  it('serves a fetch long after the directory is back, even if nobody has read since', async () => {
     const { clock, disk, owner, reader, partition } = await fixture()
     disk.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
     const waiting = partition.fetch(2, { maxWaitMs: 60_000 }).catch((error: unknown) => error)

@@ -43,7 +43,7 @@ async function directories(fileSystem: SimulatedFileSystem): Promise<string[]> {
 }
 
 describe('the topics of a directory', () => {
-  it('are there again after closing, with their records and configuration', async () => {
+  it('exist again after a close, with their records and configuration', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const topic = await manager.create('orders', 2, { segmentBytes: 500 })
@@ -56,7 +56,7 @@ describe('the topics of a directory', () => {
     expect(again.get('orders')?.id).toBe(topic.id)
   })
 
-  it('are named by one list until one of them comes or goes', async () => {
+  it('share one list of names until a topic is created or deleted', async () => {
     const manager = await openLogManager(new SimulatedFileSystem())
     const empty = manager.topicNames
     const topic = await manager.create('a', 1, {})
@@ -71,7 +71,7 @@ describe('the topics of a directory', () => {
     await closeLogManager(manager)
   })
 
-  it('grow, and keep what they have', async () => {
+  it('keep their records when partitions are added, and refuse to shrink', async () => {
     const fileSystem = new SimulatedFileSystem()
     let changes = 0
     const manager = await openLogManager(fileSystem, {
@@ -93,7 +93,7 @@ describe('the topics of a directory', () => {
     expect(await contents(again)).toEqual({ orders: [['a'], [], ['c']] })
   })
 
-  it('take a changed configuration at once, and keep it', async () => {
+  it('apply an altered configuration at once, and keep it after a restart', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const topic = await manager.create('orders', 1, { segmentBytes: 10_000 })
@@ -107,14 +107,14 @@ describe('the topics of a directory', () => {
     expect(config).toMatchObject({ segmentBytes: 150, retentionMs: 5 })
   })
 
-  it('are refused under a name that exists or can be mistaken for another', async () => {
+  it('are not created under a name that exists or that collides with another', async () => {
     const manager = await openLogManager(new SimulatedFileSystem())
     await manager.create('a.b', 1, {})
     await expect(manager.create('a.b', 1, {})).rejects.toThrow(TopicExistsError)
     await expect(manager.create('a_b', 1, {})).rejects.toThrow(InvalidTopicError)
   })
 
-  it('go with their files, and come back under the same name as new ones', async () => {
+  it('are deleted with their files, and can be created again as new topics', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const first = await manager.create('orders', 2, {})
@@ -136,7 +136,7 @@ describe('the topics of a directory', () => {
     expect(await contents(again)).toEqual({ orders: [[]] })
   })
 
-  it('go with what has been written of a file that was to be replaced', async () => {
+  it('are deleted with the temporary files of interrupted replacements', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('orders', 1, {})
@@ -148,7 +148,7 @@ describe('the topics of a directory', () => {
     expect(await directories(fileSystem)).toEqual([])
   })
 
-  it('know nothing of what was remembered of earlier ones of their name', async () => {
+  it('ignore checkpoint entries of earlier topics of the same name', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data')
     // For example, somebody has removed their directories.
@@ -166,7 +166,7 @@ describe('the topics of a directory', () => {
     expect(await contents(again)).toEqual({ orders: [['new'], ['new']] })
   })
 
-  it('are not created at all when the disk is full, and can be created later', async () => {
+  it('are not created even in part when the disk is full, and can be created later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     fileSystem.failNext('write', 'ENOSPC', { persistent: true, path: /orders-2/ })
@@ -178,7 +178,7 @@ describe('the topics of a directory', () => {
     expect(await contents(manager)).toEqual({ orders: [[], [], []] })
   })
 
-  it('do not grow at all when the disk is full', async () => {
+  it('are not grown even in part when the disk is full, and can be grown later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const topic = await manager.create('orders', 1, {})
@@ -191,7 +191,7 @@ describe('the topics of a directory', () => {
     expect(topic.partitions).toHaveLength(3)
   })
 
-  it('are taken over from a directory that another program has filled', async () => {
+  it('are taken over from a directory that another program has written', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const { id } = await manager.create('orders', 2, {})
@@ -214,7 +214,7 @@ describe('the topics of a directory', () => {
     expect(await contents(await openLogManager(fileSystem.restart('process')))).toEqual(found)
   })
 
-  it('that another program has filled have all of their partitions, however the directory lists them', async () => {
+  it('are taken over with all partitions, whatever the order of the directory listing', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('orders', 11, {})
@@ -226,7 +226,7 @@ describe('the topics of a directory', () => {
     expect((await contents(again)).orders?.at(10)).toEqual(['theirs'])
   })
 
-  it('keep the id that their partitions name, also where the first is on another broker', async () => {
+  it('keep the topic id of their partitions, even if the first partition is on another broker', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const { id } = await manager.create('orders', 3, {})
@@ -251,7 +251,7 @@ describe('the topics of a directory', () => {
     expect(await later.topic('orders').partition(2).readLast(1)).toMatchObject([{ offset: 0 }])
   })
 
-  it('lose nothing that is copied behind their last partition, from another broker', async () => {
+  it('leave a partition untouched that is copied behind their last one from another broker', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const topic = await manager.create('orders', 3, {})
@@ -278,7 +278,7 @@ describe('the topics of a directory', () => {
     await closeLogManager(again)
   })
 
-  it('that another program has filled are listed before anybody sees them', async () => {
+  it('are not taken over if their list cannot be written', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('orders', 1, {})
@@ -288,7 +288,7 @@ describe('the topics of a directory', () => {
     await expect(openLogManager(fileSystem)).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('are not what only has the name of a partition', async () => {
+  it('do not include a directory that only has the name of a partition', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data/backup-2026')
     fileSystem.writeFile('/data/backup-2026/notes.txt', Buffer.from('of somebody else'))
@@ -297,7 +297,7 @@ describe('the topics of a directory', () => {
     expect(await directories(fileSystem)).toEqual(['backup-2026'])
   })
 
-  it('are on the disk as they are shown, also where a sync has failed and the process has died', async () => {
+  it('are on disk as they are shown, even after a failed sync and the death of the process', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const count = await operationsOf(fileSystem, () => manager.create('dry', 1, {}))
@@ -313,7 +313,7 @@ describe('the topics of a directory', () => {
     }
   })
 
-  it('are there after an unclean stop on a full disk, which then takes changes when it has room', async () => {
+  it('exist after an unclean stop on a full disk, and accept changes once there is room', async () => {
     const fileSystem = new SimulatedFileSystem()
     await (await openLogManager(fileSystem)).create('orders', 1, {})
     const next = fileSystem.restart('process')
@@ -332,7 +332,7 @@ describe('the topics of a directory', () => {
     ['stat', 'EIO', '/data/gone-0'],
     ['list', 'EACCES', '/data/gone-0'],
   ] as const)(
-    'are open beside one that is deleted and cannot be removed: %s %s',
+    'are opened beside a deleted topic that cannot be removed: %s %s',
     async (kind, code, path) => {
       const fileSystem = new SimulatedFileSystem()
       const manager = await openLogManager(fileSystem)
@@ -360,7 +360,7 @@ describe('the topics of a directory', () => {
     },
   )
 
-  it('are not opened when the sync behind the removal of a deleted one fails', async () => {
+  it('are not opened if the sync after the removal of a deleted topic fails', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('gone', 1, {})
@@ -373,7 +373,7 @@ describe('the topics of a directory', () => {
     })
   })
 
-  it('are open beside a deletion of a Kafka broker that cannot be finished, and is later', async () => {
+  it('are opened beside a deletion of a Kafka broker that cannot be finished until a later open', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('orders', 1, {})
@@ -404,7 +404,7 @@ describe('the topics of a directory', () => {
     expect(await contents(await openLogManager(fileSystem))).toEqual({ orders: [[]] })
   })
 
-  it('are not opened after an unclean stop when their list cannot be written', async () => {
+  it('are not opened after an unclean stop if their list cannot be written', async () => {
     const fileSystem = new SimulatedFileSystem()
     await (await openLogManager(fileSystem)).create('orders', 1, {})
     const next = fileSystem.restart('process')
@@ -412,7 +412,7 @@ describe('the topics of a directory', () => {
     await expect(openLogManager(next)).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('are not created over a directory that holds a log of its own', async () => {
+  it('are not created over a directory that holds another log', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('known', 1, {})
@@ -429,7 +429,7 @@ describe('the topics of a directory', () => {
     ['another version', () => Buffer.from('varve-topics 9 00000000\n{"topics":[]}\n')],
     ['no first line', () => Buffer.from('{"topics":[]}')],
     ['nothing', () => Buffer.alloc(0)],
-  ])('are not guessed when their list holds %s', async (_, corrupt) => {
+  ])('are not opened if their list holds %s', async (_, corrupt) => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     await manager.create('orders', 1, {})
@@ -438,7 +438,7 @@ describe('the topics of a directory', () => {
     await expect(openLogManager(fileSystem)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('are opened without the partition whose directory is missing, which is damaged', async () => {
+  it('are opened if a partition directory is missing, which is reported as damage', async () => {
     const fileSystem = new SimulatedFileSystem()
     const manager = await openLogManager(fileSystem)
     const orders = await manager.create('orders', 2, {})
@@ -463,7 +463,7 @@ describe('the topics of a directory', () => {
     expect(await directories(fileSystem)).toEqual(['orders-0'])
   })
 
-  it('refuse every change once they are closed', async () => {
+  it('reject every change once they are closed', async () => {
     const manager = await openLogManager(new SimulatedFileSystem())
     const topic = await manager.create('orders', 1, {})
     await closeLogManager(manager)
@@ -475,7 +475,7 @@ describe('the topics of a directory', () => {
   })
 })
 
-describe('a crash in the middle of a change to the topics', () => {
+describe('a crash during a topic change', () => {
   type Change = (manager: LogManager) => Promise<unknown>
   const changes: [string, Change, unknown, unknown][] = [
     [
@@ -502,7 +502,7 @@ describe('a crash in the middle of a change to the topics', () => {
   }
 
   it.each(changes)(
-    'leaves %s done or not done, wherever it comes',
+    'leaves %s either done or not done, at whatever operation it happens',
     async (_, change, before, after) => {
       const start = await prepared()
       let crashes = 0

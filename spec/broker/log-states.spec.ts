@@ -5,7 +5,7 @@ import { LogStateFiles } from '../../lib/storage/log-state.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 
-it('forgets a log at the second attempt when the disk has refused the first', async () => {
+it('forgets a log at the second attempt if the disk has failed the first', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   const files = new LogStateFiles(fileSystem, '/data')
@@ -17,7 +17,7 @@ it('forgets a log at the second attempt when the disk has refused the first', as
   expect(await files.read()).toEqual(new Map())
 })
 
-it('writes nothing when what is to be saved is what was saved', async () => {
+it('writes nothing if the state to save is the one already saved', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   const files = new LogStateFiles(fileSystem, '/data')
@@ -47,13 +47,13 @@ async function callsOfSave(logs: number): Promise<number[]> {
   return counts
 }
 
-it('sorts nothing when a log that is known saves, and joins no line of the others', async () => {
+it('saves a known log without sorting, and without formatting the lines of other logs', async () => {
   const few = await callsOfSave(4)
   expect(few[0]).toBe(0)
   expect(await callsOfSave(40)).toEqual(few)
 })
 
-it('writes the logs in the order of their names, whenever they came', async () => {
+it('writes the logs in order of name, whenever they were added', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   const files = new LogStateFiles(fileSystem, '/data')
@@ -70,7 +70,7 @@ it('writes the logs in the order of their names, whenever they came', async () =
   expect(texts).toEqual(['0\n3\na-b 0 5\nm 0 6\nz 0 5\n', '0\n1\nm 0 4\n'])
 })
 
-it('writes again what was saved before when a save behind it has failed', async () => {
+it('writes an earlier state again after a later save has failed', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   await fileSystem.syncDirectory('/')
@@ -86,7 +86,7 @@ it('writes again what was saved before when a save behind it has failed', async 
   expect(kept.get('a-0')).toEqual({ recoveryPoint: 5, logStartOffset: 0 })
 })
 
-it('reads once more for all who ask while a read is under way, and for each of them behind that', async () => {
+it('shares one further read among all reloads that are called during a read', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   const files = new LogStateFiles(fileSystem, '/data')
@@ -108,7 +108,7 @@ it('reads once more for all who ask while a read is under way, and for each of t
   expect([reads, states.get('a-0').recoveryPoint]).toEqual([2, 7])
 })
 
-describe('while logs are opened', () => {
+describe('the states saved while logs are opened', () => {
   const STATE = { recoveryPoint: 5, logStartOffset: 0 }
 
   async function openFiles(): Promise<{
@@ -129,7 +129,7 @@ describe('while logs are opened', () => {
     return [...(await new LogStateFiles(disk, '/data').read()).keys()]
   }
 
-  it('what they save is written behind them, and is durable then', async () => {
+  it('are written after the open, and are durable then', async () => {
     const { fileSystem, states } = await openFiles()
     await states.whileOpening(new ManualClock(), async () => {
       const { operationCount } = fileSystem
@@ -144,7 +144,7 @@ describe('while logs are opened', () => {
     expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1', 'b-0', 'c-0'])
   })
 
-  it('it is written on the way as well when five seconds have passed', async () => {
+  it('are also written during the open once five seconds have passed', async () => {
     const { fileSystem, states } = await openFiles()
     const clock = new ManualClock()
     const saved: string[][] = []
@@ -158,7 +158,7 @@ describe('while logs are opened', () => {
     expect(saved.map(({ length }) => length)).toEqual([0, 0, 3, 3, 5])
   })
 
-  it('it is written too where one of them cannot be opened, which is what is told', async () => {
+  it('are written even if a log cannot be opened, and the error of that log is reported', async () => {
     const { fileSystem, states } = await openFiles()
     const opening = states.whileOpening(new ManualClock(), async () => {
       await states.save('a-0', STATE)
@@ -174,7 +174,7 @@ describe('while logs are opened', () => {
     await expect(again).rejects.toThrow('no log either')
   })
 
-  it('a disk that is full keeps nothing from opening, and the next save takes along what it has refused', async () => {
+  it('do not fail the open on a full disk, and are written with the next save', async () => {
     const { fileSystem, states } = await openFiles()
     fileSystem.failNext('write', 'ENOSPC')
     await states.whileOpening(new ManualClock(), async () => {
@@ -186,7 +186,7 @@ describe('while logs are opened', () => {
     expect(await savedOn(fileSystem)).toEqual(['a-0', 'a-1'])
   })
 
-  it('who has lost the lock does not open', async () => {
+  it('fail the open if the lock is lost', async () => {
     const { files, states } = await openFiles()
     const lost = new LockLostError('/data', 'another owner has it', 'not-written')
     files.write = () => Promise.reject(lost)

@@ -34,8 +34,8 @@ async function promisesBeside(groups: number): Promise<number> {
   return promises
 }
 
-describe('the creation of a topic', () => {
-  it('wakes nobody who has named the topics that he waits for', async () => {
+describe('creation of a topic', () => {
+  it('does not wake groups that are subscribed to other topics by name', async () => {
     const [few, many] = [await promisesBeside(2), await promisesBeside(42)]
     // Not one for each additional group.
     expect(many - few).toBeLessThan(40)

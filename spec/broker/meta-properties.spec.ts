@@ -11,7 +11,7 @@ async function directory(): Promise<SimulatedFileSystem> {
 }
 
 describe('meta.properties', () => {
-  it('is written as Kafka reads it, and read back', async () => {
+  it('is written in the format of Kafka and can be read back', async () => {
     const fileSystem = await directory()
     const clusterId = await createMetaProperties(fileSystem, '/data', new SeededRandom(1))
     expect(clusterId).toMatch(/^[A-Za-z0-9_][A-Za-z0-9_-]{21}$/)
@@ -21,19 +21,19 @@ describe('meta.properties', () => {
     expect(await readMetaProperties(fileSystem, '/data')).toBe(clusterId)
   })
 
-  it('is read with comments, blanks and the words of older brokers', async () => {
+  it('is read with comments, blanks and the property names of older brokers', async () => {
     const fileSystem = await directory()
     const text = '#\n#Mon Jan 01 00:00:00 UTC 2024\nversion = 0\r\nbroker.id: 7\ncluster.id=abc\n'
     fileSystem.writeFile('/data/meta.properties', Buffer.from(text))
     expect(await readMetaProperties(fileSystem, '/data')).toBe('abc')
   })
 
-  it('is missing in a new directory', async () => {
+  it('reads as null in a new directory', async () => {
     expect(await readMetaProperties(await directory(), '/data')).toBeNull()
   })
 
   it.each(['', 'version=2\ncluster.id=abc\n', 'version=1\nnode.id=1\n'])(
-    'is refused when it says %j',
+    'is rejected as damaged when it contains %j',
     async (text) => {
       const fileSystem = await directory()
       fileSystem.writeFile('/data/meta.properties', Buffer.from(text))

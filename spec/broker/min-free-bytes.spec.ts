@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 describe('minFreeBytes', () => {
-  it('is the head-room that the file system has to have left', async () => {
+  it('is the free space that must be left on the file system for an append to be accepted', async () => {
     const { broker, partition, fileSystem, clock } = await openTopic({ minFreeBytes: 10_000 })
     await partition.append({ value: VALUE })
     fileSystem.capacityBytes = 0
@@ -20,14 +20,14 @@ describe('minFreeBytes', () => {
     await broker.close()
   })
 
-  it('is asked of the file system once in a while, not for each append', async () => {
+  it('is checked against the file system once a second at most, not for each append', async () => {
     const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
     for (let each = 0; each < 20; each += 1) await partition.append({ value: VALUE })
     expect(fileSystem.operations.filter((line) => line.includes('freeBytes'))).toHaveLength(1)
     await broker.close()
   })
 
-  it('refuses appends while the file system does not say', async () => {
+  it('rejects an append when the file system fails to report its free space', async () => {
     const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
     fileSystem.failNext('freeBytes', 'EIO')
     await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
@@ -38,7 +38,7 @@ describe('minFreeBytes', () => {
     await broker.close()
   })
 
-  it('costs a topic all that it holds, where the oldest make room and others fill the disk', async () => {
+  it('deletes all records of a dropOldest topic when other files fill the disk, and still rejects', async () => {
     const { broker, partition, fileSystem, clock } = await openTopic({
       ...{ minFreeBytes: 10_000, whenFull: 'dropOldest' },
     })

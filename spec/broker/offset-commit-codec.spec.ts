@@ -19,12 +19,12 @@ const key = { groupId: 'billing', topic: 'orders', partition: 3 }
 const value = { offset: 42, leaderEpoch: 5, metadata: 'mü', commitTimestamp: 1_700_000_000_000 }
 
 describe('offset commit key', () => {
-  it('has the bytes of version 1', () => {
+  it('is encoded and decoded in version 1', () => {
     expect(encodeOffsetCommitKey(key)).toEqual(KEY)
     expect(decodeOffsetCommitKey(KEY)).toEqual(key)
   })
 
-  it('is read in version 0 too', () => {
+  it('is decoded in version 0 too', () => {
     expect(decodeOffsetCommitKey(bytes(`0000${KEY.toString('hex', 2)}`))).toEqual(key)
   })
 
@@ -32,7 +32,7 @@ describe('offset commit key', () => {
     ['group metadata', '0002 0007 62696c6c696e67'],
     ['a later kind', '0003 0007 62696c6c696e67'],
     ['no known version', 'ffff'],
-  ])('is passed over when it is that of %s', (_, hex) => {
+  ])('decodes to null when it is that of %s', (_, hex) => {
     expect(decodeOffsetCommitKey(bytes(hex))).toBeNull()
   })
 
@@ -42,15 +42,15 @@ describe('offset commit key', () => {
     ['longer than its fields', `${KEY.toString('hex')}00`],
     ['of a group whose length is negative', '0001 ffff 0006 6f7264657273 00000003'],
     ['of a negative partition', '0001 0001 67 0001 74 ffffffff'],
-  ])('is refused when it is %s', (_, hex) => {
+  ])('throws CorruptRecordError when it is %s', (_, hex) => {
     expect(() => decodeOffsetCommitKey(bytes(hex))).toThrow(CorruptRecordError)
   })
 
-  it('refuses names that its length field cannot hold', () => {
+  it('throws RangeError when a name is too long for its length field', () => {
     expect(() => encodeOffsetCommitKey({ ...key, groupId: 'g'.repeat(32_768) })).toThrow(RangeError)
   })
 
-  it('comes back as it went in', () => {
+  it('decodes to the same key that was encoded, for any key', () => {
     const keys = fc.record({
       groupId: fc.string({ unit: 'grapheme' }),
       topic: fc.string({ unit: 'grapheme' }),
@@ -64,7 +64,7 @@ describe('offset commit key', () => {
   })
 })
 
-it('keys of one group are those of each offset, whatever topic was before', () => {
+it('offsetCommitKeys encodes the keys of a group like encodeOffsetCommitKey, in any order of topics', () => {
   const keys = offsetCommitKeys('g')
   const places = [
     { topic: 'a', partition: 0 },
@@ -78,12 +78,12 @@ it('keys of one group are those of each offset, whatever topic was before', () =
 })
 
 describe('offset commit value', () => {
-  it('has the bytes of version 3', () => {
+  it('is encoded and decoded in version 3', () => {
     expect(encodeOffsetCommitValue(value)).toEqual(VALUE)
     expect(decodeOffsetCommitValue(VALUE)).toEqual(value)
   })
 
-  it('says -1 for a leader epoch that is not known', () => {
+  it('encodes an unknown leader epoch as -1', () => {
     const encoded = encodeOffsetCommitValue({ ...value, leaderEpoch: null })
     expect(encoded.readInt32BE(10)).toBe(-1)
     expect(decodeOffsetCommitValue(encoded)?.leaderEpoch).toBeNull()
@@ -100,29 +100,32 @@ describe('offset commit value', () => {
       value,
       '0004 000000000000002a 00000005 04 6dc3bc 0000018bcfe56800 010001ff',
     ],
-  ])('is read in version %s', (_, expected, hex) => {
+  ])('is decoded in version %s', (_, expected, hex) => {
     expect(decodeOffsetCommitValue(bytes(hex))).toEqual(expected)
   })
 
-  it('is read with a negative offset, as a broker stores it', () => {
+  it('is decoded with a negative offset, as a Kafka broker may store it', () => {
     const hex = '0003 ffffffffffffffff ffffffff 0003 6dc3bc 0000018bcfe56800'
     expect(decodeOffsetCommitValue(bytes(hex))).toEqual({ ...withoutEpoch, offset: -1 })
   })
 
-  it('reads a long text of version 4', () => {
+  it('is decoded in version 4 with metadata of 200 bytes', () => {
     const metadata = 'm'.repeat(200)
     const hex = `0004 000000000000002a 00000005 c901 ${Buffer.from(metadata).toString('hex')} 0000018bcfe56800 00`
     expect(decodeOffsetCommitValue(bytes(hex))).toEqual({ ...value, metadata })
   })
 
-  it('is refused when a length of version 4 goes beyond 32 bits', () => {
+  it('throws when a length in version 4 does not fit 32 bits', () => {
     const hex = '0004 000000000000002a 00000005 8180808080 00 6dc3bc 0000018bcfe56800 00'
     expect(() => decodeOffsetCommitValue(bytes(hex))).toThrow('does not fit 32 bits')
   })
 
-  it.each(['0005 000000000000002a', 'ffff'])('is passed over in version %s', (hex) => {
-    expect(decodeOffsetCommitValue(bytes(hex))).toBeNull()
-  })
+  it.each(['0005 000000000000002a', 'ffff'])(
+    'decodes to null when it starts with the unknown version %s',
+    (hex) => {
+      expect(decodeOffsetCommitValue(bytes(hex))).toBeNull()
+    },
+  )
 
   it.each([
     ['empty', ''],
@@ -140,11 +143,11 @@ describe('offset commit value', () => {
       'of metadata that is null in version 4',
       '0004 000000000000002a 00000005 00 0000018bcfe56800 00',
     ],
-  ])('is refused when it is %s', (_, hex) => {
+  ])('throws CorruptRecordError when it is %s', (_, hex) => {
     expect(() => decodeOffsetCommitValue(bytes(hex))).toThrow(CorruptRecordError)
   })
 
-  it('comes back as it went in', () => {
+  it('decodes to the same value that was encoded, for any value', () => {
     const values = fc.record({
       offset: fc.maxSafeNat(),
       leaderEpoch: fc.option(fc.integer({ min: 0, max: 0x7fff_ffff })),
@@ -168,15 +171,15 @@ describe('partitionForGroup', () => {
     ['__proto__', 12],
     ['polygenelubricants', 0],
     ['', 0],
-  ])('puts %j where Kafka puts it', (groupId, partition) => {
+  ])('assigns group %j to the same partition as Kafka', (groupId, partition) => {
     expect(partitionForGroup(groupId, 50)).toBe(partition)
   })
 
-  it('takes 0 for the hash that has no absolute value, whatever the count', () => {
+  it('returns 0 for a hash without a positive counterpart, whatever the partition count', () => {
     expect(partitionForGroup('polygenelubricants', 7)).toBe(0)
   })
 
-  it('stays within the partitions', () => {
+  it('always returns one of the existing partitions', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.integer({ min: 1, max: 99 }), (id, count) => {
         const partition = partitionForGroup(id, count)

@@ -43,7 +43,7 @@ class TransactionalOffsets {
   }
 }
 
-it('a commit of a group that belongs in another partition is passed over, whatever it says', async () => {
+it('a replay skips commits of a group that belongs to another partition, even damaged ones', async () => {
   const partition = new FakeOffsetsPartition(1)
   const add = (groupId: string, value: Buffer): void => {
     const builder = new RecordBatchBuilder()
@@ -60,7 +60,7 @@ it('a commit of a group that belongs in another partition is passed over, whatev
 })
 
 it.each([-1, -2])(
-  'a commit of offset %i, which stands for none, takes one away',
+  'a commit of offset %i removes the committed offset of its group, and of no other group',
   async (offset) => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5)
@@ -73,8 +73,8 @@ it.each([-1, -2])(
   },
 )
 
-describe("what a broker's transactions have committed", () => {
-  it('counts once it is told so, also by a later look', async () => {
+describe("an offset committed in a broker's transaction", () => {
+  it('counts once its transaction is committed, even if a later replay reads the end marker', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5)
     offsets.commit(9, 1)
@@ -83,7 +83,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset()).toBe(9)
   })
 
-  it('does not count where it was aborted, or has not ended', async () => {
+  it('does not count while its transaction is open or after it is aborted', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5)
     offsets.commit(9, 1)
@@ -96,7 +96,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset()).toBe(7)
   })
 
-  it('is not newer than what was committed without one before it ended', async () => {
+  it('does not replace a later commit made outside of transactions before the transaction ended', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(9, 1)
     offsets.commit(9, 1, 'other')
@@ -106,7 +106,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset('other')).toBe(9)
   })
 
-  it('is not newer than what another has written later, whichever ended first', async () => {
+  it('does not replace one that another transaction wrote later, whichever ended first', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5, 1)
     offsets.commit(9, 2)
@@ -115,7 +115,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset()).toBe(9)
   })
 
-  it('does not come back with the next commit of its producer where it was aborted', async () => {
+  it('stays discarded after an abort when the same producer commits its next transaction', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(8, 1, 'other')
     offsets.end('ABORT', 1)
@@ -125,7 +125,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset('other')).toBeUndefined()
   })
 
-  it('is not taken for ended where a look has failed behind an end before it', async () => {
+  it('stays pending when a replay fails after it has read the end of an earlier transaction', async () => {
     const offsets = new TransactionalOffsets()
     const { partition } = offsets
     offsets.commit(5, 1)
@@ -142,7 +142,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset('other')).toBeUndefined()
   })
 
-  it('is kept apart by producer ids that no number holds', async () => {
+  it('belongs to the transaction of its own producer, even for producer ids above the safe integers', async () => {
     const offsets = new TransactionalOffsets()
     const written = 2n ** 53n
     offsets.commit(7, 1)
@@ -164,7 +164,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset('third')).toBe(5)
   })
 
-  it('takes an offset away like any other', async () => {
+  it('removes the committed offset if it is a tombstone', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(5)
     offsets.commit(null, 1)
@@ -173,7 +173,7 @@ describe("what a broker's transactions have committed", () => {
     expect(await offsets.offset()).toBeUndefined()
   })
 
-  it('is not guessed where its end cannot be read', async () => {
+  it('makes the replay reject when the end marker of its transaction is damaged', async () => {
     const offsets = new TransactionalOffsets()
     offsets.commit(9, 1)
     const builder = new RecordBatchBuilder({

@@ -107,7 +107,7 @@ function batchOf(key: Buffer | null, value: Buffer | null): Buffer {
 }
 
 describe('commit', () => {
-  it('hands nobody what the group goes on from', async () => {
+  it('is not affected when the caller changes a fetched offset', async () => {
     const { store } = new Harness()
     await store.commit('g', [{ ...ORDERS, offset: 7 }])
     const fetched = store.fetch('g', ORDERS) as { offset: number }
@@ -115,7 +115,7 @@ describe('commit', () => {
     expect(store.fetch('g', ORDERS)).toMatchObject({ offset: 7 })
   })
 
-  it('stores offset, metadata and epoch', async () => {
+  it('stores offset, metadata and leader epoch', async () => {
     const { store, partition } = new Harness()
     await store.commit('g', [{ ...ORDERS, offset: 7, metadata: 'note', leaderEpoch: 2 }])
     expect(store.fetch('g', ORDERS)).toEqual({ offset: 7, metadata: 'note', leaderEpoch: 2 })
@@ -129,13 +129,13 @@ describe('commit', () => {
     })
   })
 
-  it('fills in empty metadata and no epoch', async () => {
+  it('stores empty metadata and no leader epoch by default', async () => {
     const harness = new Harness()
     await harness.commit(0)
     expect(harness.store.fetch('g', ORDERS)).toEqual({ offset: 0, metadata: '', leaderEpoch: null })
   })
 
-  it('notes the epoch of a record that comes while the commit waits for it', async () => {
+  it('stores the leader epoch that is known when the wait for durable records ends', async () => {
     const harness = new Harness()
     const { promise, open } = gate()
     harness.durable = promise
@@ -148,7 +148,7 @@ describe('commit', () => {
     expect(harness.store.fetch('g', ORDERS)).toMatchObject({ offset: 1, leaderEpoch: 2 })
   })
 
-  it('appends all offsets of one call at once', async () => {
+  it('appends all offsets of one call in a single append', async () => {
     const { store, partition } = new Harness()
     const offsets = [0, 1, 2].map((index) => ({ topic: 't', partition: index, offset: index + 5 }))
     await store.commit('g', offsets)
@@ -156,14 +156,14 @@ describe('commit', () => {
     expect(store.offsetsOf('g').map(({ offset }) => offset)).toEqual([5, 6, 7])
   })
 
-  it('takes lower offsets than before', async () => {
+  it('accepts a lower offset than the one committed before', async () => {
     const harness = new Harness()
     await harness.commit(9)
     await harness.commit(3)
     expect(harness.offset()).toBe(3)
   })
 
-  it('takes the last of several offsets for one partition', async () => {
+  it('keeps the last of several offsets for the same partition', async () => {
     const harness = new Harness()
     await harness.store.commit('g', [
       { ...ORDERS, offset: 4 },
@@ -173,13 +173,13 @@ describe('commit', () => {
     expect((await harness.reopened()).offset()).toBe(2)
   })
 
-  it('of nothing writes nothing, and creates no topic', async () => {
+  it('writes nothing and creates no topic when the list of offsets is empty', async () => {
     const harness = new Harness()
     await harness.store.commit('g', [])
     expect([harness.openCount, harness.store.groups()]).toEqual([0, []])
   })
 
-  it('waits until the records below are durable before it appends', async () => {
+  it('waits until the records below the offset are durable before it appends', async () => {
     const harness = new Harness()
     const { promise, open } = gate()
     harness.durable = promise
@@ -193,7 +193,7 @@ describe('commit', () => {
     expect(harness.partition.appends).toHaveLength(1)
   })
 
-  it('stores nothing when the records below cannot be made durable', async () => {
+  it('stores nothing when the records below the offset cannot be made durable', async () => {
     const harness = new Harness()
     await harness.commit(1)
     harness.durable = Promise.reject(FAILURE)
@@ -202,7 +202,7 @@ describe('commit', () => {
   })
 
   it.each([true, false])(
-    'of a partition that is deleted meanwhile: leaves it out where asked to (%s), else stores nothing',
+    'leaves out a partition that is deleted meanwhile if withoutDeleted is set, else rejects: %s',
     async (withoutDeleted) => {
       const harness = new Harness()
       const { promise, open } = gate()
@@ -226,7 +226,7 @@ describe('commit', () => {
     },
   )
 
-  it('shows in memory only once it is durable', async () => {
+  it('makes the offset visible in memory only once it is durable', async () => {
     const harness = new Harness()
     await harness.commit(1)
     const { promise, open } = gate()
@@ -239,7 +239,7 @@ describe('commit', () => {
     expect(harness.offset()).toBe(7)
   })
 
-  it('leaves memory as it was when the append fails, and goes on after it', async () => {
+  it('leaves the offset in memory unchanged when the append fails, and later commits succeed', async () => {
     const harness = new Harness()
     await harness.commit(1)
     harness.partition.appendError = FAILURE
@@ -270,7 +270,7 @@ describe('commit', () => {
     expect((await harness.reopened()).offset()).toBe(3)
   })
 
-  it('of one group does not wait for that of another', async () => {
+  it('does not wait for a pending commit of another group', async () => {
     const harness = new Harness()
     const { promise, open } = gate()
     harness.durable = promise
@@ -284,7 +284,7 @@ describe('commit', () => {
     expect(harness.offset('slow')).toBe(5)
   })
 
-  it('is not changed by what the caller does to its argument afterwards', async () => {
+  it('ignores changes that the caller makes to its argument after the call', async () => {
     const harness = new Harness()
     const offsets = [{ ...ORDERS, offset: 5 }]
     const committed = harness.store.commit('g', offsets)
@@ -306,20 +306,20 @@ describe('commit', () => {
     ['half of a character', { offset: 1, metadata: 'a\ud800' }, RangeError],
     ['metadata that is no text', { offset: 1, metadata: 1 as unknown as string }, TypeError],
     ['a negative epoch', { offset: 1, leaderEpoch: -1 }, RangeError],
-  ])('refuses %s', async (_, fields, type) => {
+  ])('rejects %s and stores nothing', async (_, fields, type) => {
     const { store, partition } = new Harness()
     const good = { ...ORDERS, offset: 1 }
     await expect(store.commit('g', [good, { ...ORDERS, ...fields }])).rejects.toThrow(type)
     expect([partition.appends, store.groups()]).toEqual([[], []])
   })
 
-  it('takes 4096 bytes of metadata', async () => {
+  it('accepts 4096 bytes of metadata', async () => {
     const { store } = new Harness()
     await store.commit('g', [{ ...ORDERS, offset: 1, metadata: 'ü'.repeat(2048) }])
     expect(store.fetch('g', ORDERS)?.metadata).toHaveLength(2048)
   })
 
-  it('refuses a partition that does not exist', async () => {
+  it('rejects a partition that does not exist', async () => {
     const harness = new Harness()
     harness.missing.add('orders-0')
     await expect(harness.commit(1)).rejects.toThrow(UnknownTopicOrPartitionError)
@@ -327,9 +327,9 @@ describe('commit', () => {
   })
 })
 
-describe('a commit whose records were cut off', () => {
+describe('a commit whose records were truncated', () => {
   it.each([false, true])(
-    'reaches no further than its epoch, whoever asks: directory of another process %s',
+    'counts only up to the end of its epoch in every query: readOnly %s',
     async (readOnly) => {
       const harness = new Harness(undefined, readOnly)
       harness.epochOf = (offset) => (offset < 5 ? 0 : 1)
@@ -346,7 +346,7 @@ describe('a commit whose records were cut off', () => {
     },
   )
 
-  it('is not told from one of records that nobody has looked at, where another process writes', async () => {
+  it('keeps its offset in a read-only process if the log may continue beyond its known end', async () => {
     const harness = new Harness(undefined, true)
     await harness.store.commit('g', [{ ...ORDERS, offset: 12, leaderEpoch: 0 }])
     harness.endOffsetForEpoch = () => 5
@@ -355,14 +355,14 @@ describe('a commit whose records were cut off', () => {
 })
 
 describe('the internal topic', () => {
-  it('is opened once for all commits in flight', async () => {
+  it('is opened once for all concurrent commits', async () => {
     const harness = new Harness()
     await Promise.all(['a', 'b', 'c'].map((groupId) => harness.commit(1, groupId)))
     await harness.commit(2, 'd')
     expect(harness.openCount).toBe(1)
   })
 
-  it('is asked for again after it could not be opened', async () => {
+  it('is opened again by the next commit after opening it has failed', async () => {
     const harness = new Harness()
     harness.openError = FAILURE
     await expect(harness.commit(1)).rejects.toBe(FAILURE)
@@ -372,13 +372,13 @@ describe('the internal topic', () => {
     expect([harness.openCount, harness.offset()]).toEqual([2, 2])
   })
 
-  it('is not opened when it was loaded', async () => {
+  it('is not opened by a commit if it was loaded before', async () => {
     const harness = await new Harness().reopened()
     await harness.commit(1)
     expect(harness.openCount).toBe(0)
   })
 
-  it('takes each group in its own partition', async () => {
+  it('stores the offsets of each group in the partition of that group', async () => {
     const partitions = [0, 1, 2, 3].map((index) => new FakeOffsetsPartition(index))
     const harness = new Harness(partitions)
     const groupIds = ['a', 'b', 'c', 'd', 'billing']
@@ -395,7 +395,7 @@ describe('the internal topic', () => {
 })
 
 describe('load', () => {
-  it('brings back what was committed, the last of each key', async () => {
+  it('restores the last committed offset of each group and partition', async () => {
     const before = new Harness([0, 1, 2].map((index) => new FakeOffsetsPartition(index)))
     for (const groupId of ['a', 'b', '__proto__', 'constructor']) {
       await before.commit(1, groupId)
@@ -412,7 +412,7 @@ describe('load', () => {
     expect(after.offset('__proto__')).toBe(19)
   })
 
-  it('reads on from batch to batch', async () => {
+  it('reads a log of many batches to the end', async () => {
     const before = new Harness()
     for (let offset = 0; offset < 40; offset++) {
       const metadata = 'm'.repeat(4000)
@@ -430,7 +430,7 @@ describe('load', () => {
     expect(after.store.offsetsOf('g').map(({ offset }) => offset)).toEqual(Array(10).fill(39))
   })
 
-  it('starts at the log start, also inside a batch, and stops at the high watermark', async () => {
+  it('starts at the log start offset, even inside a batch, and stops at the high watermark', async () => {
     const before = new Harness()
     await before.store.commit('g', [
       { topic: 'a', partition: 0, offset: 1 },
@@ -443,7 +443,7 @@ describe('load', () => {
     expect(after.store.offsetsOf('g').map(({ topic }) => topic)).toEqual(['b'])
   })
 
-  it('passes over what is no offset commit', async () => {
+  it('skips records that are not offset commits or have an unknown version', async () => {
     const before = new Harness()
     await before.commit(4)
     const groupMetadata = Buffer.from('0002000167', 'hex')
@@ -468,7 +468,7 @@ describe('load', () => {
     expect((await before.reopened()).offset()).toBe(6)
   })
 
-  it('ends where compaction has left no batch for the last offsets', async () => {
+  it('ends when compaction has left no batch for the last offsets', async () => {
     const before = new Harness()
     await before.commit(4)
     before.partition.highWatermark = 10
@@ -482,7 +482,7 @@ describe('load', () => {
       encodeOffsetCommitKey({ groupId: 'g', ...ORDERS }),
       Buffer.from('00030000000000', 'hex'),
     ],
-  ])('fails with the place of a damaged %s, and takes nothing over', async (_, key, value) => {
+  ])('rejects with the offset of a damaged %s, and restores nothing', async (_, key, value) => {
     const before = new Harness()
     await before.commit(4)
     before.partition.add(batchOf(key, value))
@@ -498,7 +498,7 @@ describe('load', () => {
     expect(after.store.damages).toEqual([{ partition: 0, error }])
   })
 
-  it('fails with the offsets of a batch whose records are damaged', async () => {
+  it('rejects with the offset of a batch whose records are damaged', async () => {
     const before = new Harness()
     await before.commit(4)
     const batch = before.partition.add(batchOf(Buffer.from('k'), null))
@@ -508,7 +508,7 @@ describe('load', () => {
     expect((error as Error).message).toContain('__consumer_offsets-0')
   })
 
-  it('is done by the next refresh where the damage was not in the files', async () => {
+  it('is completed by the next refresh when the damage was only in the read', async () => {
     const before = new Harness()
     await before.commit(4)
     before.partition.readError = new CorruptRecordError('bad', { path: null, position: 0 })
@@ -520,7 +520,7 @@ describe('load', () => {
     expect([after.store.damage, after.offset()]).toEqual([null, 4])
   })
 
-  it('is not known any more once a refresh meets damage, until a later one finds it gone', async () => {
+  it('reports damage that a refresh finds, until a later refresh reads the log again', async () => {
     const before = new Harness()
     await before.commit(4)
     const after = await before.reopened()
@@ -537,7 +537,7 @@ describe('load', () => {
     expect([after.store.damage, after.offset()]).toEqual([null, 5])
   })
 
-  it('is made anew by a refresh where the log was cut, and what came in its place counts', async () => {
+  it('is repeated by a refresh after a truncation, and commits in place of the truncated ones count', async () => {
     const before = new Harness()
     await before.commit(4)
     await before.commit(9)
@@ -553,7 +553,7 @@ describe('load', () => {
     expect(after.offset()).toBe(5)
   })
 
-  it('forgets a group all of whose commits were cut off', async () => {
+  it('forgets a group whose commits were all truncated', async () => {
     const before = new Harness()
     await before.commit(4)
     await before.commit(9, 'other')
@@ -566,7 +566,7 @@ describe('load', () => {
     expect(after.store.groups()).toEqual(['g'])
   })
 
-  it('is made anew also where the log was cut and has grown again between two refreshes', async () => {
+  it('is repeated by a refresh even if the log was truncated and has grown again since the last one', async () => {
     const before = new Harness()
     await before.commit(4)
     await before.commit(9)
@@ -579,7 +579,7 @@ describe('load', () => {
     expect(after.offset()).toBe(5)
   })
 
-  it('takes over one after the other what refreshes find that overlap', async () => {
+  it('applies overlapping refreshes in the order of their calls', async () => {
     const before = new Harness()
     const after = await before.reopened()
     await before.commit(4)
@@ -602,7 +602,7 @@ describe('load', () => {
     expect(after.offset()).toBeNull()
   })
 
-  it('fails as the read fails', async () => {
+  it('rejects with the error of a failed read, and reports no damage', async () => {
     const before = new Harness()
     await before.commit(4)
     before.partition.readError = FAILURE
@@ -613,7 +613,7 @@ describe('load', () => {
 })
 
 describe('forgetTopic', () => {
-  it('removes the offsets of the topic from all groups, for good', async () => {
+  it('removes the offsets of the topic from all groups, also after a restart', async () => {
     const before = new Harness([0, 1].map((index) => new FakeOffsetsPartition(index)))
     for (const groupId of ['a', 'b']) {
       await before.commit(1, groupId)
@@ -627,7 +627,7 @@ describe('forgetTopic', () => {
     }
   })
 
-  it('removes what was being committed when it was called', async () => {
+  it('removes an offset whose commit was pending when it was called', async () => {
     const before = new Harness()
     await before.commit(0)
     const { promise, open } = gate()
@@ -639,14 +639,14 @@ describe('forgetTopic', () => {
     expect([before.offset(), (await before.reopened()).offset()]).toEqual([null, null])
   })
 
-  it('keeps what is committed after it', async () => {
+  it('keeps an offset that is committed after it was called', async () => {
     const before = new Harness()
     await before.commit(1)
     await Promise.all([before.store.forgetTopic('orders'), before.commit(2)])
     expect([before.offset(), (await before.reopened()).offset()]).toEqual([2, 2])
   })
 
-  it('writes nothing when nobody has an offset there', async () => {
+  it('writes nothing when no group has an offset of the topic', async () => {
     const harness = new Harness()
     await harness.store.forgetTopic('orders')
     expect(harness.openCount).toBe(0)
@@ -655,7 +655,7 @@ describe('forgetTopic', () => {
     expect(harness.partition.appends).toHaveLength(1)
   })
 
-  it('leaves memory as it was for a group whose tombstones cannot be written', async () => {
+  it('keeps the offset in memory for a group whose tombstones cannot be written', async () => {
     const partitions = [0, 1].map((index) => new FakeOffsetsPartition(index))
     const harness = new Harness(partitions)
     await harness.commit(1, 'a')
@@ -668,8 +668,8 @@ describe('forgetTopic', () => {
   })
 })
 
-describe('a group that has no offset any more', () => {
-  it('is kept nowhere, whatever has taken its offsets away', async () => {
+describe('a group without committed offsets', () => {
+  it('is not held in memory, whether its offsets were deleted or its commits failed', async () => {
     const harness = new Harness()
     const { store, partition } = harness
     for (const groupId of ['a', 'b', 'c']) await harness.commit(1, groupId)
@@ -685,7 +685,7 @@ describe('a group that has no offset any more', () => {
     expect((await harness.reopened()).store.heldGroups).toBe(0)
   })
 
-  it('keeps its commits in order while there are some', async () => {
+  it('is kept while commits are pending, and applies them in order', async () => {
     const harness = new Harness()
     await harness.commit(1)
     const first = gate()

@@ -60,7 +60,7 @@ async function closedDisk(): Promise<CountedDisk> {
   return disk
 }
 
-it('an open holds no more files open than the bound, and a close none', async () => {
+it('an open leaves no more files open than the limit, and a close leaves none', async () => {
   const disk = await closedDisk()
   shareOpenFiles(disk, new OpenFiles(BOUND))
   const broker = await open(disk)
@@ -70,7 +70,7 @@ it('an open holds no more files open than the bound, and a close none', async ()
   expect(disk.openPaths).toEqual([])
 })
 
-it('so does an open after a crash, once all that it has found is durable', async () => {
+it('an open after a crash leaves no more files open than the limit', async () => {
   const disk = await closedDisk()
   shareOpenFiles(disk, new OpenFiles(BOUND))
   await disk.unlink('/data/.kafka_cleanshutdown')
@@ -79,7 +79,7 @@ it('so does an open after a crash, once all that it has found is durable', async
   expect(disk.openPaths.length).toBeLessThanOrEqual(BOUND + IN_USE)
 })
 
-it('appends and reads open again what they need, and what is acknowledged is durable', async () => {
+it('appends and reads reopen the files they need, and acknowledged records are durable', async () => {
   const disk = await closedDisk()
   shareOpenFiles(disk, new OpenFiles(BOUND))
   const broker = await open(disk)
@@ -98,7 +98,7 @@ it('appends and reads open again what they need, and what is acknowledged is dur
   }
 })
 
-it('no file is closed between a write and the sync that covers it', async () => {
+it('no log file is closed between a write and the sync that covers it', async () => {
   const disk = await closedDisk()
   shareOpenFiles(disk, new OpenFiles(BOUND))
   const broker = await open(disk)
@@ -127,7 +127,7 @@ it('no file is closed between a write and the sync that covers it', async () => 
   expect(unsynced).toEqual(new Set())
 })
 
-it('a process with few descriptors opens, appends to, reads and closes many partitions', async () => {
+it('a process with a low descriptor limit opens, appends to, reads and closes many partitions', async () => {
   const disk = await closedDisk()
   disk.limit = 40
   const broker = await open(disk)
@@ -140,7 +140,7 @@ it('a process with few descriptors opens, appends to, reads and closes many part
   await again.close()
 })
 
-it('a process with few descriptors opens, follows and reads many partitions of another', async () => {
+it('a read-only process with a low descriptor limit opens, refreshes and reads many partitions', async () => {
   const disk = await closedDisk()
   const clock = new ManualClock()
   const owner = await Broker.open('/data', { fileSystem: disk, clock })
@@ -157,7 +157,7 @@ it('a process with few descriptors opens, follows and reads many partitions of a
   expect(disk.openPaths).toEqual([])
 })
 
-it('a close writes nothing of a partition that nothing was appended to', async () => {
+it('a close writes nothing to a partition without new appends', async () => {
   const disk = await closedDisk()
   const broker = await open(disk)
   await broker.topic('t').partition(7).append({ value: 'b' })
@@ -172,7 +172,7 @@ it('a close writes nothing of a partition that nothing was appended to', async (
   expect(changed).toEqual(new Set(['t-7', 'the broker']))
 })
 
-it('index files that somebody has removed are on the disk again after a close', async () => {
+it('a close restores index files that somebody has removed', async () => {
   const disk = await closedDisk()
   const paths = ['index', 'timeindex'].map((kind) => `/data/t-3/00000000000000000000.${kind}`)
   for (const path of paths) await disk.unlink(path)

@@ -35,7 +35,7 @@ async function countOf(
 }
 
 it.each(['closed', 'killed'] as const)(
-  'an open asks for the names of all partitions as often for 40 topics as for 4 that were %s',
+  'an open lists the data directory as often for 40 topics as for 4 that were %s',
   async (end) => {
     const few = await countOf(await diskOf(4, end), end === 'closed', 'list', '/data')
     const many = await countOf(await diskOf(40, end), end === 'closed', 'list', '/data')
@@ -44,7 +44,7 @@ it.each(['closed', 'killed'] as const)(
   },
 )
 
-it('an open after a kill replaces the recovery points once, for 4 topics and for 40, and they hold', async () => {
+it('an open after a kill replaces the recovery point checkpoint once for 4 and for 40 topics, durably', async () => {
   for (const topics of [4, 40]) {
     const fileSystem = await diskOf(topics, 'killed')
     const path = '/data/recovery-point-offset-checkpoint'
@@ -57,7 +57,7 @@ it('an open after a kill replaces the recovery points once, for 4 topics and for
   }
 })
 
-it('an open after a kill that is cut short anywhere costs no topic a record', async () => {
+it('an open after a kill that is itself interrupted anywhere loses no record of any topic', async () => {
   const fileSystem = await diskOf(3, 'killed')
   const disks: SimulatedFileSystem[] = []
   fileSystem.observe(() => {
@@ -92,7 +92,7 @@ async function directories(fileSystem: SimulatedFileSystem): Promise<string[]> {
   return entries.filter(({ kind }) => kind === 'directory').map(({ name }) => name)
 }
 
-it('an open removes what was being added to some of many topics, and nothing of the others', async () => {
+it('an open removes partitions whose addition was interrupted, and no others', async () => {
   const fileSystem = await diskOf(12, 'closed')
   const before = await directories(fileSystem)
   await growUnseen(fileSystem, ['t-3', 't-7', 't-11'], 4)
@@ -102,7 +102,7 @@ it('an open removes what was being added to some of many topics, and nothing of 
   expect(ends).toEqual(before.map(() => [1]))
 })
 
-it('an open goes on where what was being added to one of many topics cannot be removed', async () => {
+it('an open succeeds when a partition whose addition was interrupted cannot be removed', async () => {
   const fileSystem = await diskOf(6, 'closed')
   const before = await directories(fileSystem)
   await growUnseen(fileSystem, ['t-1', 't-4'], 2)

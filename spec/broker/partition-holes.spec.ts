@@ -40,8 +40,8 @@ async function offsetsOf(partition: Partition, options: RecordsOptions): Promise
   return offsets
 }
 
-describe('going through a log in which offsets are missing', () => {
-  it('ends at its end where they are the last, and goes on behind them with what comes', async () => {
+describe('iteration over a log in which offsets are missing', () => {
+  it('ends if the missing offsets are the last, and continues after them with new records', async () => {
     const fileSystem = await rolledWithoutSync(5, 3, false)
     const partition = await openPartition({ fileSystem })
     expect(partition).toMatchObject({ highWatermark: 5 })
@@ -53,7 +53,7 @@ describe('going through a log in which offsets are missing', () => {
     await partition.close(CLOSED)
   })
 
-  it('ends also where a truncation has taken the whole of a batch, and leaves none', async () => {
+  it('ends if a truncation has removed the only batch, and later reads what is appended', async () => {
     const partition = await openPartition()
     await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
     await partition.log.truncateTo(1)
@@ -64,14 +64,14 @@ describe('going through a log in which offsets are missing', () => {
     await partition.close(CLOSED)
   })
 
-  it('rejects where they were durable as on record', async () => {
+  it('rejects if the missing records are recorded as durable', async () => {
     const fileSystem = await rolledWithoutSync(5, 3, true)
     const partition = await openPartition({ fileSystem })
     await expect(offsetsOf(partition, {})).rejects.toThrow(CorruptRecordError)
     await partition.close(CLOSED)
   })
 
-  it('misses nothing that is written in the place of records that were cut meanwhile', async () => {
+  it('reads the records that were written in place of truncated ones meanwhile', async () => {
     const partition = await openPartition()
     for (const value of ['a', 'b', 'c']) await partition.append({ value })
     const records = partition.records({ until: 3 })
@@ -85,7 +85,7 @@ describe('going through a log in which offsets are missing', () => {
   })
 
   it.each([1, 2])(
-    'rejects where records that it has given were cut, and passes over none in their place: cut at %d',
+    'rejects if records that it has returned were truncated, and skips none in their place: cut at %d',
     async (cut) => {
       const partition = await openPartition()
       for (const value of ['a', 'b', 'c']) await partition.append({ value })

@@ -22,7 +22,7 @@ async function filled(options: Parameters<typeof openPartition>[0] = {}): Promis
   return partition
 }
 
-describe('a loop over what is there lets the event loop turn', () => {
+describe('a call that need not wait for anything', () => {
   it.each([
     [
       'records at the end',
@@ -36,7 +36,7 @@ describe('a loop over what is there lets the event loop turn', () => {
     ['readLast', (partition: Partition) => partition.readLast(3)],
     ['offsetForTimestamp', (partition: Partition) => partition.offsetForTimestamp(9e15)],
     ['append with acks 0', (partition: Partition) => partition.append({ value: 'x' }, { acks: 0 })],
-  ])('%s', async (_name, call) => {
+  ])('lets the event loop turn: %s', async (_name, call) => {
     const partition = await filled()
     const expected = await call(partition)
     const turns = holdTurns()
@@ -48,7 +48,7 @@ describe('a loop over what is there lets the event loop turn', () => {
     expect(called.value).toEqual(expected)
   })
 
-  it('readLast of nothing', async () => {
+  it('lets the event loop turn: readLast of an empty partition', async () => {
     const partition = await openPartition()
     const turns = holdTurns()
     const called = watch(partition.readLast(1))
@@ -64,22 +64,25 @@ it.each([
   ['fetch of many bytes', 1e6, (partition: Partition) => partition.fetch(0, { minBytes: 600 })],
   ['read of segments', 100, (partition: Partition) => partition.read(0, { maxRecords: 10 })],
   ['fetch of segments', 100, (partition: Partition) => partition.fetch(0, { maxRecords: 10 })],
-])('decodes batch by batch, as far as there is time: %s', async (_name, segmentBytes, call) => {
-  const partition = await filled({ recentBytes: 0, config: { segmentBytes } })
-  const expected = await call(partition)
-  // Every check for a turn before the second batch is decoded.
-  for (let soundCalls = 0; ; soundCalls += 1) {
-    const turns = holdTurns({ soundCalls })
-    const called = watch(call(partition))
-    await settle()
-    const hasWaited = !called.isSettled
-    turns.release()
-    await settle()
-    expect(called.value).toEqual(expected)
-    vi.restoreAllMocks()
-    if (!hasWaited) {
-      expect(soundCalls).toBeGreaterThan(8)
-      return
+])(
+  'lets the event loop turn between batches that it decodes: %s',
+  async (_name, segmentBytes, call) => {
+    const partition = await filled({ recentBytes: 0, config: { segmentBytes } })
+    const expected = await call(partition)
+    // Every check for a turn before the second batch is decoded.
+    for (let soundCalls = 0; ; soundCalls += 1) {
+      const turns = holdTurns({ soundCalls })
+      const called = watch(call(partition))
+      await settle()
+      const hasWaited = !called.isSettled
+      turns.release()
+      await settle()
+      expect(called.value).toEqual(expected)
+      vi.restoreAllMocks()
+      if (!hasWaited) {
+        expect(soundCalls).toBeGreaterThan(8)
+        return
+      }
     }
-  }
-})
+  },
+)

@@ -36,12 +36,12 @@ function markerBatch(): Buffer {
   return builder.buildUncompressed()
 }
 
-describe('a fetch at markers that end the log', () => {
+describe('a fetch at transaction markers that end the log', () => {
   it.each([
     ['in memory', {}, {}],
     ['on the disk', FROM_DISK, {}],
     ['of a few records', FROM_DISK, { maxRecords: 2 }],
-  ])('waits for what comes behind them, %s', async (_, setup, options) => {
+  ])('waits for the records behind them, %s', async (_, setup, options) => {
     const clock = new ManualClock()
     const partition = await openPartition({ ...setup, clock })
     await fill(partition, 2, 2)
@@ -62,7 +62,7 @@ describe('maxRecords', () => {
     ['in memory', {}],
     ['on the disk', FROM_DISK],
     ['in many segments', { ...FROM_DISK, config: { segmentBytes: 200 } }],
-  ])('is how many records are read where there are as many, %s', async (_, setup) => {
+  ])('is the number of records that a read returns if there are as many, %s', async (_, setup) => {
     const partition = await openPartition(setup)
     await fill(partition, 20, 3)
     for (let offset = 0; offset <= 20; offset += 1) {
@@ -73,7 +73,7 @@ describe('maxRecords', () => {
     }
   })
 
-  it('counts records and not offsets, and what bytes there may be', async () => {
+  it('counts records rather than offsets, and maxBytes still applies', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory('/data/orders-0')
     const batches = [0, 5, 100, 101, 900].map((baseOffset) =>
@@ -91,7 +91,7 @@ describe('maxRecords', () => {
     expect(await read(9, sizeBytes - 1)).toEqual([5])
   })
 
-  it('is worth answering, whatever minBytes says', async () => {
+  it('ends the wait of a fetch when that many records are there, even below minBytes', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock })
     await fill(partition, 2, 1)
@@ -102,7 +102,7 @@ describe('maxRecords', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('is worth answering once the last of them comes, one by one', async () => {
+  it('counts records that are appended one by one, and ends the wait of a fetch with the last of them', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock, ...FROM_DISK })
     await fill(partition, 1, 1)
@@ -119,7 +119,7 @@ describe('maxRecords', () => {
     await fetching
   })
 
-  it('takes no more from the disk than the batches that hold them', async () => {
+  it('keeps a read from reading more than the batches that hold the records', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, ...FROM_DISK })
     const value = Buffer.alloc(10_000)
@@ -132,14 +132,14 @@ describe('maxRecords', () => {
     expect(Number(/\+(\d+)$/.exec(lines[0] ?? '')?.[1])).toBeLessThan(10_200)
   })
 
-  it.each([0, -1, 1.5, Number.NaN])('of %d is refused', async (maxRecords) => {
+  it.each([0, -1, 1.5, Number.NaN])('is rejected if it is %d', async (maxRecords) => {
     const partition = await openPartition()
     await expect(partition.read(0, { maxRecords })).rejects.toThrow('maxRecords')
   })
 })
 
 describe('an iteration', () => {
-  it('answers calls that overlap in their order', async () => {
+  it('answers overlapping calls of next in their order', async () => {
     const partition = await openPartition(FROM_DISK)
     await fill(partition, 5, 2)
     const records = partition.records({ until: 'end' })
@@ -148,7 +148,7 @@ describe('an iteration', () => {
     expect(results.map(({ done }) => done)).toEqual([...Array<boolean>(5).fill(false), true, true])
   })
 
-  it('is over once it is left, after the calls before', async () => {
+  it('is done after return, but answers the calls before it', async () => {
     const partition = await openPartition()
     await fill(partition, 5, 5)
     const records = partition.records()
@@ -157,7 +157,7 @@ describe('an iteration', () => {
     expect(await records.next()).toEqual({ done: true, value: undefined })
   })
 
-  it('rejects with what is thrown into it, and is over', async () => {
+  it('rejects with the error that is passed to throw, and is done then', async () => {
     const partition = await openPartition()
     await fill(partition, 2, 2)
     const records = partition.records()
@@ -167,7 +167,7 @@ describe('an iteration', () => {
     expect(await records.next()).toEqual({ done: true, value: undefined })
   })
 
-  it('ends with the reason of its signal also between two records of a batch', async () => {
+  it('rejects with the reason of its signal even between two records of a batch', async () => {
     const partition = await openPartition()
     await fill(partition, 5, 5)
     const controller = new AbortController()
@@ -179,7 +179,7 @@ describe('an iteration', () => {
     expect(await records.next()).toEqual({ done: true, value: undefined })
   })
 
-  it('lets the event loop turn when what is at hand takes long, and goes on behind it', async () => {
+  it('lets the event loop turn within a large batch, and then reads the rest', async () => {
     const partition = await openPartition()
     await fill(partition, 500, 500)
     const taken: number[] = []
@@ -199,7 +199,7 @@ describe('an iteration', () => {
     expect(taken).toEqual(Array.from({ length: 500 }, (_, offset) => offset))
   })
 
-  it('leaves nothing behind when it is disposed of', async () => {
+  it('leaves no timer behind when it is disposed of', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock })
     await fill(partition, 1, 1)
@@ -210,7 +210,7 @@ describe('an iteration', () => {
     expect(await records.next()).toEqual({ done: true, value: undefined })
   })
 
-  it('rejects once the partition is closed, and is over then', async () => {
+  it('rejects when the partition is closed, and is done then', async () => {
     const partition = await openPartition()
     await fill(partition, 1, 1)
     const records = partition.records()
@@ -223,7 +223,7 @@ describe('an iteration', () => {
 })
 
 describe('a fetch', () => {
-  it('prepares to wait only where there is nothing to read', async () => {
+  it('starts a timer only if there is nothing to read', async () => {
     let timers = 0
     class CountingClock extends ManualClock {
       override startTimer(...args: Parameters<ManualClock['startTimer']>) {
@@ -244,7 +244,7 @@ describe('a fetch', () => {
     expect(timers).toBe(before + 1)
   })
 
-  it('that waits for many bytes reads them twice at most, however many appends they come in', async () => {
+  it('that waits for many bytes reads them at most twice, however many appends write them', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const partition = await openPartition({ fileSystem, clock, ...FROM_DISK })
@@ -261,7 +261,7 @@ describe('a fetch', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('that waits for many bytes waits for no more than these', async () => {
+  it('that waits for many bytes returns as soon as minBytes are there', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock, ...FROM_DISK })
     await fill(partition, 3, 1)
@@ -281,7 +281,7 @@ describe('a fetch', () => {
     await fetching
   })
 
-  it('that waits for many bytes hears that the records it has counted are deleted', async () => {
+  it('that waits for many bytes rejects when records that it has counted are deleted', async () => {
     const partition = await openPartition()
     await fill(partition, 3, 1)
     const waiting = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 60_000 })
@@ -290,7 +290,7 @@ describe('a fetch', () => {
     await expect(waiting).rejects.toThrow(OffsetOutOfRangeError)
   })
 
-  it('that waits for many bytes hears of a disk that gives those to be counted no more', async () => {
+  it('that waits for many bytes rejects when the disk fails to read the records to count', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const partition = await openPartition({ fileSystem, clock, ...FROM_DISK })
@@ -308,7 +308,7 @@ describe('a fetch', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('that waits for many bytes gives those in front of damage at once, and the damage behind them', async () => {
+  it('that waits for many bytes returns the records before damage at once, then rejects at the damage', async () => {
     const fileSystem = new SimulatedFileSystem()
     const setup = { fileSystem, clock: new ManualClock(), ...FROM_DISK }
     const partition = await openPartition(setup)
@@ -322,7 +322,7 @@ describe('a fetch', () => {
     await expect(damaged.fetch(2, options)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('that waits for many bytes gives what there is once its time is over', async () => {
+  it('that waits for many bytes returns what there is when maxWaitMs are over', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock, ...FROM_DISK })
     await fill(partition, 2, 1)
@@ -333,9 +333,9 @@ describe('a fetch', () => {
   })
 })
 
-describe('a read of a few records during which the log is cut', () => {
+describe('a read of a few records during which the log is truncated', () => {
   it.each(['read', 'fetch'] as const)(
-    'does not follow what was cut by what came in its place: %s',
+    'never returns truncated records followed by those written in their place: %s',
     async (way) => {
       const fileSystem = new SimulatedFileSystem()
       const slow = new SlowRead(fileSystem)

@@ -43,8 +43,8 @@ async function reopened(fileSystem = new SimulatedFileSystem()): Promise<Partiti
 const few = { maxRecords: 3 }
 const three = (from: number): string[] => [text(from), text(from + 1), text(from + 2)]
 
-describe('a record that is written into', () => {
-  it.each(['memory', 'the disk'])('is what it was for who reads it from %s', async (place) => {
+describe('a returned record whose bytes the caller overwrites', () => {
+  it.each(['memory', 'the disk'])('does not affect later reads from %s', async (place) => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await (place === 'memory' ? written(fileSystem) : reopened(fileSystem))
     for (let round = 0; round < 4; round += 1) {
@@ -61,7 +61,7 @@ describe('a record that is written into', () => {
 })
 
 describe('a read of a few records', () => {
-  it('gives them wherever they are, also over the border of two batches', async () => {
+  it('returns them at every offset, even across the border of two batches', async () => {
     const partition = await reopened()
     for (let round = 0; round < 3; round += 1) {
       for (let from = 0; from < COUNT; from += 1) {
@@ -71,7 +71,7 @@ describe('a read of a few records', () => {
     }
   })
 
-  it('reads no more than a few KiB of a batch that it has read before', async () => {
+  it('reads no more than 4 KiB of a batch that it has read before', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await reopened(fileSystem)
     await partition.read(900, few)
@@ -82,7 +82,7 @@ describe('a read of a few records', () => {
     expect(sizeBytes).toBeLessThanOrEqual(4096)
   })
 
-  it('reads next to nothing twice where the limit of bytes comes before that of records', async () => {
+  it('reads hardly more bytes than it returns if maxBytes ends it before maxRecords', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, recentBytes: 0 })
     const texts = Array.from({ length: 5 * COUNT }, (_, each) => text(each))
@@ -98,7 +98,7 @@ describe('a read of a few records', () => {
     }
   })
 
-  it('finds what has come in the place of records that were cut', async () => {
+  it('returns the records that were appended in place of truncated ones', async () => {
     const partition = await reopened()
     for (let round = 0; round < 3; round += 1) await partition.read(300, few)
     await partition.log.truncateTo(300)
@@ -107,7 +107,7 @@ describe('a read of a few records', () => {
     expect(textsOf(await partition.read(300, few))).toEqual(['new'])
   })
 
-  it('finds nothing that was deleted', async () => {
+  it('rejects with OFFSET_OUT_OF_RANGE at an offset that was deleted meanwhile', async () => {
     const partition = await reopened()
     for (let round = 0; round < 3; round += 1) await partition.read(300, few)
     await partition.deleteRecords(302)
@@ -115,7 +115,7 @@ describe('a read of a few records', () => {
     expect(textsOf(await partition.read(302, few))).toEqual(three(302))
   })
 
-  it('tells a read that fails, and the next one works', async () => {
+  it('rejects when the disk fails, and the next read works', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await reopened(fileSystem)
     await partition.read(300, few)
@@ -124,7 +124,7 @@ describe('a read of a few records', () => {
     expect(textsOf(await partition.read(100, few))).toEqual(three(100))
   })
 
-  it('gives what comes before a place where the disk fails, and the error to who begins there', async () => {
+  it('returns the records before a place where the disk fails, and a read from there rejects', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, recentBytes: 0 })
     await partition.append(Array.from({ length: 5 * COUNT }, (_, each) => ({ value: text(each) })))
@@ -145,14 +145,14 @@ describe('a read of a few records', () => {
     }
   })
 
-  it('is refused once the partition is closed', async () => {
+  it('rejects once the log is closed', async () => {
     const partition = await reopened()
     for (let round = 0; round < 3; round += 1) await partition.read(300, few)
     await partition.log.close()
     await expect(partition.read(300, few)).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
-  it('goes through what is compressed, with one look more than it takes', async () => {
+  it('reads a compressed batch with at most two reads of the disk', async () => {
     const fileSystem = new SimulatedFileSystem()
     const config = { compressionType: 'gzip' } as const
     const partition = await openPartition({ fileSystem, config, recentBytes: 0 })
@@ -167,8 +167,8 @@ describe('a read of a few records', () => {
   })
 })
 
-describe('a read of all there is', () => {
-  it('comes in pieces, and is whole', async () => {
+describe('a read of many records', () => {
+  it('returns all records of many segments, or no more than maxBytes', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'random' })
     const partition = await openPartition({ fileSystem, config: { segmentBytes: 40_000 } })
     for (let round = 0; round < 4; round += 1) {
@@ -182,7 +182,7 @@ describe('a read of all there is', () => {
     expect(some.length * 105).toBeLessThan(100_000)
   })
 
-  it('takes 256 KiB where nobody says how much, and 1 MiB where it is said in another way', async () => {
+  it('returns 256 KiB by default, and up to 1 MiB if maxRecords or minBytes is given', async () => {
     const partition = await openPartition()
     for (let round = 0; round < 12; round += 1) {
       await partition.append(Array.from({ length: COUNT }, (_, each) => ({ value: text(each) })))
@@ -202,7 +202,7 @@ describe('a read of all there is', () => {
     ['read', (partition: Partition) => partition.read(600, { maxBytes: 40_000 })],
     ['fetch', (partition: Partition) => partition.fetch(600, { maxBytes: 40_000 })],
     ['fetch of a consumer', (partition: Partition) => fetchFrom(partition, 40_000, 600)],
-  ])('reads no batch that does not fit behind the others: %s', async (_name, read) => {
+  ])('reads no further batch that would exceed maxBytes: %s', async (_name, read) => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await reopened(fileSystem)
     await partition.read(0, few)
@@ -215,7 +215,7 @@ describe('a read of all there is', () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(41_000)
   })
 
-  it('gives from memory what fits, and no more', async () => {
+  it('returns no more batches from memory than fit into maxBytes', async () => {
     const partition = await written(new SimulatedFileSystem())
     const records = await partition.read(0, { maxBytes: 40_000 })
     const behind = await partition.read(records.length, { maxBytes: 1 })
@@ -225,7 +225,7 @@ describe('a read of all there is', () => {
     expect(records.length).toBeLessThanOrEqual(behind.length)
   })
 
-  it('ends where the log was cut meanwhile', async () => {
+  it('returns a prefix of the records when the log is truncated meanwhile', async () => {
     const partition = await reopened(new SimulatedFileSystem({ completion: 'random', seed: 3 }))
     const reading = partition.read(0)
     const cutting = partition.log.truncateTo(100)
@@ -242,7 +242,7 @@ it.each([
   ['read of a few', (partition: Partition) => partition.read(0, { maxRecords: 1 })],
   ['fetch of a few', (partition: Partition) => partition.fetch(0, { maxRecords: 1 })],
   ['fetch of enough', (partition: Partition) => partition.fetch(0, { minBytes: 2 })],
-])('lets the event loop turn in a loop over what is in memory: %s', async (_name, read) => {
+])('a loop of reads from memory lets the event loop turn: %s', async (_name, read) => {
   const partition = await openPartition()
   await partition.append(Array.from({ length: 100 }, () => ({ value: 'in memory' })))
   const turns: number[] = []

@@ -56,7 +56,7 @@ describe('a pass over many partitions that have nothing to delete', () => {
     expect(turns.asked()).toBe(4 + 24)
   })
 
-  it('comes to its end where the broker is closed meanwhile', async () => {
+  it('ends when the broker is closed meanwhile', async () => {
     const { broker } = await openTopic({ partitions: 40 })
     await broker.createTopic('more')
     const turns = holdTurns()
@@ -71,7 +71,7 @@ describe('a pass over many partitions that have nothing to delete', () => {
 })
 
 describe('a fetch at the end of a partition', () => {
-  it('lets the event loop turn before it looks', async () => {
+  it('lets the event loop turn before it checks for records', async () => {
     const { broker, partition } = await openTopic({})
     const turns = holdTurns()
     const fetch = watch(partition.fetch(0, { maxWaitMs: 1000 }))
@@ -87,7 +87,7 @@ describe('a fetch at the end of a partition', () => {
     await broker.close()
   })
 
-  it('lets the event loop turn once it is woken, with all others whom one append has woken', async () => {
+  it('lets the event loop turn after an append has woken it together with other fetches', async () => {
     const { broker, partition } = await openTopic({})
     const fetches = [1, 2].map(() => watch(partition.fetch(0, { maxWaitMs: 1000 })))
     await settle()

@@ -28,7 +28,7 @@ async function fill(partition: Partition, count: number): Promise<void> {
 }
 
 describe('appending to a partition', () => {
-  it('gives offsets in the order of the calls, whatever is awaited', async () => {
+  it('assigns offsets in the order of the calls, awaited or not', async () => {
     const partition = await openPartition()
     const results = await Promise.all(
       Array.from({ length: 50 }, (_, each) => partition.append({ value: `v${each}` })),
@@ -49,7 +49,7 @@ describe('appending to a partition', () => {
     expect(operations.filter((line) => line.includes(' datasync '))).toHaveLength(1)
   })
 
-  it('acknowledges at the level that was asked for', async () => {
+  it('acknowledges each append at its requested acks level', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     await partition.append({ value: 'a' })
@@ -65,7 +65,7 @@ describe('appending to a partition', () => {
     expect(seen).toEqual(['written, high watermark 1', 'durable, high watermark 4'])
   })
 
-  it('lets consumers see what is written at once when flushing is relaxed', async () => {
+  it('shows written records to consumers at once when flushMessages is above 1', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, config: { flushMessages: 10 } })
     await fill(partition, 9)
@@ -75,7 +75,7 @@ describe('appending to a partition', () => {
     expect(partition.log.durableEndOffset).toBe(10)
   })
 
-  it('syncs a relaxed log when flushMs are over', async () => {
+  it('syncs a relaxed log when flushMs have elapsed', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock, config: { flushMessages: 1000, flushMs: 200 } })
     await fill(partition, 3)
@@ -87,7 +87,7 @@ describe('appending to a partition', () => {
   })
 
   it.each([0, 200, 5000])(
-    'syncs it later where that fails and leaves nothing in doubt, with flushMs %i',
+    'retries the sync of a relaxed log later while a failed write cannot be truncated, flushMs %i',
     async (flushMs) => {
       const clock = new ManualClock()
       const fileSystem = new SimulatedFileSystem()
@@ -110,7 +110,7 @@ describe('appending to a partition', () => {
     },
   )
 
-  it('saves the recovery point once enough was appended, and goes on where it cannot', async () => {
+  it('saves the recovery point once enough is appended, and retries after a failed save', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, config: { flushMessages: 1000 } })
     const saved = (): string =>
@@ -132,7 +132,7 @@ describe('appending to a partition', () => {
     expect(partition.log.bytesSinceCheckpoint).toBeLessThan(40_000_000)
   })
 
-  it('appends only at the expected offset', async () => {
+  it('rejects an append with OffsetConflictError if its expectedOffset is not the next offset', async () => {
     const partition = await openPartition()
     const first = partition.append({ value: 'a' }, { expectedOffset: 0 })
     const second = partition.append({ value: 'b' }, { expectedOffset: 0 })
@@ -143,7 +143,7 @@ describe('appending to a partition', () => {
     expect(await third).toMatchObject({ baseOffset: 1 })
   })
 
-  it('takes an array of records as one append', async () => {
+  it('accepts an array of records as one append', async () => {
     const partition = await openPartition()
     const records = [{ value: 'a' }, { value: null }, { key: '', value: '' }]
     expect(await partition.append(records)).toMatchObject({ baseOffset: 0, lastOffset: 2 })
@@ -165,13 +165,13 @@ describe('appending to a partition', () => {
       [{ value: 'x' }, { value: Buffer.alloc(2000) }],
       RecordTooLargeError,
     ],
-  ])('refuses %s and writes nothing', async (_, records, error) => {
+  ])('rejects %s and writes nothing', async (_, records, error) => {
     const partition = await openPartition({ config: { maxMessageBytes: 1000 } })
     await expect(partition.append(records as never)).rejects.toThrow(error)
     expect(partition.logEndOffset).toBe(0)
   })
 
-  it('refuses a record without a key in a compacted topic', async () => {
+  it('rejects an append whose record has no key in a compacted topic', async () => {
     const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
     const records = [{ key: 'a', value: '1' }, { value: '2' }]
     await expect(partition.append(records)).rejects.toThrow(InvalidRecordError)
@@ -184,12 +184,12 @@ describe('appending to a partition', () => {
     [{ expectedOffset: -1 }, RangeError],
     [{ expectedOffset: '0' }, TypeError],
     [{ ack: 1 }, TypeError],
-  ])('refuses options %j', async (options, error) => {
+  ])('rejects options %j', async (options, error) => {
     const partition = await openPartition()
     await expect(partition.append({ value: 'x' }, options as never)).rejects.toThrow(error)
   })
 
-  it('fails what shares a write with a full disk, and works again when there is space', async () => {
+  it('rejects all appends of a write to a full disk, and accepts appends again when there is space', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
     await fill(partition, 2)
@@ -202,7 +202,7 @@ describe('appending to a partition', () => {
     expect(textsOf(await partition.read(0))).toEqual(['v0', 'v1', 'v2'])
   })
 
-  it('takes no writes after a failed sync, and reads what was durable before', async () => {
+  it('rejects appends after a failed sync, and still reads what was durable before', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
     await fill(partition, 2)
@@ -215,7 +215,7 @@ describe('appending to a partition', () => {
     expect(textsOf(await partition.read(0))).toEqual(['v0', 'v1'])
   })
 
-  it('leaves in doubt what was written before a sync that somebody else has asked for fails', async () => {
+  it('rejects with outcome unknown when a flush fails between the write and the sync of the append', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
     await fill(partition, 2)
@@ -230,7 +230,7 @@ describe('appending to a partition', () => {
     ])
   })
 
-  it('shows no more than there is after a failed sync has taken away what was shown', async () => {
+  it('moves the high watermark back when a failed sync loses records that were visible', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, config: { flushMessages: 100 } })
     await fill(partition, 3)
@@ -245,7 +245,7 @@ describe('appending to a partition', () => {
     expect(seen).toEqual([0, 1, 2])
   })
 
-  it('reads what is there after its log was cut and has grown again, and nothing of before', async () => {
+  it('reads only the records that exist after its log was truncated and has grown again', async () => {
     const partition = await openPartition()
     await partition.append([{ value: 'a' }])
     await partition.append([{ value: 'b' }, { value: 'c' }])
@@ -260,7 +260,7 @@ describe('appending to a partition', () => {
   })
 
   it.each([1, 2, 3, 4])(
-    'reads nothing of before where its log was cut and got %d records by itself',
+    'reads no truncated records after its log was truncated and got %d records directly',
     async (count) => {
       const partition = await openPartition()
       for (const value of ['a', 'b', 'c', 'd']) await partition.append({ value })
@@ -280,7 +280,7 @@ describe('appending to a partition', () => {
     },
   )
 
-  it('shows nothing in the place of records that were cut before it is durable', async () => {
+  it('hides records in place of truncated ones until they are durable', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     await fill(partition, 4)
@@ -293,14 +293,14 @@ describe('appending to a partition', () => {
     expect(partition.highWatermark).toBe(4)
   })
 
-  it('has nothing to delete below what another call has deleted meanwhile', async () => {
+  it('accepts a deleteRecords below what another call has deleted meanwhile', async () => {
     const partition = await openPartition()
     await fill(partition, 5)
     await Promise.all([partition.deleteRecords(4), partition.deleteRecords(2)])
     expect(partition.logStartOffset).toBe(4)
   })
 
-  it('writes and acknowledges nothing once the lock is lost', async () => {
+  it('rejects an append with LockLostError and writes nothing once the lock is lost', async () => {
     let isOwned = true
     const partition = await openPartition({ isOwned: () => isOwned })
     await fill(partition, 1)
@@ -314,16 +314,19 @@ describe('appending to a partition', () => {
   it.each([
     ['written', 1],
     ['synced', 2],
-  ])('acknowledges nothing when the lock is lost while it is %s', async (_, questions) => {
-    let left = questions
-    const partition = await openPartition({ isOwned: () => (left -= 1) >= 0 })
-    const lost = partition.append({ value: 'x' })
-    await expect(lost).rejects.toThrow(LockLostError)
-    await expect(lost).rejects.toMatchObject({ outcome: 'unknown' })
-    expect(partition.highWatermark).toBe(0)
-  })
+  ])(
+    'rejects with outcome unknown when the lock is lost while the append is %s',
+    async (_, questions) => {
+      let left = questions
+      const partition = await openPartition({ isOwned: () => (left -= 1) >= 0 })
+      const lost = partition.append({ value: 'x' })
+      await expect(lost).rejects.toThrow(LockLostError)
+      await expect(lost).rejects.toMatchObject({ outcome: 'unknown' })
+      expect(partition.highWatermark).toBe(0)
+    },
+  )
 
-  it('acknowledges nothing when the lock is lost while a sync of the pool is awaited', async () => {
+  it('rejects with outcome unknown when the lock is lost during a sync of the thread pool', async () => {
     const fileSystem = new SimulatedFileSystem()
     let isOwned = true
     let isLosing = false
@@ -346,7 +349,7 @@ describe('appending to a partition', () => {
     await expect(lost).rejects.toMatchObject({ outcome: 'unknown' })
   })
 
-  it('settles what was appended before it is closed, and refuses what comes later', async () => {
+  it('settles the pending appends when it is closed, and rejects later ones', async () => {
     const partition = await openPartition()
     const appended = partition.append({ value: 'in time' })
     const closed = partition.close(CLOSED)
@@ -357,7 +360,7 @@ describe('appending to a partition', () => {
 })
 
 describe('records that take time to encode', () => {
-  it('keep their place in the order', async () => {
+  it('keep their place in the order of appends', async () => {
     const partition = await openPartition({ config: { compressionType: 'gzip' } })
     const large = { value: 'x'.repeat(200_000) }
     const results = await Promise.all([
@@ -376,7 +379,7 @@ describe('records that take time to encode', () => {
     expect(values).toEqual([200_000, 5, 200_000])
   })
 
-  it('share writes that are not too large', async () => {
+  it('are all appended even if they are too large together for one write', async () => {
     const partition = await openPartition()
     const value = Buffer.alloc(900_000)
     await Promise.all(Array.from({ length: 12 }, () => partition.append({ value })))
@@ -386,7 +389,7 @@ describe('records that take time to encode', () => {
 
 describe('reading a partition', () => {
   it.each([0, 1, 2, 7])(
-    'answers from memory and from disk alike, at %i recent batches',
+    'returns the same records from memory and from disk, with %i recent batches',
     async (recent) => {
       const partition = await openPartition({
         recentBytes: recent * 75,
@@ -406,14 +409,14 @@ describe('reading a partition', () => {
     },
   )
 
-  it('returns whole batches up to maxBytes, and one however large', async () => {
+  it('returns whole batches up to maxBytes, but at least one however large', async () => {
     const partition = await openPartition()
     await fill(partition, 5)
     expect(await partition.read(0, { maxBytes: 1 })).toHaveLength(1)
     expect(await partition.read(0, { maxBytes: 150 })).toHaveLength(2)
   })
 
-  it('refuses offsets outside the log and takes the end of it', async () => {
+  it('rejects offsets outside of the log, and returns nothing at its end', async () => {
     const partition = await openPartition()
     await fill(partition, 3)
     await expect(partition.read(4)).rejects.toThrow(OffsetOutOfRangeError)
@@ -429,7 +432,7 @@ describe('reading a partition', () => {
     expect(await partition.read(3)).toEqual([])
   })
 
-  it('says where a damaged batch lies, after the records before it', async () => {
+  it('returns the records before a damaged batch, and rejects with its position after them', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, recentBytes: 0 })
     await fill(partition, 3)
@@ -439,7 +442,7 @@ describe('reading a partition', () => {
     await expect(partition.read(1)).rejects.toMatchObject({ position: 72, firstOffset: 1 })
   })
 
-  it('compares what it reads with the checksum of each batch', async () => {
+  it('rejects a batch that does not match its checksum', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem, recentBytes: 0 })
     await fill(partition, 3)
@@ -448,7 +451,7 @@ describe('reading a partition', () => {
     await expect(partition.read(1)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('finds the first record that is young enough', async () => {
+  it('finds the offset of the first record with at least the given timestamp', async () => {
     const partition = await openPartition()
     for (const timestamp of [1000, 3000, 2000, 5000])
       await partition.append({ value: 'x', timestamp })
@@ -457,7 +460,7 @@ describe('reading a partition', () => {
     await expect(partition.offsetForTimestamp(-1)).rejects.toThrow(RangeError)
   })
 
-  it('deletes records for good, also in the middle of a segment', async () => {
+  it('deletes records below an offset, even inside a segment, and for a reopened partition too', async () => {
     const fileSystem = new SimulatedFileSystem()
     const config = { segmentBytes: 200 }
     const partition = await openPartition({ fileSystem, config })
@@ -476,12 +479,12 @@ describe('reading a partition', () => {
     expect([again.logStartOffset, again.logEndOffset]).toEqual([6, 6])
   })
 
-  it('deletes no records of a compacted topic', async () => {
+  it('rejects deleteRecords in a compacted topic', async () => {
     const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
     await expect(partition.deleteRecords(0)).rejects.toThrow(PolicyViolationError)
   })
 
-  it('goes through the records from a place to the end, and stops there', async () => {
+  it('iterates from an offset to the end, or to the offset until, and stops there', async () => {
     const partition = await openPartition({ config: { segmentBytes: 200 } })
     await fill(partition, 7)
     const seen: number[] = []
@@ -496,7 +499,7 @@ describe('reading a partition', () => {
     }
   })
 
-  it('goes on into the records that come while it is iterated', async () => {
+  it('continues an iteration with records that are appended meanwhile', async () => {
     const partition = await openPartition()
     await fill(partition, 2)
     const seen: (string | undefined)[] = []
@@ -508,7 +511,7 @@ describe('reading a partition', () => {
     expect(seen).toEqual(['v0', 'v1', 'more 1', 'more 2', 'more 3'])
   })
 
-  it('ends an iteration with the reason of its signal', async () => {
+  it('rejects an iteration with the reason of its signal', async () => {
     const partition = await openPartition()
     await fill(partition, 1)
     const controller = new AbortController()
@@ -534,7 +537,7 @@ describe('waiting for records', () => {
     expect(textsOf(await waiting)).toEqual(['next'])
   })
 
-  it('waits until minBytes are there', async () => {
+  it('resolves a fetch only when minBytes are there', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock })
     let isDone = false
@@ -552,7 +555,7 @@ describe('waiting for records', () => {
   it.each<[string, { minBytes: number; maxBytes?: number }, number]>([
     ['the end of its segment', { minBytes: 500 }, 4],
     ['a limit', { minBytes: 200, maxBytes: 200 }, 2],
-  ])('waits for no more than a read can give: up to %s', async (_, limits, count) => {
+  ])('waits for no more bytes than one read can return: up to %s', async (_, limits, count) => {
     const clock = new ManualClock()
     const config = { segmentBytes: 300 }
     const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
@@ -570,32 +573,37 @@ describe('waiting for records', () => {
   it.each([
     ['meanwhile', 300, 4],
     ['before, with nothing behind it', 100_000, 2],
-  ])('waits no longer once there is more behind its segment, rolled %s', async (_, ...sizes) => {
-    const [segmentBytes, count] = sizes
-    const clock = new ManualClock()
-    const config = { segmentBytes }
-    const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
-    await fill(partition, 2)
-    if (count === 2) await partition.log.roll()
-    let found: number | null = null
-    const fetching = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 }).then((records) => {
-      found = records.length
-    })
-    await clock.advance(1)
-    await fill(partition, 3)
-    await settle()
-    expect(found).toBe(count)
-    await fetching
-  })
+  ])(
+    'stops waiting for minBytes once there are records behind the segment, rolled %s',
+    async (_, ...sizes) => {
+      const [segmentBytes, count] = sizes
+      const clock = new ManualClock()
+      const config = { segmentBytes }
+      const partition = await openPartition({ clock, config, recentBytes: 0, readCacheBytes: 0 })
+      await fill(partition, 2)
+      if (count === 2) await partition.log.roll()
+      let found: number | null = null
+      const fetching = partition
+        .fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 })
+        .then((records) => {
+          found = records.length
+        })
+      await clock.advance(1)
+      await fill(partition, 3)
+      await settle()
+      expect(found).toBe(count)
+      await fetching
+    },
+  )
 
-  it('gives all of minBytes where one read has them', async () => {
+  it('returns all of minBytes if one read can return them', async () => {
     const partition = await openPartition()
     await fill(partition, 500)
     const records = await partition.fetch(0, { minBytes: 30_000, maxWaitMs: 10_000 })
     expect(records.length).toBeGreaterThan(400)
   })
 
-  it('gives what there is when the time is over', async () => {
+  it('returns what there is when maxWaitMs have elapsed', async () => {
     const clock = new ManualClock()
     const partition = await openPartition({ clock })
     const empty = partition.fetch(0, { maxWaitMs: 100 })
@@ -630,7 +638,7 @@ describe('waiting for records', () => {
     await expect(partition.fetch(0)).rejects.toBe(CLOSED)
   })
 
-  it('rejects when the records it waits behind are deleted', async () => {
+  it('rejects when the records at its offset are deleted', async () => {
     const partition = await openPartition()
     await fill(partition, 3)
     const waiting = partition.fetch(0, { minBytes: 10_000, maxWaitMs: 10_000 })
@@ -638,7 +646,7 @@ describe('waiting for records', () => {
     await expect(waiting).rejects.toThrow(OffsetOutOfRangeError)
   })
 
-  it('shows nothing that is not yet durable', async () => {
+  it('hides records until they are durable', async () => {
     const { fileSystem, hold } = heldSyncs()
     const partition = await openPartition({ fileSystem })
     const release = hold()
@@ -652,7 +660,7 @@ describe('waiting for records', () => {
     expect(await waiting).toHaveLength(1)
   })
 
-  it('shows nothing whose sync has failed', async () => {
+  it('never shows records whose sync has failed', async () => {
     const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
     const partition = await openPartition({ fileSystem })
     fileSystem.failNext('datasync', 'EIO')
@@ -667,7 +675,7 @@ describe('waiting for records', () => {
     [{ maxBytes: 0 }, RangeError],
     [{ maxWaitMs: '5' }, TypeError],
     [{ maxWait: 5 }, TypeError],
-  ])('refuses options %j', async (options, error) => {
+  ])('rejects options %j', async (options, error) => {
     const partition = await openPartition()
     await expect(partition.fetch(0, options as never)).rejects.toThrow(error)
   })
@@ -730,7 +738,7 @@ describe('waiting for records', () => {
   )
 })
 
-it('is not asked whether it can be written by who asks how far it is to be seen', async () => {
+it('highWatermark does not ask the log whether it is writable', async () => {
   const partition = await openPartition()
   await fill(partition, 3)
   const asking = vi.spyOn(partition.log, 'isWritable', 'get')
@@ -739,7 +747,7 @@ it('is not asked whether it can be written by who asks how far it is to be seen'
   await partition.close(CLOSED)
 })
 
-it('makes no promise of what is durable already, for a commit that asks', async () => {
+it('ensureDurable returns null instead of a promise for records that are already durable', async () => {
   const partition = await openPartition({ config: { flushMessages: 1000 } })
   await fill(partition, 3)
   const ensured = partition.ensureDurable(3, null)

@@ -4,7 +4,7 @@ import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { RecordBatch } from '../../lib/record/record-batch.ts'
 import type { AppendResult } from '../../lib/storage/append-record.ts'
 
-it('acknowledges more batches than a call takes arguments', async () => {
+it('acknowledges an append of more batches than a function call can take arguments', async () => {
   const builder = new RecordBatchBuilder({ baseOffset: 7 })
   builder.append(5, null, Buffer.from('v'))
   const buffers = Array<Buffer>(300_000).fill(builder.buildUncompressed())

@@ -20,7 +20,7 @@ function bytesIn(fileSystem: SimulatedFileSystem): number {
   return [...fileSystem.snapshot().values()].reduce((sum, content) => sum + content.length, 0)
 }
 
-it('keeps its leader epoch where the disk has to be waited for now and then', async () => {
+it('keeps its leader epoch and truncates nothing when some disk operations complete later', async () => {
   const fileSystem = new SimulatedFileSystem({ completion: 'random', seed: 3 })
   const partition = await openPartition({ fileSystem })
   const { leaderEpoch } = partition.log
@@ -31,7 +31,7 @@ it('keeps its leader epoch where the disk has to be waited for now and then', as
   expect(later.filter((line) => line.includes(' truncate /data/orders-0/0'))).toEqual([])
 })
 
-it('goes on where a write ends early that is made at once', async () => {
+it('completes a synchronous write that ends early, in the same leader epoch', async () => {
   const fileSystem = new SimulatedFileSystem()
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'a' })
@@ -45,7 +45,7 @@ it('goes on where a write ends early that is made at once', async () => {
   expect(partition.log.leaderEpoch).toBe(leaderEpoch)
 })
 
-describe('what a full disk takes only in part, and does not let be cut off', () => {
+describe('an append that a full disk writes only in part and that cannot be truncated', () => {
   /** Of two batches after a first one, the disk has space for one and a part of the other. */
   async function fullDisk(): Promise<{ fileSystem: SimulatedFileSystem; partition: Partition }> {
     const fileSystem = new SimulatedFileSystem()
@@ -63,13 +63,13 @@ describe('what a full disk takes only in part, and does not let be cut off', () 
     return { fileSystem, partition }
   }
 
-  it('is unknown, as whoever opens the directory after a crash may find it', async () => {
+  it('rejects with outcome unknown, and a reopen after a crash may find its first batch', async () => {
     const { fileSystem } = await fullDisk()
     const again = await openPartition({ fileSystem: fileSystem.restart('process') })
     expect(await valuesOf(again)).toEqual(['a', 'b'])
   })
 
-  it('is cut off before anything else is written, of which nothing is there until then', async () => {
+  it('is truncated before the next append is written, and appends are rejected until then', async () => {
     const { fileSystem, partition } = await fullDisk()
     const { leaderEpoch } = partition.log
     await expect(partition.append({ value: 'd' })).rejects.toMatchObject({ outcome: 'not-written' })
@@ -81,7 +81,7 @@ describe('what a full disk takes only in part, and does not let be cut off', () 
   })
 })
 
-describe('who waits for no more than the write', () => {
+describe('an append with acks 1', () => {
   function appendTelling(partition: Partition, told: string[]): void {
     partition.appendBatches([batchOf('v')], 1, {
       resolve: ({ baseOffset }) => told.push(`written at ${baseOffset}`),
@@ -89,7 +89,7 @@ describe('who waits for no more than the write', () => {
     })
   }
 
-  it('is told once', async () => {
+  it('is acknowledged once', async () => {
     const partition = await openPartition()
     const told: string[] = []
     appendTelling(partition, told)
@@ -97,7 +97,7 @@ describe('who waits for no more than the write', () => {
     expect(told).toEqual(['written at 0'])
   })
 
-  it('hears nothing of a sync that fails afterwards', async () => {
+  it('is not affected by a sync that fails after its acknowledgement', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
     const told: string[] = []
@@ -108,7 +108,7 @@ describe('who waits for no more than the write', () => {
   })
 })
 
-it('reads once, and fails once, where the active segment has to be read first', async () => {
+it('an append that must read the active segment first reads it only once, and rejects if that fails', async () => {
   const fileSystem = new SimulatedFileSystem()
   const first = await Broker.open('/data', { fileSystem })
   const topic = await first.createTopic('orders', { indexIntervalBytes: 0 })
@@ -127,7 +127,7 @@ it('reads once, and fails once, where the active segment has to be read first', 
   await second.close()
 })
 
-it('takes what somebody appends who is just told that the disk has failed', async () => {
+it('accepts an append that a callback makes when it gets the error of a failed write', async () => {
   const fileSystem = new SimulatedFileSystem()
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'a' })
@@ -148,7 +148,7 @@ it('takes what somebody appends who is just told that the disk has failed', asyn
   expect(await Promise.all(again)).toMatchObject([{ baseOffset: 1 }])
 })
 
-it('acknowledges nothing that a sync has lost which somebody else asks for in the middle', async () => {
+it('rejects an append with outcome unknown when another caller flushes in between and the sync fails', async () => {
   const fileSystem = new SimulatedFileSystem()
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'a' })

@@ -52,8 +52,8 @@ async function pass(looks: number): Promise<void> {
   for (let look = 0; look < looks; look += 1) await clock.advance(LOOK_MS)
 }
 
-describe('a log of many segments that is looked at again and again', () => {
-  it('is asked for the size of its last one each time, and of the others once a second', async () => {
+describe('a log of many segments that a reader refreshes again and again', () => {
+  it('checks the size of its last segment at each refresh, and of the others once a second', async () => {
     const stop = keepLooking()
     await pass(20)
     const asked = new Map(followed.log.segments.map(({ path }) => [path, 0]))
@@ -92,7 +92,7 @@ describe('a log of many segments that is looked at again and again', () => {
       },
     ],
     ['a compaction', () => owned.compact()],
-  ])('shows %s at the next look', async (_, change) => {
+  ])('shows %s at the next refresh', async (_, change) => {
     const stop = keepLooking()
     for (let look = 0; look < 3; look += 1) {
       await pass(3)
@@ -114,7 +114,7 @@ describe('a log of many segments that is looked at again and again', () => {
     ['a cut', () => owned.log.truncateTo(21)],
     ['a roll', () => appendTwice()],
     ['a compaction', () => owned.compact()],
-  ])('shows %s, whenever it was looked at meanwhile', async (_, change) => {
+  ])('shows %s, whenever it was refreshed meanwhile', async (_, change) => {
     await followed.log.refresh()
     for (let at = 0; at < 20; at += 3) {
       const looks: Promise<unknown>[] = []
@@ -144,7 +144,7 @@ describe('a log of many segments that is looked at again and again', () => {
         await file.close()
       },
     ],
-  ])('ends before a segment that %s by somebody else, after a second', async (_, strike) => {
+  ])('ends before a segment that %s by another program, after a second', async (_, strike) => {
     const stop = keepLooking()
     await pass(3)
     const { path, baseOffset } = followed.log.segments[7] ?? expect.fail('it has too few')

@@ -64,7 +64,7 @@ class ReusingDisk extends SimulatedFileSystem {
   }
 }
 
-it('does not show the log of a topic as empty while its owner deletes it', async () => {
+it('a reader does not show the log of a topic as empty while the owner deletes the topic', async () => {
   const { owner, fileSystem, openReader } = await fixture()
   await makeTopic(owner, 'old')
   const reader = await openReader()
@@ -78,7 +78,7 @@ it('does not show the log of a topic as empty while its owner deletes it', async
   await owner.close()
 })
 
-it('shows a topic of a directory that has no list of them also where its log is missing', async () => {
+it('a reader shows a topic of a directory without a list of topics even if its log is missing', async () => {
   const { owner, fileSystem, openReader } = await fixture()
   await makeTopic(owner, 'old')
   await owner.close()
@@ -93,7 +93,7 @@ it('shows a topic of a directory that has no list of them also where its log is 
 describe.each([
   ['', () => new SimulatedFileSystem()],
   [' on a disk that uses the numbers of files again', () => new ReusingDisk()],
-])('a topic that its owner deletes and makes anew%s', (_, makeDisk) => {
+])('a topic that its owner deletes and creates again%s', (_, makeDisk) => {
   it.each<[string, (partition: Partition) => Promise<unknown>]>([
     ['read()', (partition) => partition.read(3)],
     ['a read() of a few', (partition) => partition.read(3, { maxRecords: 2 })],
@@ -102,7 +102,7 @@ describe.each([
     ['records()', (partition) => allOf(partition.records({ from: 3, until: 'end' }))],
     ['records() backwards', (partition) => allOf(partition.records({ reverse: true }))],
     ['offsetForTimestamp()', (partition) => partition.offsetForTimestamp(1)],
-  ])('is not taken for the old one by %s', async (_call, read) => {
+  ])('is not mistaken for the old one by %s', async (_call, read) => {
     const { owner, openReader } = await fixture(makeDisk())
     await makeTopic(owner, 'old')
     const reader = await openReader()
@@ -115,7 +115,7 @@ describe.each([
     await owner.close()
   })
 
-  it('is begun anew by a consumer, which gets nothing of it at an offset of the old one', async () => {
+  it('is read from its start by a consumer that had a position in the old one', async () => {
     const { owner, openReader } = await fixture(makeDisk())
     await makeTopic(owner, 'old')
     const reader = await openReader()
@@ -139,20 +139,23 @@ it.each<[string, (partition: Partition) => Promise<unknown>]>([
   ['a read() of a few', (partition) => partition.read(0, { maxRecords: 2 })],
   ['fetch()', (partition) => partition.fetch(0)],
   ['records()', (partition) => allOf(partition.records({ from: 0, until: 3 }))],
-])('is not read any more by %s once the list of topics was looked at', async (_, read) => {
-  const { clock, owner, openReader } = await fixture()
-  await makeTopic(owner, 'v')
-  const reader = await openReader()
-  const followed = reader.topic('a').partition(0)
-  expect(textsOf(await followed.read(0))).toContain('v0')
-  await owner.deleteTopic('a')
-  await clock.advance(1_000)
-  await expect(read(followed)).rejects.toThrow(UnknownTopicOrPartitionError)
-  await reader.close()
-  await owner.close()
-})
+])(
+  'rejects %s of a deleted topic once the reader has refreshed the list of topics',
+  async (_, read) => {
+    const { clock, owner, openReader } = await fixture()
+    await makeTopic(owner, 'v')
+    const reader = await openReader()
+    const followed = reader.topic('a').partition(0)
+    expect(textsOf(await followed.read(0))).toContain('v0')
+    await owner.deleteTopic('a')
+    await clock.advance(1_000)
+    await expect(read(followed)).rejects.toThrow(UnknownTopicOrPartitionError)
+    await reader.close()
+    await owner.close()
+  },
+)
 
-describe('records that the owner deletes, in a file that is open', () => {
+describe('records that the owner deletes from a file that the reader has open', () => {
   it.each<[string, (partition: Partition) => Promise<unknown>]>([
     ['read()', (partition) => partition.read(0)],
     ['a read() of a few', (partition) => partition.read(0, { maxRecords: 2 })],
@@ -162,27 +165,30 @@ describe('records that the owner deletes, in a file that is open', () => {
       'records() backwards',
       (partition) => allOf(partition.records({ from: 0, until: 3, reverse: true })),
     ],
-  ])('are not given any more by %s 50 ms behind one that may have', async (_, read) => {
-    const { clock, owner, openReader } = await fixture()
-    const partition = (await makeTopic(owner, 'v')).partition(0)
-    const reader = await openReader()
-    const followed = reader.topic('a').partition(0)
-    expect(textsOf(await allOf(followed.records({ until: 'end' })))).toHaveLength(10)
-    await clock.advance(1_000)
-    await partition.deleteRecords(5)
-    await followed.read(4)
-    await clock.advance(50)
-    await expect(read(followed)).rejects.toThrow(OffsetOutOfRangeError)
-    await reader.close()
-    await owner.close()
-  })
+  ])(
+    'are no longer returned by %s 50 ms after a read that may still return them',
+    async (_, read) => {
+      const { clock, owner, openReader } = await fixture()
+      const partition = (await makeTopic(owner, 'v')).partition(0)
+      const reader = await openReader()
+      const followed = reader.topic('a').partition(0)
+      expect(textsOf(await allOf(followed.records({ until: 'end' })))).toHaveLength(10)
+      await clock.advance(1_000)
+      await partition.deleteRecords(5)
+      await followed.read(4)
+      await clock.advance(50)
+      await expect(read(followed)).rejects.toThrow(OffsetOutOfRangeError)
+      await reader.close()
+      await owner.close()
+    },
+  )
 
   it.each<[string, (partition: Partition, offset: number) => Promise<unknown>]>([
     ['read()', (partition, offset) => partition.read(offset)],
     ['a read() of a few', (partition, offset) => partition.read(offset, { maxRecords: 1 })],
     ['fetch()', (partition, offset) => partition.fetch(offset)],
     ['readLast()', (partition) => partition.readLast(1)],
-  ])('are followed by a look that %s has begun', async (_, read) => {
+  ])('are noticed by a refresh that %s has started', async (_, read) => {
     const { clock, owner, openReader } = await fixture()
     const partition = (await makeTopic(owner, 'v')).partition(0)
     const reader = await openReader()
@@ -197,7 +203,7 @@ describe('records that the owner deletes, in a file that is open', () => {
   })
 })
 
-describe('a log that its owner cuts below what was read, and writes anew', () => {
+describe('a log that its owner truncates below the position of a reader and writes again', () => {
   const [READ, CUT, OLD_END, NEW_END] = [12, 5, 20, 30]
   const RESET = { ...PLACE, from: READ, to: CUT, reason: 'truncated' }
   const OLD = Array.from({ length: OLD_END }, (_, offset) => `old${offset}`)
@@ -225,7 +231,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
   ]
 
   it.each(SIZES)(
-    'takes back a consumer with a backlog, as the one in the process of the owner, in %s',
+    'moves a consumer with a backlog back to the truncation point, as in the owner process, in %s',
     async (_, segmentBytes) => {
       const { owner, openReader, cut } = await makeLog(segmentBytes)
       const reader = await openReader()
@@ -260,7 +266,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     },
   )
 
-  it('keeps a consumer that decides for itself from reading on', async () => {
+  it('makes each poll of a consumer without autoOffsetReset reject until it seeks', async () => {
     const { owner, openReader, cut } = await makeLog(200)
     const reader = await openReader()
     const limits = { maxPollRecords: 1, maxPartitionFetchBytes: 1, fetchMaxBytes: 1 }
@@ -284,7 +290,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     ['read() of a few', (partition, offset) => partition.read(offset, { maxRecords: 4 })],
     ['fetch()', (partition, offset) => partition.fetch(offset, { maxWaitMs: 0 })],
     ['fetch() of more', (partition, at) => partition.fetch(at, { minBytes: 500, maxWaitMs: 0 })],
-  ])('is not mixed with what it was by %s', async (_, read) => {
+  ])('is read by %s without old records behind the truncation point', async (_, read) => {
     const { owner, openReader, cut } = await makeLog(200)
     const reader = await openReader()
     const partition = reader.topic('a').partition(0)
@@ -301,7 +307,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
     await owner.close()
   })
 
-  it('is looked at for one read and not for each, where a batch has an epoch that nobody has begun', async () => {
+  it('is refreshed at the first read only, not at each, if a batch has an unknown leader epoch', async () => {
     const { owner, fileSystem, openReader } = await makeLog(100_000)
     const path = '/data/a-0/00000000000000000000.log'
     const reader = await openReader()
@@ -325,7 +331,7 @@ describe('a log that its owner cuts below what was read, and writes anew', () =>
   })
 })
 
-it('an iteration rejects where the owner has cut records off that it has given, and passes over none', async () => {
+it('an iteration rejects if the owner has truncated records that it has returned, and skips none', async () => {
   const { clock, owner, openReader } = await fixture()
   const partition = (await makeTopic(owner, 'v')).partition(0)
   const reader = await openReader()
@@ -342,7 +348,7 @@ it('an iteration rejects where the owner has cut records off that it has given, 
   await owner.close()
 })
 
-it('a reverse iteration rejects where the owner has written anew what comes next', async () => {
+it('a reverse iteration rejects if the owner has replaced the records that come next', async () => {
   const { owner, openReader } = await fixture()
   const partition = (await makeTopic(owner, 'v')).partition(0)
   const reader = await openReader()

@@ -17,7 +17,7 @@ function batch(baseOffset: number, count: number): RecordBatch {
 const EVERYTHING = { maxBytes: 1_000_000, endOffset: Number.MAX_SAFE_INTEGER }
 
 describe('recent batches', () => {
-  it('give the batch that holds an offset and those behind it', () => {
+  it('return the batch that holds an offset and those after it', () => {
     const recent = new RecentBatches(new RecentBatchesBudget(10_000))
     recent.add([batch(10, 3), batch(13, 2), batch(15, 1)])
     const offsets = (offset: number): number[] | undefined =>
@@ -29,7 +29,7 @@ describe('recent batches', () => {
     expect(offsets(16)).toBeUndefined()
   })
 
-  it('stop at the limits, but give one batch however large', () => {
+  it('stop at the limits, but return one batch however large unless it must fit', () => {
     const recent = new RecentBatches(new RecentBatchesBudget(10_000))
     recent.add([batch(0, 1), batch(1, 1), batch(2, 1)])
     expect(recent.read(0, { maxBytes: 1, endOffset: 3 })).toHaveLength(1)
@@ -38,7 +38,7 @@ describe('recent batches', () => {
     expect(recent.read(0, { maxBytes: 150, endOffset: 3, mustFit: true })).toHaveLength(2)
   })
 
-  it('never answer for what was dropped or cut', () => {
+  it('return nothing for an offset whose batch was dropped or truncated', () => {
     const recent = new RecentBatches(new RecentBatchesBudget(2 * HELD_BATCH_BYTES + 150))
     recent.add([batch(0, 1), batch(1, 1), batch(2, 1), batch(3, 1)])
     expect(recent.read(0, EVERYTHING)).toBeNull()
@@ -49,7 +49,7 @@ describe('recent batches', () => {
     expect(recent.read(3, EVERYTHING)).toBeNull()
   })
 
-  it('share one budget, and the oldest of all go first', () => {
+  it('share one budget, and the oldest batches of all partitions are dropped first', () => {
     const size = batch(0, 1).sizeBytes + HELD_BATCH_BYTES
     const budget = new RecentBatchesBudget(3 * size)
     const first = new RecentBatches(budget)
@@ -60,7 +60,7 @@ describe('recent batches', () => {
     expect(second.read(0, EVERYTHING)).toHaveLength(3)
   })
 
-  it('hold the last batches that fit, and nothing else, after any number', () => {
+  it('hold exactly the last batches that fit into the budget, after any number of batches', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 3000 }), (counts) => {
         const recent = new RecentBatches(new RecentBatchesBudget(2000))

@@ -76,7 +76,7 @@ async function holdCheckpoint(
 }
 
 describe('the retention of a broker', () => {
-  it('deletes expired records by itself, also where nothing more is appended', async () => {
+  it('deletes expired records on a timer, even if nothing more is appended', async () => {
     const { broker, clock } = await open()
     const partition = await partitionOf(broker, { retentionMs: DAY_MS })
     await fill(partition, 3)
@@ -89,7 +89,7 @@ describe('the retention of a broker', () => {
     await broker.close()
   })
 
-  it('gives back what an explicit call has freed, of a partition, a topic and all topics', async () => {
+  it('returns what an explicit call has freed, for a partition, a topic and all topics', async () => {
     const { broker } = await open()
     const partition = await partitionOf(broker, { retentionBytes: 0, partitions: 2 })
     const other = broker.topic('orders').partition(1)
@@ -107,7 +107,7 @@ describe('the retention of a broker', () => {
     await broker.close()
   })
 
-  it('goes on with the other partitions where one fails, and tells both at once and later', async () => {
+  it('continues with the other partitions when one fails, and reports the failure until a pass succeeds', async () => {
     const { broker, clock, fileSystem } = await open()
     const partition = await partitionOf(broker, { retentionMs: 1, partitions: 2 })
     const other = broker.topic('orders').partition(1)
@@ -133,7 +133,7 @@ describe('the retention of a broker', () => {
     await broker.close()
   })
 
-  it('wakes a fetch that waits below the new start of the log', async () => {
+  it('rejects a waiting fetch whose offset is below the new log start offset', async () => {
     const { broker, clock } = await open()
     const partition = await partitionOf(broker, { retentionMs: 1 })
     await fill(partition, 2)
@@ -146,7 +146,7 @@ describe('the retention of a broker', () => {
   })
 
   it.each(['on the disk', 'in memory'])(
-    'keeps what has come now under a timestamp of tomorrow, %s',
+    'keeps records that were just appended with a timestamp of tomorrow, %s',
     async (where) => {
       const fileSystem = where === 'in memory' ? new SimulatedFileSystem() : undefined
       await using broker = await tempBroker(fileSystem === undefined ? {} : { fileSystem })
@@ -160,7 +160,7 @@ describe('the retention of a broker', () => {
     },
   )
 
-  it('is refused to who has the directory open for reading only', async () => {
+  it('rejects with READ_ONLY in a read-only process', async () => {
     const { broker, fileSystem, clock } = await open()
     await partitionOf(broker)
     const reader = await Broker.open('/data', { fileSystem, clock, readOnly: true })
@@ -172,7 +172,7 @@ describe('the retention of a broker', () => {
     await broker.close()
   })
 
-  it('races with readers, who get the records of their offsets or hear that they are gone', async () => {
+  it('lets concurrent readers get the records of their offsets or reject with OFFSET_OUT_OF_RANGE', async () => {
     const clock = new ManualClock()
     const fileSystem = new SimulatedFileSystem({ clock, completion: 'random', seed: 7 })
     const config = { ...SMALL, retentionBytes: 400 }
@@ -216,7 +216,7 @@ describe('the retention of a broker', () => {
 })
 
 describe("a topic with retention: 'consumed'", () => {
-  it('keeps everything as long as no group has committed for it', async () => {
+  it('keeps all records as long as no group has committed an offset', async () => {
     const { broker } = await open()
     const partition = await partitionOf(broker, { retention: 'consumed' })
     await fill(partition, 5)
@@ -225,7 +225,7 @@ describe("a topic with retention: 'consumed'", () => {
     await broker.close()
   })
 
-  it('deletes what every group has committed past, and no more', async () => {
+  it('deletes the records that every group has consumed according to its commits, and no others', async () => {
     const { broker } = await open()
     const partition = await partitionOf(broker, { retention: 'consumed' })
     await fill(partition, 6)
@@ -242,7 +242,7 @@ describe("a topic with retention: 'consumed'", () => {
     await broker.close()
   })
 
-  it('keeps a partition that a group of the topic has not come to yet', async () => {
+  it('keeps a partition for which a group of the topic has not committed yet', async () => {
     const { broker } = await open()
     await partitionOf(broker, { retention: 'consumed', partitions: 2 })
     const [first, second] = broker.topic('orders').partitions
@@ -253,7 +253,7 @@ describe("a topic with retention: 'consumed'", () => {
     await broker.close()
   })
 
-  it('loses nothing to what groups have consumed where it is compacted', async () => {
+  it('deletes no records because they were consumed if it is compacted', async () => {
     const { broker } = await open()
     const options = { cleanupPolicy: 'compact', retention: 'consumed' } as const
     const partition = await partitionOf(broker, options)
@@ -267,22 +267,25 @@ describe("a topic with retention: 'consumed'", () => {
   it.each<[string, (broker: Broker) => Promise<unknown>]>([
     ['a group has gone back', (broker) => commit(broker, 'mail', 2)],
     ['the topic keeps what is consumed', (broker) => keepConsumed(broker)],
-  ])('keeps what it may not delete by the time that its turn comes: %s', async (_, change) => {
-    const { broker, fileSystem } = await open()
-    const partition = await partitionOf(broker, { retention: 'consumed' })
-    await fill(partition, 6)
-    await commit(broker, 'mail', 6)
-    const { checkpoint, release } = await holdCheckpoint(fileSystem, partition)
-    const deletion = partition.enforceRetention()
-    await change(broker)
-    release()
-    await checkpoint
-    await deletion
-    expect(partition.logStartOffset).toBeLessThanOrEqual(2)
-    await broker.close()
-  })
+  ])(
+    'keeps records that may no longer be deleted when the deletion starts: %s',
+    async (_, change) => {
+      const { broker, fileSystem } = await open()
+      const partition = await partitionOf(broker, { retention: 'consumed' })
+      await fill(partition, 6)
+      await commit(broker, 'mail', 6)
+      const { checkpoint, release } = await holdCheckpoint(fileSystem, partition)
+      const deletion = partition.enforceRetention()
+      await change(broker)
+      release()
+      await checkpoint
+      await deletion
+      expect(partition.logStartOffset).toBeLessThanOrEqual(2)
+      await broker.close()
+    },
+  )
 
-  it('deletes nothing where it is not known what groups have committed', async () => {
+  it('deletes nothing if the committed offsets are damaged', async () => {
     const { broker, fileSystem } = await open()
     const partition = await partitionOf(broker, { retention: 'consumed' })
     await fill(partition, 4)
@@ -296,7 +299,7 @@ describe("a topic with retention: 'consumed'", () => {
     await next.broker.close()
   })
 
-  it('is limited by time and size as well, whoever lags', async () => {
+  it('also deletes by retentionBytes, even records that a group has not consumed', async () => {
     const { broker } = await open()
     const partition = await partitionOf(broker, { retention: 'consumed', retentionBytes: 0 })
     await fill(partition, 4)
@@ -308,7 +311,7 @@ describe("a topic with retention: 'consumed'", () => {
 })
 
 describe('deleteRecords', () => {
-  it('gives back what it has freed, and where the log starts', async () => {
+  it('returns what it has freed and the log start offset', async () => {
     const { broker } = await open()
     const partition = await partitionOf(broker)
     await fill(partition, 6)

@@ -16,7 +16,7 @@ it.each([
   ['nothing', 0],
   ['the last batches', 100 * KIB],
 ])(
-  'keeps records, offsets and what was read as they are when memory that holds %s is used again',
+  'does not change records, offsets or earlier reads when memory that holds %s is reused',
   async (_, recentBytes) => {
     const fileSystem = new SimulatedFileSystem({ completion: 'random' })
     const partition = await openPartition({ fileSystem, recentBytes })
@@ -37,7 +37,7 @@ it.each([
   },
 )
 
-it('uses memory again once all batches in it are let go of', async () => {
+it('reuses memory once all batches in it are released', async () => {
   const partition = await openPartition({ recentBytes: 0 })
   // The last piece may have another size.
   await partition.append(records(0))

@@ -24,7 +24,7 @@ async function batchesOf(partition: Awaited<ReturnType<typeof openPartition>>): 
   return bases
 }
 
-it('puts single records that wait together into one batch, each with a place of its own', async () => {
+it('puts concurrent appends of single records into one batch, each with its own offset and timestamp', async () => {
   const partition = await openPartition()
   const results = await Promise.all(
     [5, 3, 9].map((timestamp) => partition.append({ value: `v${timestamp}`, timestamp })),
@@ -38,7 +38,7 @@ it('puts single records that wait together into one batch, each with a place of 
   expect(textsOf(await partition.read(0))).toEqual(['v5', 'v3', 'v9'])
 })
 
-it('stamps all of a shared batch with the time of the append where the topic says so', async () => {
+it('gives all records of a shared batch the time of the append if the topic uses LogAppendTime', async () => {
   const clock = new ManualClock(70)
   const config = { messageTimestampType: 'LogAppendTime' } as const
   const partition = await openPartition({ clock, config })
@@ -46,7 +46,7 @@ it('stamps all of a shared batch with the time of the append where the topic say
   expect(results.map(({ timestamp }) => timestamp)).toEqual([70, 70])
 })
 
-it('keeps arrays, and appends that expect an offset, out of a shared batch and in their order', async () => {
+it('keeps arrays and appends with an expectedOffset out of shared batches, in the order of the calls', async () => {
   const partition = await openPartition()
   const results = await Promise.all([
     partition.append({ value: 'a' }),
@@ -60,7 +60,7 @@ it('keeps arrays, and appends that expect an offset, out of a shared batch and i
   expect(await batchesOf(partition)).toEqual([0, 1, 3, 5, 6])
 })
 
-it('keeps what was taken when the limits are lowered while it waits', async () => {
+it('writes appends that were accepted before the size limits were lowered', async () => {
   const partition = await openPartition()
   const values = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(80))
   const appended = [
@@ -76,7 +76,7 @@ it('keeps what was taken when the limits are lowered while it waits', async () =
   expect(partition.log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 4, 6])
 })
 
-it('refuses a record that is not taken and leaves those it would have shared a batch with', async () => {
+it('rejects an invalid or too large record, and accepts the others of its shared batch', async () => {
   const partition = await openPartition({ config: TINY_SEGMENT })
   const before = partition.append({ value: 'before' })
   // @ts-expect-error a value must be bytes or text
@@ -90,21 +90,21 @@ it('refuses a record that is not taken and leaves those it would have shared a b
   expect(await batchesOf(partition)).toEqual([0])
 })
 
-it('refuses a record of any acknowledgement at once', async () => {
+it('rejects a record without a key in a compacted topic even with acks 0', async () => {
   const partition = await openPartition({ config: { cleanupPolicy: 'compact' } })
   await expect(partition.append({ value: 'no key' }, { acks: 0 })).rejects.toThrow(
     InvalidRecordError,
   )
 })
 
-it('begins another batch where one is as large as the topic takes it', async () => {
+it('begins another batch when the next record would exceed the size limit of the topic', async () => {
   const partition = await openPartition({ config: TINY_SEGMENT })
   const value = Buffer.alloc(40)
   await Promise.all(Array.from({ length: 7 }, () => partition.append({ value })))
   expect(await batchesOf(partition)).toEqual([0, 2, 4, 6])
 })
 
-it('acknowledges each record of a shared batch at its own level', async () => {
+it('acknowledges each record of a shared batch at its own acks level', async () => {
   withoutTurns()
   const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
   const partition = await openPartition({ fileSystem })
@@ -119,7 +119,7 @@ it('acknowledges each record of a shared batch at its own level', async () => {
   expect(await batchesOf(partition)).toEqual([0])
 })
 
-it('fails all who share a batch when the disk does', async () => {
+it('rejects all appends of a shared batch when its write fails', async () => {
   const fileSystem = new SimulatedFileSystem()
   const partition = await openPartition({ fileSystem })
   await partition.append({ value: 'there' })
@@ -129,7 +129,7 @@ it('fails all who share a batch when the disk does', async () => {
   expect((await partition.append({ value: 'again' })).baseOffset).toBe(1)
 })
 
-it('keeps behind a large record no memory for another one', async () => {
+it('does not keep the memory of a large record for a small one after it', async () => {
   const kept = vi.spyOn(RecentBatches.prototype, 'add')
   const partition = await openPartition()
   await partition.append({ value: Buffer.alloc(500_000) })
@@ -140,7 +140,7 @@ it('keeps behind a large record no memory for another one', async () => {
   kept.mockRestore()
 })
 
-it('takes no more room than there is for records that append others while they are read', async () => {
+it('accepts appends made while the headers of other records are read, and never blocks later ones', async () => {
   const partition = await openPartition()
   for (let round = 0; round < 3; round += 1) {
     const headers = new (class extends Map<string, string> {
@@ -157,7 +157,7 @@ it('takes no more room than there is for records that append others while they a
   expect(taken.baseOffset).toBe(-1)
 })
 
-it('looks at a record once, also where it is the first in a further batch', async () => {
+it('reads the fields of a record only once, even if the record begins another batch', async () => {
   const partition = await openPartition()
   const values = Array.from({ length: 400 }, (_, n) => String(n).padEnd(200))
   let looks = 0

@@ -41,7 +41,7 @@ function logOf(clock: SyncTime, durationMs: number, end: 'now' | 'later' | 'fail
 }
 
 it.each(['now', 'later', 'fails'] as const)(
-  'a sync of more than a second is told, and no other: %s',
+  'a sync of more than a second is reported, and no shorter one: %s',
   async (end) => {
     const clock = new SyncTime()
     for (const durationMs of [0, 999, 1_000, 1_001]) {

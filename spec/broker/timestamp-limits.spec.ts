@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { openTopic } from './capped-topic.ts'
 
-describe('the limits of timestamps', () => {
-  it('refuse records of appends and sends outside of them, naming timestamp and range', async () => {
+describe('timestamp limits of a topic', () => {
+  it('reject appends and sends outside of them, naming the timestamp and the range', async () => {
     const { broker, partition, clock } = await openTopic({
       messageTimestampBeforeMaxMs: 1000,
       messageTimestampAfterMaxMs: 10,
@@ -32,7 +32,7 @@ describe('the limits of timestamps', () => {
     await broker.close()
   })
 
-  it('name no timestamp that no record has', async () => {
+  it('are reported as a range that begins at 0 rather than at a negative timestamp', async () => {
     const { broker, partition, clock } = await openTopic({ messageTimestampAfterMaxMs: 10 })
     const highest = clock.now() + 10
     await expect(partition.append({ timestamp: highest + 1 })).rejects.toThrow(

@@ -18,7 +18,7 @@ const legalName = fc
 
 describe('validateTopicName', () => {
   it.each(['a', 'valid', 'TOPIC', 'nAmEs', 'ar6', 'VaL1d', '_0-9_.', '...', '-', 'a'.repeat(249)])(
-    'takes %s',
+    'accepts %s',
     (name) => {
       expect(validateTopicName(name)).toBe(name)
     },
@@ -39,7 +39,7 @@ describe('validateTopicName', () => {
     ['\na', 'only ASCII letters'],
     ['é', 'only ASCII letters'],
     ['ａ', 'only ASCII letters'],
-  ])('refuses %j because %s', (name, reason) => {
+  ])('rejects %j because %s', (name, reason) => {
     expect(() => validateTopicName(name)).toThrow(InvalidTopicError)
     expect(() => validateTopicName(name)).toThrow(reason)
   })
@@ -49,12 +49,12 @@ describe('validateTopicName', () => {
     [null, 'null'],
     [7, '7'],
     [['a'], 'an array'],
-  ])('refuses %j, which is no string', (name, text) => {
+  ])('throws TypeError for %j, which is not a string', (name, text) => {
     expect(() => validateTopicName(name)).toThrow(TypeError)
     expect(() => validateTopicName(name)).toThrow(`got ${text}`)
   })
 
-  it('takes the internal topics', () => {
+  it('accepts the names of the internal topics', () => {
     for (const name of INTERNAL_TOPICS) expect(validateTopicName(name)).toBe(name)
     expect([...INTERNAL_TOPICS]).toContain('__consumer_offsets')
     expect(INTERNAL_TOPICS.has('constructor')).toBe(false)
@@ -71,17 +71,17 @@ describe('topicNamesCollide', () => {
     ['a.b', 'ab', false],
     ['a-b', 'a_b', false],
     ['A.b', 'a_b', false],
-  ])('of %s and %s is %s', (left, right, collide) => {
+  ])('returns, for %s and %s, %s', (left, right, collide) => {
     expect(topicNamesCollide(left, right)).toBe(collide)
   })
 })
 
-describe('the directory of a partition', () => {
-  it('is named after topic and number', () => {
+describe('directory name of a partition', () => {
+  it('is the topic and the partition number joined by a dash', () => {
     expect(partitionDirectoryName('orders', 3)).toBe('orders-3')
   })
 
-  it('is read back for every legal topic', () => {
+  it('is parsed back for every legal topic name', () => {
     fc.assert(
       fc.property(legalName, fc.nat(0x7fff_ffff), (topic, partition) => {
         const name = partitionDirectoryName(topic, partition)
@@ -99,7 +99,7 @@ describe('the directory of a partition', () => {
     ['a.b-10', { topic: 'a.b', partition: 10 }],
     ['__proto__-0', { topic: '__proto__', partition: 0 }],
     ['a-2147483647', { topic: 'a', partition: 2_147_483_647 }],
-  ])('%s is %j', (name, parsed) => {
+  ])('is parsed from %s as %j', (name, parsed) => {
     expect(parsePartitionDirectoryName(name)).toEqual(parsed)
   })
 
@@ -128,14 +128,14 @@ describe('the directory of a partition', () => {
     'a-0-future',
     'a-0-stray',
     `a-0.${HEX_ID}-delete`,
-  ])('%j is no directory of a partition', (name) => {
+  ])('is not recognized in %j', (name) => {
     expect(parsePartitionDirectoryName(name)).toBeNull()
   })
 })
 
-describe('the directory of a deleted partition', () => {
+describe('directory name of a deleted partition', () => {
   it.each([`orders-3.${HEX_ID}-delete`, `${'t'.repeat(209)}-12345.${HEX_ID}-delete`])(
-    'is one like %j, and none of a partition',
+    'is recognized in %j, which does not name an existing partition',
     (name) => {
       expect(isDeletedDirectoryName(name)).toBe(true)
       expect(parsePartitionDirectoryName(name)).toBeNull()
@@ -156,7 +156,7 @@ describe('the directory of a deleted partition', () => {
     `-0.${HEX_ID}-delete`,
     `a/b-0.${HEX_ID}-delete`,
     `${'a'.repeat(255)}-0.${HEX_ID}-delete`,
-  ])('is not %j', (name) => {
+  ])('is not recognized in %j', (name) => {
     expect(isDeletedDirectoryName(name)).toBe(false)
   })
 })

@@ -6,11 +6,11 @@ import {
 } from '../../lib/broker/topic-partition.ts'
 
 describe('topicPartitionKey', () => {
-  it('is topic and number joined by a dash', () => {
+  it('joins the topic and the partition number with a dash', () => {
     expect(topicPartitionKey({ topic: 'orders', partition: 12 })).toBe('orders-12')
   })
 
-  it('differs for topics whose names end in a number', () => {
+  it('returns different keys for topics whose names end in a number', () => {
     expect(topicPartitionKey({ topic: 'a-1', partition: 2 })).not.toBe(
       topicPartitionKey({ topic: 'a', partition: 12 }),
     )
@@ -18,7 +18,7 @@ describe('topicPartitionKey', () => {
 })
 
 describe('compareTopicPartitions', () => {
-  it('sorts by topic first and by number, not by digits, second', () => {
+  it('sorts by topic first, and by partition number, not by digits, second', () => {
     const sorted = [
       { topic: 'b', partition: 0 },
       { topic: 'a', partition: 10 },
@@ -27,7 +27,7 @@ describe('compareTopicPartitions', () => {
     expect(sorted.map(topicPartitionKey)).toEqual(['a-9', 'a-10', 'b-0'])
   })
 
-  it('is zero for the same partition', () => {
+  it('returns zero for the same partition', () => {
     expect(compareTopicPartitions({ topic: 'a', partition: 1 }, { topic: 'a', partition: 1 })).toBe(
       0,
     )

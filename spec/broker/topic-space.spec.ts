@@ -5,7 +5,7 @@ import { settle } from '../helpers/settle.ts'
 import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 describe('a topic that has reached maxBytes', () => {
-  it('refuses what does not fit, naming the limit, and takes more once there is room', async () => {
+  it('rejects an append that does not fit, naming the limit, and accepts appends once there is room', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 3 * ONE })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     await expect(partition.append({ value: VALUE })).rejects.toMatchObject({
@@ -25,7 +25,7 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
-  it('counts all partitions together, and never exceeds the cap however many are written at once', async () => {
+  it('counts all partitions together, and never exceeds the limit however many appends run at once', async () => {
     const { broker } = await openTopic({ maxBytes: 10 * ONE, partitions: 4 })
     const { partitions } = broker.topic('orders')
     const appends = partitions.flatMap((partition) =>
@@ -40,7 +40,7 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
-  it('frees first what need not be kept', async () => {
+  it('deletes expired records before it rejects an append', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: 3 * ONE, retentionMs: 1000 })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     await clock.advance(1001)
@@ -49,7 +49,7 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
-  it('makes room for who waits, at whatever moment the oldest are to go by now', async () => {
+  it('accepts an append at any moment while whenFull is altered from wait to dropOldest', async () => {
     for (let moment = 0; moment < 120; moment += 1) {
       const { broker, partition } = await openTopic({ maxBytes: 3 * ONE, whenFull: 'wait' })
       for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
@@ -62,7 +62,7 @@ describe('a topic that has reached maxBytes', () => {
     }
   })
 
-  it('refuses at once what is larger than the cap', async () => {
+  it('rejects an append or send larger than the limit at once', async () => {
     for (const whenFull of ['reject', 'wait', 'dropOldest'] as const) {
       const { broker, partition } = await openTopic({
         maxBytes: 2 * ONE,
@@ -83,7 +83,7 @@ describe('a topic that has reached maxBytes', () => {
     }
   })
 
-  it('fails what stands in line behind what it refuses, and a producer goes on in order', async () => {
+  it('rejects appends and sends queued behind a rejected one, and a later send of the producer is accepted', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 3 * ONE })
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
     const pair = [{ value: VALUE }, { value: VALUE }]
@@ -99,7 +99,7 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
-  it('takes more after the cap is raised, and any number once there is none', async () => {
+  it('accepts more after the limit is raised, and any number once it is removed', async () => {
     const { broker, partition } = await openTopic({ maxBytes: ONE })
     await partition.append({ value: VALUE })
     expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('LOG_FULL')
@@ -112,7 +112,7 @@ describe('a topic that has reached maxBytes', () => {
 })
 
 describe("whenFull: 'wait'", () => {
-  it('holds appends back in order until records are deleted', async () => {
+  it('makes appends wait in order until records are deleted', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 3 * ONE, whenFull: 'wait' })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
     const order: number[] = []
@@ -128,7 +128,7 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
-  it('goes on when groups have consumed, and when the configuration is altered', async () => {
+  it('ends the wait when groups have consumed records, and when the configuration is altered', async () => {
     const { broker, partition, clock } = await openTopic({
       ...{ maxBytes: 2 * ONE, whenFull: 'wait', retention: 'consumed' },
     })
@@ -148,7 +148,7 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
-  it('ends with the close of the broker, and with the deletion of the topic', async () => {
+  it('ends the wait when the broker is closed and when the topic is deleted', async () => {
     for (const end of ['close', 'deleteTopic'] as const) {
       const { broker, partition } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
       await partition.append({ value: VALUE })
@@ -161,7 +161,7 @@ describe("whenFull: 'wait'", () => {
   })
 
   it.each(['close', 'deleteTopic'] as const)(
-    'ends with the %s of more partitions than are closed at a time, in whichever order they wait',
+    'ends the wait when %s closes more partitions than are closed at a time, whichever waits first',
     async (end) => {
       const { broker, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait', partitions: 17 })
       const { partitions } = broker.topic('orders')
@@ -180,7 +180,7 @@ describe("whenFull: 'wait'", () => {
     },
   )
 
-  it('ends with the signal of an append, wherever it waits, and lets those behind it go on', async () => {
+  it('ends the wait of an append when its signal aborts, and appends behind it continue', async () => {
     const { broker, partition } = await openTopic({
       ...{ maxBytes: 4 * ONE, whenFull: 'wait', partitions: 2, segmentBytes: 5000 },
     })
@@ -208,7 +208,7 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
-  it('ends with a signal that is aborted while the records are read', async () => {
+  it('rejects an append whose signal is aborted while its records are read', async () => {
     const { broker, partition } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     await partition.append({ value: VALUE })
     const abort = new AbortController()
@@ -227,7 +227,7 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
-  it('is not ended by the signal of an append that has room, or has ended', async () => {
+  it('ignores a signal that is aborted after its append, and rejects appends with an aborted signal', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 4 * ONE, whenFull: 'wait' })
     const abort = new AbortController()
     const { signal } = abort
@@ -242,7 +242,7 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
-  it('gives up a send that waits for longer than deliveryTimeoutMs', async () => {
+  it('rejects a send that waits for longer than deliveryTimeoutMs', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait' })
     await partition.append({ value: VALUE })
     const producer = broker.producer({ deliveryTimeoutMs: 5000 })
@@ -267,8 +267,8 @@ describe("whenFull: 'wait'", () => {
   })
 })
 
-describe('an append that looks for room', () => {
-  it('is refused when the cap is lowered below it, holds up nobody, and has nothing dropped', async () => {
+describe('an append that needs room in a full topic', () => {
+  it('is rejected when the limit is lowered below its size, blocks no other append and deletes nothing', async () => {
     for (const whenFull of ['wait', 'dropOldest'] as const) {
       const { broker, partition, clock } = await openTopic({
         ...{ maxBytes: 4 * ONE, whenFull: 'wait', partitions: 2 },
@@ -291,7 +291,7 @@ describe('an append that looks for room', () => {
     }
   })
 
-  it('is not refused with its group when the cap is lowered, if it fits alone', async () => {
+  it('is not rejected along with its group when the limit is lowered, if it fits alone', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 9 * ONE, whenFull: 'wait' })
     for (let each = 0; each < 9; each += 1) await partition.append({ value: VALUE })
     const producer = broker.producer({ batchRecords: 1 })
@@ -321,7 +321,7 @@ describe('an append that looks for room', () => {
     await broker.close()
   })
 
-  it('is taken when somebody else is deleting what it needs', async () => {
+  it('is accepted when a concurrent retention pass deletes what it needs', async () => {
     for (let microtasks = 0; microtasks < 60; microtasks += 3) {
       const { broker, partition, clock } = await openTopic({ maxBytes: 3 * ONE, retentionMs: 1000 })
       for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
@@ -335,7 +335,7 @@ describe('an append that looks for room', () => {
     }
   })
 
-  it('is taken once compaction has made room', async () => {
+  it('is accepted once compaction has made room', async () => {
     const { broker, partition, clock } = await openTopic({
       ...{ maxBytes: 1500, segmentBytes: 5000, whenFull: 'wait', cleanupPolicy: 'compact' },
     })
@@ -351,7 +351,7 @@ describe('an append that looks for room', () => {
 })
 
 describe("whenFull: 'dropOldest'", () => {
-  it('deletes the oldest segments of the topic, wherever they are, and takes the append', async () => {
+  it('deletes the oldest segments of the topic, in any partition, and accepts the append', async () => {
     const { broker, clock } = await openTopic({
       maxBytes: 4 * ONE,
       whenFull: 'dropOldest',
@@ -371,7 +371,7 @@ describe("whenFull: 'dropOldest'", () => {
     await broker.close()
   })
 
-  it('rolls the active segment when it holds all there is', async () => {
+  it('rolls the active segment if it holds all records, so that it can be deleted', async () => {
     const options = { maxBytes: 3 * ONE, whenFull: 'dropOldest', segmentBytes: 5000 } as const
     const { broker, partition } = await openTopic(options)
     for (let each = 0; each < 4; each += 1) await partition.append({ value: VALUE })
@@ -379,7 +379,7 @@ describe("whenFull: 'dropOldest'", () => {
     await broker.close()
   })
 
-  it('refuses where nothing can be dropped, because the disk fails', async () => {
+  it('rejects while nothing can be deleted because the disk fails', async () => {
     const { broker, partition, fileSystem } = await openTopic({
       maxBytes: ONE,
       whenFull: 'dropOldest',

@@ -28,8 +28,8 @@ async function valuesOf(manager: LogManager): Promise<string[]> {
   return records.map((record) => record.value?.toString() ?? '')
 }
 
-describe('a topic whose deletion is in doubt', () => {
-  it('takes nothing, and is gone once the list can be written', async () => {
+describe('a topic whose deletion has an unknown outcome', () => {
+  it('rejects appends, and is removed when the deletion is called again', async () => {
     const { fileSystem, manager } = await openOrders()
     const partition = manager.get('orders')?.partition(0)
     failListing(fileSystem)
@@ -45,7 +45,7 @@ describe('a topic whose deletion is in doubt', () => {
     await expect(manager.delete('orders')).rejects.toThrow(UnknownTopicOrPartitionError)
   })
 
-  it('loses nothing that is acknowledged behind it, whichever two steps fail', async () => {
+  it('keeps every record that is acknowledged after its deletion failed, whichever two steps fail', async () => {
     const { fileSystem: start, manager } = await openOrders()
     await closeLogManager(manager)
     const counted = start.fork()
@@ -78,8 +78,8 @@ describe('a topic whose deletion is in doubt', () => {
   })
 })
 
-describe('a list of topics that is in doubt', () => {
-  it('is written by the close, which leaves no order where that fails', async () => {
+describe('a list of topics whose write has an unknown outcome', () => {
+  it('is written again by the close, which is not clean if that fails', async () => {
     for (const isMended of [true, false]) {
       const { fileSystem, manager } = await openOrders()
       failListing(fileSystem)
@@ -95,7 +95,7 @@ describe('a list of topics that is in doubt', () => {
     }
   })
 
-  it('is told of by the open where the sync behind what it writes anew finds no room', async () => {
+  it('makes the open reject when the sync after rewriting it fails with ENOSPC', async () => {
     const { fileSystem } = await openOrders()
     const next = fileSystem.restart('process')
     next.failNext('syncDirectory', 'ENOSPC', { path: /^\/data$/ })
@@ -103,8 +103,8 @@ describe('a list of topics that is in doubt', () => {
   })
 })
 
-describe('partitions beyond what a directory may have', () => {
-  it('are refused before the first of them is made', async () => {
+describe('partitions beyond the limit of a directory', () => {
+  it('are rejected before the first of them is created', async () => {
     const { fileSystem, manager } = await openOrders()
     for (const [name, count] of [
       ['large', 100_000],

@@ -111,7 +111,7 @@ describe.each(FAULTS)('%s', (_, path, code, strike) => {
     ['crash', false],
     ['crash', true],
   ])(
-    'is damage of that partition alone, of which nothing is changed: %s, readOnly %s',
+    'is reported as damage of that partition only, and changes no file of it: %s, readOnly %s',
     async (how, readOnly) => {
       const fs = await written(how)
       const before = filesOf(fs)
@@ -148,7 +148,7 @@ describe.each(FAULTS)('%s', (_, path, code, strike) => {
   )
 })
 
-it('a log file that may only be read is damage of its partition, where it is opened to be written to', async () => {
+it('a log file without write permission is damage of its partition only if it is opened for writing', async () => {
   const fs = await written('clean')
   const openFile = fs.open.bind(fs)
   fs.open = (path, mode) => {
@@ -165,7 +165,7 @@ it('a log file that may only be read is damage of its partition, where it is ope
   expect(await valuesIn(reader, 'orders')).toEqual(FIVE)
 })
 
-it('a snapshot of producers with a bad sector is damage of its partition, for who writes to it', async () => {
+it('a producer snapshot with a bad sector is damage of its partition for the owner, not for a reader', async () => {
   const fs = await written('clean')
   const before = filesOf(fs)
   const snapshot = `${DIR}/${nameOf(5, 'snapshot')}`
@@ -178,7 +178,7 @@ it('a snapshot of producers with a bad sector is damage of its partition, for wh
   expect(await valuesIn(await open(fs, { readOnly: true }), 'orders')).toEqual(FIVE)
 })
 
-it('a partition that was copied from another topic of the name is damage of its own, for who only reads', async () => {
+it('a reader reports a partition copied from another topic of the same name as damaged', async () => {
   const fs = await written('clean')
   const path = `${DIR}/partition.metadata`
   fs.writeFile(path, Buffer.from('version: 0\ntopic_id: AnotherTopicOfThatName'))
@@ -195,7 +195,7 @@ it('a partition that was copied from another topic of the name is damage of its 
   expect(await valuesIn(await open(fs, { readOnly: true }), 'orders')).toEqual(FIVE)
 })
 
-it('a read that fails once is damage until the next open', async () => {
+it('a read that fails once leaves its partition damaged until the next open', async () => {
   const fs = await written('crash')
   fs.failNext('read', 'EIO', { path: LOG })
   const broker = await open(fs)
@@ -208,7 +208,7 @@ describe('a partition with a segment that cannot be read', () => {
   const TWO_EACH = { segmentBytes: 200 }
 
   it.each<['clean' | 'crash']>([['clean'], ['crash']])(
-    'is open up to it, and shows no more: %s',
+    'is readable up to that segment, and no further: %s',
     async (how) => {
       const fs = await written(how, TWO_EACH)
       const [, second, last] = [...fs.snapshot().keys()]
@@ -231,7 +231,7 @@ describe('a partition with a segment that cannot be read', () => {
   )
 
   it.each([nameOf(2), nameOf(2, 'timeindex')])(
-    'is open up to it where a broker has left it, and %s was never looked at',
+    'is readable up to that segment in a directory left by a Kafka broker if %s cannot be opened',
     async (name) => {
       const fs = await written('clean', TWO_EACH)
       await fs.unlink(`${DIR}/varve-segments`)
@@ -254,7 +254,7 @@ describe('a partition with a segment that cannot be read', () => {
   it.each([
     ...[nameOf(0), nameOf(2), nameOf(4), nameOf(2, 'index'), nameOf(0, 'timeindex')],
     ...[nameOf(4, 'snapshot'), 'varve-segments', 'leader-epoch-checkpoint'],
-  ])('keeps what a crash has torn until %s can be read', async (name) => {
+  ])('keeps the torn end that a crash has left until %s can be read', async (name) => {
     const fs = await written('crash', TWO_EACH)
     const last = `${DIR}/${nameOf(4)}`
     fs.writeFile(last, Buffer.concat([fs.readFile(last), Buffer.alloc(40, 7)]))
@@ -270,7 +270,7 @@ describe('a partition with a segment that cannot be read', () => {
     expect(await valuesIn(again, 'orders')).toEqual(FIVE)
   })
 
-  it('ends where the record misses one that comes before', async () => {
+  it('ends at a missing segment that comes before the unreadable one', async () => {
     const fs = await written('clean', TWO_EACH)
     await fs.unlink(`${DIR}/${nameOf(2)}`)
     spoil(fs, `${DIR}/${nameOf(4)}`)
@@ -279,7 +279,7 @@ describe('a partition with a segment that cannot be read', () => {
   })
 })
 
-describe('what is no failure of one partition', () => {
+describe('failures that do not concern a single partition', () => {
   it.each<[string, (fs: SimulatedFileSystem) => void]>([
     [
       'no descriptor',
@@ -311,13 +311,13 @@ describe('what is no failure of one partition', () => {
         fs.failNext('syncDirectory', 'EIO', { path: DIR })
       },
     ],
-  ])('keeps the directory from opening: %s', async (_, strike) => {
+  ])('make the open of the directory reject: %s', async (_, strike) => {
     const fs = await written('crash')
     strike(fs)
     await expect(open(fs)).rejects.toThrow(StorageError)
   })
 
-  it('a topic is not created where its files cannot be read', async () => {
+  it('make createTopic reject, and a later attempt succeeds', async () => {
     const fs = new SimulatedFileSystem()
     const broker = await open(fs)
     fs.failNext('list', 'EIO', { path: DIR, persistent: true })

@@ -21,8 +21,8 @@ async function open(): Promise<{
   return { broker, clock, partition: topic.partition(0), idleTimers }
 }
 
-describe('records of a partition that are waited for at its end', () => {
-  it('are given up by return, and leave no timer', async () => {
+describe('an iteration that waits at the end of a partition', () => {
+  it('ends on return, and leaves no timer', async () => {
     const { broker, clock, partition, idleTimers } = await open()
     const iterator = partition.records()
     await iterator.next()
@@ -35,7 +35,7 @@ describe('records of a partition that are waited for at its end', () => {
     await broker.close()
   })
 
-  it('are given up when their stream is destroyed', async () => {
+  it('ends when its stream is destroyed', async () => {
     const { broker, clock, partition, idleTimers } = await open()
     const stream = toReadable(partition.records())
     stream.resume()

@@ -71,7 +71,7 @@ async function contentsOf(dir: string): Promise<Map<string, string>> {
 }
 
 describe('varve inspect', () => {
-  it('tells how far topics and groups are', async () => {
+  it('prints the offsets of topics and the progress of groups', async () => {
     const dir = await filled()
     const { code, stdout, stderr } = await varve(['inspect', dir])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
@@ -89,7 +89,7 @@ describe('varve inspect', () => {
     ])
   })
 
-  it('says the same in JSON, with the settings and the internal topic', async () => {
+  it('prints the same as JSON, with the topic configurations and the internal topic', async () => {
     const dir = await filled()
     const { stdout } = await varve(['inspect', dir, '--json'])
     const [all] = jsonLinesOf(stdout) as [Record<string, unknown[]>]
@@ -120,7 +120,7 @@ describe('varve inspect', () => {
     )
   })
 
-  it('counts no lag for what was deleted before it was consumed', async () => {
+  it('counts no lag for records that were deleted before they were consumed', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     await broker.topic('orders').partition(0).deleteRecords(30)
@@ -130,7 +130,7 @@ describe('varve inspect', () => {
     expect(stdout).toMatch(/^billing: orders-0 +25 +10 +2024-01-01 00:00:30$/m)
   })
 
-  it('names what an open finds damaged', async () => {
+  it('names a segment that the open finds damaged', async () => {
     const dir = await filled()
     const [, second = ''] = (await readdir(join(dir, 'orders-0')))
       .filter((name) => name.endsWith('.log'))
@@ -141,7 +141,7 @@ describe('varve inspect', () => {
     expect(stdout).toMatch(new RegExp(`^orders-0 is damaged: .*${second}`, 'm'))
   })
 
-  it('shows nothing of a group that a terminal would obey', async () => {
+  it('replaces the control characters of a group id', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     const consumer = broker.consumer({ groupId: 'a\u001b[2Jb' })
@@ -171,7 +171,7 @@ describe('varve dump', () => {
     expect(offsetsOf(stdout)).toEqual(expected)
   })
 
-  it('begins where the log does when records were deleted, and passes over gaps', async () => {
+  it('starts at the log start offset when records were deleted, and skips gaps', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     const table = await broker.createTopic('table', {
@@ -193,7 +193,7 @@ describe('varve dump', () => {
     expect(await dump('table', '--last', '99')).toEqual(kept.map((each) => `0:${each}`))
   })
 
-  it('writes fields from which each byte can be had again', () => {
+  it('writes fields that can be decoded to the same bytes', () => {
     const bytes = fc.option(
       fc.oneof(
         fc.uint8Array().map((each) => Buffer.from(each)),
@@ -224,7 +224,7 @@ describe('varve dump', () => {
     )
   })
 
-  it('goes on with what another process appends, until Ctrl-C', async () => {
+  it('follows what another process appends, until Ctrl-C', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     onTestFinished(() => broker.close())
@@ -245,7 +245,7 @@ describe('varve dump', () => {
     expect(others.every((each) => Number(each.split(':')[1]) >= 39)).toBe(true)
   })
 
-  it('begins at the first record that is as young as a time that has not come', async () => {
+  it('starts at the first record of at least the given time when no such record exists yet', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     onTestFinished(() => broker.close())
@@ -267,7 +267,7 @@ describe('varve dump', () => {
     ])
   })
 
-  it('follows all partitions at once, and ends with as many as are wanted', async () => {
+  it('follows all partitions at once, and ends after as many records as the limit', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     onTestFinished(() => broker.close())
@@ -285,7 +285,7 @@ describe('varve dump', () => {
     expect(new Set(seen).size).toBe(5)
   })
 
-  it('writes what comes before damage, names it, and goes on with the other partitions', async () => {
+  it('writes the records before damage, names it, and continues with the other partitions', async () => {
     const dir = await filled()
     const path = await damage(dir)
     const { code, stdout, stderr } = await varve(['dump', dir, 'orders'])
@@ -295,7 +295,7 @@ describe('varve dump', () => {
   })
 
   it.each([[[]], [['--last', '1']], [['--from', '2024-01-01T00:00:00Z']]])(
-    'names what an open has found missing: %j',
+    'reports a missing segment that the open has found: %j',
     async (options) => {
       const dir = await filled()
       const logs = (await readdir(join(dir, 'orders-0'))).filter((name) => name.endsWith('.log'))
@@ -307,7 +307,7 @@ describe('varve dump', () => {
     },
   )
 
-  it('passes over what is deleted meanwhile, and says what that is', async () => {
+  it('skips records that are deleted meanwhile, and reports their offsets', async () => {
     await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
     const topic = await broker.createTopic('t', { segmentBytes: 150_000 })
     const partition = topic.partition(0)
@@ -334,7 +334,7 @@ describe('varve dump', () => {
     expect(deleted).toEqual([`${before.length} to 24`, `${25 + behind.length} to 38`])
   })
 
-  it('waits for who reads slowly', async () => {
+  it('waits for a slow output after each record', async () => {
     const dir = await filled()
     let atOnce = 0
     let mostAtOnce = 0
@@ -358,7 +358,7 @@ describe('varve dump', () => {
     expect({ written, mostAtOnce }).toEqual({ written: 41, mostAtOnce: 1 })
   })
 
-  it('listens to its output once, however many partitions wait for it, and no longer than that', async () => {
+  it('adds only one listener per event to its output, and removes it when no write waits any more', async () => {
     const stop = new AbortController()
     let takeNext = (): void => undefined
     const output = new Writable({
@@ -391,7 +391,7 @@ describe('varve dump', () => {
     expect(getEventListeners(stop.signal, 'abort')).toEqual([])
   })
 
-  it('writes in base64 what is too large for a text, and names what is too large for a line', () => {
+  it('writes a very large value in base64, and throws for a record that is too large for a line', () => {
     const record = { topic: 't', partition: 3, offset: 7, timestamp: 9, key: null, headers: [] }
     const large = Buffer.alloc(64 * 1024 * 1024 + 1)
     expect(recordLine(3, { ...record, value: large })).toContain('"value":{"base64":"AAAA')
@@ -401,30 +401,33 @@ describe('varve dump', () => {
     )
   })
 
-  it.each([[[]], [['--follow']]])('ends when nobody reads any more: %j', async (options) => {
-    const dir = await filled()
-    let written = 0
-    const head = new Writable({
-      write(_chunk, _encoding, done) {
-        written += 1
-        done(written === 3 ? new Error('EPIPE') : null)
-      },
-    })
-    head.on('error', () => undefined)
-    const streams = { stdin: Readable.from([]), stdout: head, stderr: head }
-    expect(await runCommandLine(['dump', dir, 'orders', ...options], streams)).toBe(0)
-    expect(written).toBe(3)
-  })
+  it.each([[[]], [['--follow']]])(
+    'ends when its output fails because nobody reads it any more: %j',
+    async (options) => {
+      const dir = await filled()
+      let written = 0
+      const head = new Writable({
+        write(_chunk, _encoding, done) {
+          written += 1
+          done(written === 3 ? new Error('EPIPE') : null)
+        },
+      })
+      head.on('error', () => undefined)
+      const streams = { stdin: Readable.from([]), stdout: head, stderr: head }
+      expect(await runCommandLine(['dump', dir, 'orders', ...options], streams)).toBe(0)
+      expect(written).toBe(3)
+    },
+  )
 })
 
 describe('varve verify', () => {
-  it('finds all of it sound', async () => {
+  it('finds no damage in an undamaged directory', async () => {
     const { code, stdout, stderr } = await varve(['verify', await filled()])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(/^4 partitions, [\d.]+ KiB: no damage found\n$/)
   })
 
-  it('names damage and goes on behind it', async () => {
+  it('reports the damage of a partition and continues with the others', async () => {
     const dir = await filled()
     const path = await damage(dir)
     const other = join(dir, 'orders-1', '00000000000000000000.log')
@@ -448,7 +451,7 @@ describe('varve verify', () => {
     ])
   })
 
-  it('does not call damaged what it only could not read, and goes on', async () => {
+  it('does not report a partition as damaged that it could not read, and continues with the others', async () => {
     const dir = await filled()
     const failure = new StorageError('permission denied', { path: dir, outcome: 'not-written' })
     vi.spyOn(Log.prototype, 'verify').mockRejectedValueOnce(failure)
@@ -472,7 +475,7 @@ describe('varve verify', () => {
     ])
   })
 
-  it('reads the topics that are named', async () => {
+  it('checks only the named topics', async () => {
     const dir = await filled()
     await damage(dir)
     const broker = await Broker.open(dir)
@@ -488,7 +491,7 @@ describe('varve verify', () => {
 })
 
 describe('varve salvage', () => {
-  it('saves what is left, tells what is lost, and leaves a log that can be used', async () => {
+  it('saves the undamaged records, reports the lost offsets, and creates a log without damage', async () => {
     const dir = await filled()
     const path = await damage(dir)
     const target = join(await freshDirectory(), 'saved')
@@ -503,7 +506,7 @@ describe('varve salvage', () => {
     expect(again.stdout).toMatch(/nothing is lost\n$/)
   })
 
-  it('gives its report as JSON', async () => {
+  it('prints its report as JSON', async () => {
     const dir = await filled()
     const target = join(await freshDirectory(), 'saved')
     const { stdout } = await varve(['salvage', join(dir, 'orders-1'), target, '--json'])
@@ -527,7 +530,7 @@ describe('varve salvage', () => {
     ['orders-7', 'is in a data directory, whose next open would treat it as a partition'],
     ['orders-0/saved', 'which must not be changed'],
     ['orders-0', 'which must not be changed'],
-  ])('refuses the target %s beside what it is to save', async (name, message) => {
+  ])('refuses the target %s in the data directory that it reads', async (name, message) => {
     const dir = await filled()
     const before = await contentsOf(dir)
     const { code, stdout, stderr } = await varve([
@@ -541,7 +544,7 @@ describe('varve salvage', () => {
 })
 
 describe('every command', () => {
-  it('changes nothing where a program has it open, and needs no lock', async () => {
+  it('changes nothing in a directory that another process has open, and needs no lock', async () => {
     const dir = await filled()
     const broker = await Broker.open(dir)
     onTestFinished(() => broker.close())
@@ -596,7 +599,7 @@ describe('every command', () => {
     [['dump', 'a', 't', '--partition', 'x'], 2, '--partition must be a whole number of at least 0'],
     [['dumb'], 2, "unknown command 'dumb'; varve --help lists the commands"],
     [[], 2, 'a command is missing'],
-  ])('is told what makes no sense: %j', async (args, expected, message) => {
+  ])('reports invalid arguments: %j', async (args, expected, message) => {
     const { code, stdout, stderr } = await varve(args)
     expect({ code, stdout }).toEqual({ code: expected, stdout: '' })
     expect(stderr).toContain(`varve: `)
@@ -604,23 +607,26 @@ describe('every command', () => {
     expect(stderr.trimEnd()).not.toContain('\n')
   })
 
-  it.each(['inspect', 'dump', 'verify'])('%s tells what is no data directory', async (name) => {
-    const dir = join(await freshDirectory(), 'files')
-    await mkdir(dir)
-    await writeFile(join(dir, 'notes.txt'), 'mine')
-    const args = name === 'dump' ? ['t'] : []
-    expect(await varve([name, dir, ...args])).toEqual({
-      ...{ code: 1, stdout: '' },
-      stderr: `varve: ${dir} is not a data directory: it has no meta.properties\n`,
-    })
-    const { code, stderr } = await varve([name, join(dir, 'none'), ...args])
-    expect(code).toBe(1)
-    expect(stderr).toMatch(/ENOENT/)
-    expect(await readdir(dir)).toEqual(['notes.txt'])
-  })
+  it.each(['inspect', 'dump', 'verify'])(
+    '%s reports a directory that is not a data directory',
+    async (name) => {
+      const dir = join(await freshDirectory(), 'files')
+      await mkdir(dir)
+      await writeFile(join(dir, 'notes.txt'), 'mine')
+      const args = name === 'dump' ? ['t'] : []
+      expect(await varve([name, dir, ...args])).toEqual({
+        ...{ code: 1, stdout: '' },
+        stderr: `varve: ${dir} is not a data directory: it has no meta.properties\n`,
+      })
+      const { code, stderr } = await varve([name, join(dir, 'none'), ...args])
+      expect(code).toBe(1)
+      expect(stderr).toMatch(/ENOENT/)
+      expect(await readdir(dir)).toEqual(['notes.txt'])
+    },
+  )
 
   it.each(['inspect', 'dump', 'verify', 'quickstart'])(
-    '%s shows nothing of a foreign directory that a terminal would obey when it fails',
+    '%s replaces control characters in its error about a foreign directory',
     async (name) => {
       const dir = await freshDirectory()
       await writeFile(
@@ -636,7 +642,7 @@ describe('every command', () => {
     },
   )
 
-  it.each(['inspect', 'verify'])('%s goes on where a topic is deleted meanwhile', async (name) => {
+  it.each(['inspect', 'verify'])('%s continues when topics are deleted meanwhile', async (name) => {
     const dir = await filled()
     const owner = await Broker.open(dir)
     onTestFinished(() => owner.close())
@@ -676,7 +682,7 @@ describe('every command', () => {
     expect(stdout.includes('"orders","partition":0')).toBe(name === 'inspect')
   })
 
-  it('shows nothing of the host of an owner that a terminal would obey', async () => {
+  it('replaces control characters in the host name of a lock owner', async () => {
     const dir = await freshDirectory()
     const host = 'a\nvarve: all is well\u001b[2J\u202e'
     const owner = new LockedError(dir, { pid: 1, host, sinceMs: null })
@@ -690,20 +696,23 @@ describe('every command', () => {
     ])
   })
 
-  it.each(['inspect', 'dump', 'verify', 'salvage', 'quickstart'])('%s has a help', async (name) => {
-    const all = await varve(['--help'])
-    expect(all.stdout).toContain(`varve ${name} `)
-    for (const option of ['--help', '-h']) {
-      const { code, stdout } = await varve([name, 'x', option])
-      expect(code).toBe(0)
-      expect(stdout).toMatch(new RegExp(`^varve ${name} `))
-      expect(stdout).toContain('Exit codes: 0 ')
-      expect(stdout.split('\n').every((line) => line.length <= 100)).toBe(true)
-    }
-  })
+  it.each(['inspect', 'dump', 'verify', 'salvage', 'quickstart'])(
+    '%s prints its help',
+    async (name) => {
+      const all = await varve(['--help'])
+      expect(all.stdout).toContain(`varve ${name} `)
+      for (const option of ['--help', '-h']) {
+        const { code, stdout } = await varve([name, 'x', option])
+        expect(code).toBe(0)
+        expect(stdout).toMatch(new RegExp(`^varve ${name} `))
+        expect(stdout).toContain('Exit codes: 0 ')
+        expect(stdout.split('\n').every((line) => line.length <= 100)).toBe(true)
+      }
+    },
+  )
 })
 
-it('does what the guide has it do', async () => {
+it('the varve commands in the guide succeed as they are written there', async () => {
   const dir = await filled()
   const saved = join(await freshDirectory(), 'saved')
   const guide = await readFile(new URL('../../docs/GUIDE.md', import.meta.url), 'utf8')
@@ -717,7 +726,7 @@ it('does what the guide has it do', async () => {
   }
 })
 
-describe('what they write with', () => {
+describe('output formats', () => {
   it.each<[number | null, string]>([
     [null, '-'],
     [-1, '-'],
@@ -725,11 +734,11 @@ describe('what they write with', () => {
     [START_MS + 999, '2024-01-01 00:00:00'],
     [8.64e15, '+275760-09-13 00:00:00'],
     [8.64e15 + 2, '8640000000000002'],
-  ])('shows the time %s as %s', (timestampMs, expected) => {
+  ])('shows the timestamp %s as %s', (timestampMs, expected) => {
     expect(timeText(timestampMs)).toBe(expected)
   })
 
-  it('escapes what a terminal would obey', () => {
+  it('escapes control characters in JSON', () => {
     expect(jsonLine({ a: '\u009b2J\u007f\u001b' })).toBe('{"a":"\\u009b2J\\u007f\\u001b"}')
   })
 })

@@ -32,8 +32,8 @@ function directory(): string {
   return dir
 }
 
-describe('the example of a load', () => {
-  it('loads, shows the bad rows, and loads nothing twice', async () => {
+describe('load example', () => {
+  it('loads the orders, shows the bad rows, and loads nothing twice', async () => {
     const dir = directory()
     const first = await run(dir, ['--records', '21000'])
     expect(first.code).toBe(0)
@@ -50,7 +50,7 @@ describe('the example of a load', () => {
     expect(third.stdout).toMatch(/^ndjson +5 +0 /m)
   })
 
-  it('goes on where it was stopped', async () => {
+  it('continues after it was stopped', async () => {
     const dir = directory()
     const stop = new AbortController()
     stop.abort()
@@ -62,7 +62,7 @@ describe('the example of a load', () => {
     expect((await run(dir, [])).stdout).toMatch(/^ndjson +1,000 +0 /m)
   })
 
-  it('makes up the rest where it was killed while it made up orders', async () => {
+  it('creates the remaining orders if it was killed while it created them', async () => {
     const dir = directory()
     await run(dir, ['--records', '1000'])
     // What a kill leaves before the first of the additional orders is created.
@@ -73,7 +73,7 @@ describe('the example of a load', () => {
     }
   })
 
-  it('does not ask of a new log what one that was deleted should have had', async () => {
+  it('does not apply the number of orders of a deleted log to a new one', async () => {
     const dir = directory()
     await run(dir, ['--records', '1000'])
     rmSync(join(dir, 'log'), { recursive: true })
@@ -81,7 +81,7 @@ describe('the example of a load', () => {
     expect(stdout).toContain('the log holds 20 orders')
   })
 
-  it('adds orders also to a log that is new, and to one that began without any', async () => {
+  it('adds orders to a new log, and to one that began without any', async () => {
     const both = await run(directory(), ['--records', '100', '--add', '50'])
     expect(both).toMatchObject({
       code: 0,
@@ -98,7 +98,7 @@ describe('the example of a load', () => {
     expect(held).toEqual([0, 0, 5, 5].map((count) => `the log holds ${count} orders`))
   })
 
-  it('has a bar on a terminal, and plain lines elsewhere', () => {
+  it('shows a progress bar on a terminal, and plain text elsewhere', () => {
     const progress = {
       offsets: 500,
       totalOffsets: 1000,
@@ -118,7 +118,7 @@ describe('the example of a load', () => {
     )
   })
 
-  it('says what is wrong with its command line', () => {
+  it('throws an error that says what is wrong with its command line', () => {
     expect(parseLoadExample(['--help'])).toBe(null)
     expect(() => parseLoadExample(['--records', '-1'])).toThrow(/records/)
     expect(() => parseLoadExample(['--records', 'x'])).toThrow(

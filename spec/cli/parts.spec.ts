@@ -39,31 +39,31 @@ async function read(
 }
 
 describe('reading NDJSON', () => {
-  it('takes both line ends, empty lines, and a last line without an end', async () => {
+  it('accepts both line ends, empty lines, and a last line without an end', async () => {
     const { lines, malformed } = await read('{"a":1}\n\n[2]\r\n"é€"\n5')
     expect(lines).toEqual(['1 {"a":1}', '3 [2]', '4 "é€"', '5 5'])
     expect(malformed).toEqual([])
   })
 
-  it('numbers what is no JSON and goes on', async () => {
+  it('reports the number of each line that is not JSON, and continues', async () => {
     const { lines, malformed } = await read(Buffer.from('{"a"\n1\n\xff\n{}\nnope', 'latin1'))
     expect(lines).toEqual(['2 1', '4 {}'])
     expect(malformed).toEqual(['1', '3', '5'])
   })
 
-  it('takes a byte order mark in front of the first line, and nowhere else', async () => {
+  it('accepts a byte order mark before the first line only', async () => {
     const { lines, malformed } = await read('\ufeff1\n\ufeff2\n3')
     expect(lines).toEqual(['1 1', '3 3'])
     expect(malformed).toEqual(['2'])
   })
 
-  it('refuses a line that does not end', async () => {
+  it('reports a line that is longer than the limit, and continues', async () => {
     const { lines, malformed } = await read(`1\n"${'x'.repeat(MAX_LINE_BYTES)}"\n2\n`, 65_536)
     expect(lines).toEqual(['1 1', '3 2'])
     expect(malformed).toEqual(['2'])
   })
 
-  it('gives the same lines wherever the chunks are cut', async () => {
+  it('returns the same lines wherever the chunks are split', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.jsonValue(), { maxLength: 8 }),
@@ -80,7 +80,7 @@ describe('reading NDJSON', () => {
 })
 
 describe('walking a tree', () => {
-  it('finds regular files in order, and follows no link', async () => {
+  it('finds regular files in order, and follows no symbolic link', async () => {
     const root = await mkdtemp(join(tmpdir(), 'varve-tree-'))
     onTestFinished(() => rm(root, { recursive: true, force: true }))
     await mkdir(join(root, 'b'))
@@ -93,7 +93,7 @@ describe('walking a tree', () => {
     expect(found).toEqual(['a 1', 'b/x 3', 'b/y 3', 'c 1'])
   })
 
-  it('tells what it cannot read', async () => {
+  it('reports a directory that it cannot read', async () => {
     const skipped: string[] = []
     for await (const file of filesBelow('/no/such/place', (path) => skipped.push(path))) {
       expect.unreachable(file.path)
@@ -102,8 +102,8 @@ describe('walking a tree', () => {
   })
 })
 
-describe('what a person reads', () => {
-  it('has numbers that can be read', () => {
+describe('text for people', () => {
+  it('has grouped digits in numbers, and units in sizes', () => {
     expect([0, 999, 1000, 1_234_567.4].map(thousands)).toEqual(['0', '999', '1,000', '1,234,567'])
     expect([0, 1023, 1024, 1_610_612_736].map(inBytes)).toEqual([
       '0 B',
@@ -113,7 +113,7 @@ describe('what a person reads', () => {
     ])
   })
 
-  it('has columns that line up', () => {
+  it('has aligned columns in tables', () => {
     expect(
       table(
         ['name', 'count'],
@@ -125,7 +125,7 @@ describe('what a person reads', () => {
     ).toBe('name    count\na           5\nbcdef  12,000')
   })
 
-  it('is rewritten in place on a terminal, and stands line by line elsewhere', () => {
+  it('shows progress in place on a terminal, and line by line elsewhere', () => {
     vi.useFakeTimers()
     onTestFinished(() => {
       vi.useRealTimers()
@@ -154,7 +154,7 @@ describe('what a person reads', () => {
 })
 
 describe('the options of the quickstart', () => {
-  it('say what to send', () => {
+  it('are parsed into what to send and where', () => {
     expect(parseQuickstartOptions(['/a', '--data', '/d'])).toEqual({
       tree: '/a',
       ndjson: null,
@@ -174,7 +174,7 @@ describe('the options of the quickstart', () => {
   })
 
   it.each([[['a', 'b']], [['a', '--ndjson', 'f']], [['--key', 'x']], [['--nope']], [['--data']]])(
-    'are refused when they make no sense: %j',
+    'throw UsageError when they are invalid: %j',
     (args) => {
       expect(() => parseQuickstartOptions(args)).toThrow(UsageError)
     },
@@ -190,7 +190,7 @@ describe('the options of a dump', () => {
     ['2026-11-30T00:00Z', 'America/New_York', '2026-11-30T00:00:00Z'],
     ['2026-11-30T00:00+02:00', 'Asia/Tokyo', '2026-11-29T22:00:00Z'],
     ['1970-01-01', 'Asia/Tokyo', '1970-01-01T00:00:00Z'],
-  ])('take %s in %s for %s', (from, zone, expected) => {
+  ])('parse the time %s in the time zone %s as %s', (from, zone, expected) => {
     vi.stubEnv('TZ', zone)
     onTestFinished(() => void vi.unstubAllEnvs())
     const { from: start } = parseDumpOptions(['data', 'orders', '--from', from])
@@ -199,7 +199,7 @@ describe('the options of a dump', () => {
 })
 
 describe('a counting file system', () => {
-  it('does what the real one does, and counts writes and syncs', async () => {
+  it('behaves like the real one, and counts writes and syncs', async () => {
     const dir = join(await temporaryDirectory(), 'd')
     const disk = new CountingFileSystem()
     expect(await disk.createDirectory(dir)).toEqual([dir])
@@ -217,7 +217,7 @@ describe('a counting file system', () => {
     expect(disk.counts).toEqual({ writes: 1, writtenBytes: 5, syncs: 3 })
   })
 
-  it('follows a link to the directory, and shares the limit of open files with the others', async () => {
+  it('resolves a symbolic link, and shares the limit of open files with other file systems', async () => {
     const dir = await temporaryDirectory()
     const disk = new CountingFileSystem()
     const target = join(dir, 'target')

@@ -23,7 +23,7 @@ function digestOf({ stdout }: Ended): string {
 }
 
 describe('the quickstart', () => {
-  it('sends, hashes, says how, and has nothing left to do the second time', async () => {
+  it('sends and hashes files, reports what it did, and has nothing to do the second time', async () => {
     const data = await freshDirectory()
     const root = await tree(60)
     const first = await varve(['quickstart', root, '--data', data])
@@ -50,7 +50,7 @@ describe('the quickstart', () => {
   })
 
   it.each(['SIGKILL', 'SIGINT'] as const)(
-    'goes on after %s and comes to the digest of a run that was left alone',
+    'resumes after %s, and a replay comes to the same digest',
     async (signal) => {
       const data = await freshDirectory()
       const root = await tree(400)
@@ -76,7 +76,7 @@ describe('the quickstart', () => {
     },
   )
 
-  it('takes NDJSON, names the lines that are none, and goes on where it stopped', async () => {
+  it('sends NDJSON, reports the lines that are not JSON, and continues where it stopped', async () => {
     const data = await freshDirectory()
     const file = join(await freshDirectory(), 'lines.ndjson')
     await writeFile(file, '{"id":"a"}\nnot json\n{"id":"b"}\r\n\n[1,2')
@@ -97,7 +97,7 @@ describe('the quickstart', () => {
     expect(again.stdout).toMatch(/^hashed 1 line,/m)
   })
 
-  it('says what is wrong with its input, and in which way it ended', async () => {
+  it('reports what is wrong with its input or arguments, with an exit code for each', async () => {
     const missing = await varve(['quickstart', '/no/such/place', '--data', await freshDirectory()])
     expect(missing).toMatchObject({ code: 1, stdout: '' })
     expect(missing.stderr).toMatch(/^varve: \/no\/such\/place cannot be read: it does not exist\n$/)
@@ -108,7 +108,7 @@ describe('the quickstart', () => {
     expect((await varve(['quickstart', '--help'])).stdout).toContain('--ndjson')
   })
 
-  it('says who has the directory open', async () => {
+  it('reports which process has the directory open', async () => {
     const data = await freshDirectory()
     const broker = await Broker.open(data)
     onTestFinished(() => broker.close())
@@ -124,7 +124,7 @@ describe('the quickstart', () => {
 })
 
 describe('several inputs in one data directory', () => {
-  it('each have topics of their own, resume on their own, and are replayed together', async () => {
+  it('each have their own topics, resume on their own, and are replayed together', async () => {
     const data = await freshDirectory()
     const folder = await freshDirectory()
     const files = ['one', 'two'].map((name) => join(folder, `${name}.ndjson`))
@@ -162,7 +162,7 @@ describe('several inputs in one data directory', () => {
     expect(unknown.stderr).toContain(`it has no records of /else, only of ${one}, ${two}, ${root}`)
   })
 
-  it('keep out of topics that are not theirs', async () => {
+  it('get other topic names if existing topics have theirs', async () => {
     const data = await freshDirectory()
     const broker = await Broker.open(data)
     await broker.createTopic('file-hashes')
@@ -195,7 +195,7 @@ describe('several inputs in one data directory', () => {
 })
 
 describe('a replay', () => {
-  it('needs no more than to read, while another process has the directory open', async () => {
+  it('needs only read access, while another process has the directory open', async () => {
     const data = await freshDirectory()
     await varve(['quickstart', '--ndjson', '-', '--data', data], '1\n2\n')
     const owner = await Broker.open(data)
@@ -222,7 +222,7 @@ describe('a replay of nothing', () => {
     },
   )
 
-  it('leaves a directory alone that is none of its own', async () => {
+  it('leaves a foreign directory unchanged', async () => {
     const data = await freshDirectory()
     await writeFile(join(data, 'thesis.txt'), 'mine')
     const refused = await varve(['quickstart', '--replay', '--data', data])
@@ -231,7 +231,7 @@ describe('a replay of nothing', () => {
     expect(await readdir(data)).toEqual(['thesis.txt'])
   })
 
-  it('is told from one of records that are not hashed yet', async () => {
+  it('is distinguished from a replay of records that are not hashed yet', async () => {
     const data = await freshDirectory()
     const root = await tree(1)
     await varve(['quickstart', root, '--data', data])
@@ -260,7 +260,7 @@ function isWritable(json: string): boolean {
   }
 }
 
-describe('input that is not what it should be', () => {
+describe('the quickstart with unusable input', () => {
   it.each([
     ['no line that can be used', 'a\nb\n\n{\n', /none of the 3 lines of .* \(lines 1-2 and 4\)\n$/],
     [
@@ -270,7 +270,7 @@ describe('input that is not what it should be', () => {
     ],
     ['an empty file', '', /nothing to send: .* has no lines\n$/],
     ['empty lines', '\n\r\n', /nothing to send: .* has no lines\n$/],
-  ])('ends with 1 when there is nothing in it: %s', async (_, content, message) => {
+  ])('exits with 1 if there is nothing to send: %s', async (_, content, message) => {
     const file = join(await freshDirectory(), 'lines')
     await writeFile(file, content)
     for (const [path, stdin] of [
@@ -287,7 +287,7 @@ describe('input that is not what it should be', () => {
     }
   })
 
-  it('ends with 3 when a part of it is left out, and says how much and where', async () => {
+  it('exits with 3 if some lines are left out, and reports how many and which', async () => {
     const long = `"${'x'.repeat(5 * 1024 * 1024)}"`
     const bad = Array.from({ length: 30 }, (_, each) => `no\n${each}`).join('\n')
     const text = `\ufeff{"a":1}\r\n${long}\r\n2\n${bad}`
@@ -313,7 +313,7 @@ describe('input that is not what it should be', () => {
     expect(values).toContain('{"a":1}')
   })
 
-  it('leaves a line out whose key makes it too large for a record', async () => {
+  it('leaves out a line whose key makes it too large for a record', async () => {
     const id = 'k'.repeat(600_000)
     const ended = await varve(
       ['quickstart', '--ndjson', '-', '--key', 'id', '--data', await freshDirectory()],
@@ -325,7 +325,7 @@ describe('input that is not what it should be', () => {
 
   // A Node.js that writes JSON as deep as it reads it has no such key.
   it.skipIf(isWritable(DEEP))(
-    'leaves a line out whose key is nested deeper than JSON can be written',
+    'leaves out a line whose key is nested deeper than JSON can be written',
     async () => {
       const id = DEEP
       const data = await freshDirectory()
@@ -348,7 +348,7 @@ describe('input that is not what it should be', () => {
     },
   )
 
-  it('has messages that say what to do', async () => {
+  it('reports errors that say what to do', async () => {
     const folder = await freshDirectory()
     const file = join(folder, 'file')
     await writeFile(file, '1\n')
@@ -375,7 +375,7 @@ describe('input that is not what it should be', () => {
     expect((await varve(['quickstart', empty, '--data', ''])).stderr).toContain('data is empty')
   })
 
-  it('is not the log itself when that lies in the tree', async () => {
+  it('does not send the files of its own log if that lies in the tree', async () => {
     const root = await tree(4)
     const args = ['quickstart', root, '--data', join(root, 'varve-data')]
     for (const count of ['sent 4 records', 'nothing new: all 4 files']) {
@@ -384,31 +384,34 @@ describe('input that is not what it should be', () => {
   })
 })
 
-describe('the quickstart by npm', () => {
+describe('the quickstart run by npm', () => {
   const npm = { npm_lifecycle_event: 'quickstart' }
 
-  it('names the command that a user of npm types', async () => {
+  it('prints the next command as a user of npm types it', async () => {
     const data = await freshDirectory()
     const { stdout } = await varve(['quickstart', await tree(1), '--data', data], '', npm)
     expect(stdout).toContain(`  npm run quickstart -- --data ${data} --replay\n`)
   })
 
-  it('names a directory so that a shell takes it for one word', async () => {
+  it('quotes a directory so that a shell reads it as one word', async () => {
     const data = join(await freshDirectory(), "it's my data")
     const { stdout } = await varve(['quickstart', '--ndjson', '-', '--data', data], '1\n')
     const shown = `'${data.replace("'", String.raw`'\''`)}'`
     expect(stdout).toContain(`  varve quickstart --data ${shown} --replay\n`)
   })
 
-  it.each(['replay', 'data'])('tells of the two dashes when npm has kept --%s', async (name) => {
-    const refused = await varve(['quickstart'], '', { ...npm, [`npm_config_${name}`]: 'true' })
-    expect(refused).toMatchObject({ code: 2, stdout: '' })
-    expect(refused.stderr).toContain(`npm run quickstart -- --${name}`)
-  })
+  it.each(['replay', 'data'])(
+    'explains the two dashes when npm has taken --%s for itself',
+    async (name) => {
+      const refused = await varve(['quickstart'], '', { ...npm, [`npm_config_${name}`]: 'true' })
+      expect(refused).toMatchObject({ code: 2, stdout: '' })
+      expect(refused.stderr).toContain(`npm run quickstart -- --${name}`)
+    },
+  )
 })
 
-describe('lines that do not come', () => {
-  it('do not keep Ctrl-C from ending it', async () => {
+describe('the quickstart while its input neither sends nor ends', () => {
+  it('ends on Ctrl-C', async () => {
     const data = await freshDirectory()
     const args = ['quickstart', '--ndjson', '-', '--data', data]
     // Nobody writes to its standard input, and nobody closes it.
@@ -418,7 +421,7 @@ describe('lines that do not come', () => {
   })
 })
 
-it('goes on to its end where nobody reads its problems any more', async () => {
+it('the quickstart runs to its end when nobody reads its error output any more', async () => {
   const data = await freshDirectory()
   const args = ['quickstart', '--ndjson', '-', '--data', data]
   const child = spawn(process.execPath, [join(compiledLib(), 'cli/main.js'), ...args])

@@ -5,7 +5,7 @@ function epochsBefore(state: AssignedPartition, from: number, to: number): (numb
   return Array.from({ length: to - from }, (_, each) => state.epochBefore(from + each))
 }
 
-it('knows the epochs of all records that were handed out since the position was chosen', () => {
+it('knows the leader epochs of all records returned since the position was last set', () => {
   const state = new AssignedPartition({ topic: 't', partition: 0 })
   state.resume(10, 3)
   expect(epochsBefore(state, 9, 12)).toEqual([null, 3, null])
@@ -24,7 +24,7 @@ it('knows the epochs of all records that were handed out since the position was 
   expect(epochsBefore(state, 4, 7)).toEqual([null, null, null])
 })
 
-it('forgets the oldest where each record is of another epoch', () => {
+it('forgets the oldest epochs when every record has a different one', () => {
   const state = new AssignedPartition({ topic: 't', partition: 0 })
   state.seek(0)
   for (let offset = 0; offset < 5000; offset += 1) state.moveTo(offset + 1, offset)

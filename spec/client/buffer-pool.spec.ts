@@ -20,8 +20,8 @@ function admitted(pool: BufferPool<Waiter>): string[] {
   return names
 }
 
-describe('BufferPool', () => {
-  it('has room until all bytes are taken, and again when some are given back', () => {
+describe('has room until all bytes are taken, and again when some are released', () => {
+  it('has room for a record of any size while it is empty', () => {
     const pool = new BufferPool<Waiter>(100)
     pool.take(60)
     expect(pool.hasRoomFor(40)).toBe(true)
@@ -33,7 +33,7 @@ describe('BufferPool', () => {
     expect(pool.hasRoomFor(60)).toBe(true)
   })
 
-  it('takes anything while it is empty, so that the largest record is not kept out by a bound', () => {
+  it('has no room for a newcomer while another waits, even if it would fit', () => {
     const pool = new BufferPool<Waiter>(100)
     expect(pool.hasRoomFor(117)).toBe(true)
     pool.take(1)
@@ -48,7 +48,7 @@ describe('BufferPool', () => {
     expect(pool.hasRoomFor(1)).toBe(false)
   })
 
-  it('admits in the order of waiting, and nobody past the first who does not fit', () => {
+  it('admits waiters in their order, and none behind the first that does not fit', () => {
     const pool = new BufferPool<Waiter>(100)
     pool.take(90)
     pool.wait(waiter('a', 30))
@@ -63,7 +63,7 @@ describe('BufferPool', () => {
     expect(pool.usedBytes).toBe(85)
   })
 
-  it('passes over who has given up', () => {
+  it('skips waiters that have given up', () => {
     const pool = new BufferPool<Waiter>(100)
     pool.take(90)
     const large = waiter('large', 80)

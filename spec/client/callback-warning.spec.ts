@@ -10,7 +10,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-it('tells the process of the first callback of a send that throws, and of no other', async () => {
+it('emits a process warning only for the first send callback that throws or rejects', async () => {
   const { CallbackCompletion } = await import('../../lib/client/send-completion.ts')
   const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
   const to = { topic: 't', index: 0 }
@@ -41,7 +41,7 @@ const withoutTrace = Object.defineProperty(new Error('mine'), 'stack', {
 })
 
 it.each([withoutText, withoutTrace, { toString: () => withoutText }, Symbol('mine'), null])(
-  'takes whatever is thrown, case %#',
+  'emits the warning whatever the callback throws, case %#',
   async (thrown) => {
     const { CallbackCompletion } = await import('../../lib/client/send-completion.ts')
     const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)

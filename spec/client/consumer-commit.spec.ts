@@ -29,7 +29,7 @@ function filled(): ConsumerHarness {
 }
 
 describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
-  it('stores the offset behind the last record that was handed out', async () => {
+  it('stores the offset after the last returned record', async () => {
     const harness = filled()
     const consumer = start(harness, way, { enableAutoCommit: false })
     await consumer.poll()
@@ -38,7 +38,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(3)
   })
 
-  it('stores the offsets it is given, also lower ones', async () => {
+  it('stores the given offsets, even lower ones', async () => {
     const harness = filled()
     const consumer = start(harness, way, { enableAutoCommit: false })
     await consumer.poll()
@@ -48,7 +48,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 1, metadata: '' })
   })
 
-  it('takes back what committed has given', async () => {
+  it('accepts what committed has returned', async () => {
     const harness = filled()
     const consumer = start(harness, way)
     await consumer.poll()
@@ -58,7 +58,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(3)
   })
 
-  it('rejects with what the store fails with, and nothing is stored', async () => {
+  it('rejects with the error of the store, and stores nothing', async () => {
     const harness = filled()
     const consumer = start(harness, way, { enableAutoCommit: false })
     await consumer.poll()
@@ -67,7 +67,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('is done by poll at the interval, for what earlier polls have handed out', async () => {
+  it('is done by poll when the interval is over, for the records of earlier polls', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoCommitIntervalMs: 100 })
     await consumer.poll(NO_WAIT)
@@ -82,7 +82,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(6)
   })
 
-  it('is done by a poll that waits when the interval ends meanwhile', async () => {
+  it('is done by a waiting poll when the interval ends during the wait', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoCommitIntervalMs: 100, maxPollRecords: 20 })
     await consumer.poll(NO_WAIT)
@@ -93,7 +93,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     await consumer.close()
   })
 
-  it('writes nothing when there is nothing new', async () => {
+  it('writes nothing when no offset is new', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoCommitIntervalMs: 10, maxPollRecords: 20 })
     await consumer.poll(NO_WAIT)
@@ -105,7 +105,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.offsetsPartition.appends).toHaveLength(1)
   })
 
-  it('does not keep a poll busy that has nothing to commit', async () => {
+  it('does not keep a waiting poll busy when there is nothing to commit', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoCommitIntervalMs: 0, maxPollRecords: 20 })
     await consumer.poll(NO_WAIT)
@@ -125,7 +125,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(3)
   })
 
-  it('is done by close only when it is automatic', async () => {
+  it('is not done by close when automatic commits are off', async () => {
     const harness = filled()
     const consumer = start(harness, way, { enableAutoCommit: false })
     await consumer.poll()
@@ -133,7 +133,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('is done by unsubscribe, and the next poll or close tells when it has failed', async () => {
+  it('is done by unsubscribe, and the next poll rejects if it failed', async () => {
     const harness = filled()
     const first = start(harness, way)
     await first.poll()
@@ -151,7 +151,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(await second.poll(NO_WAIT)).toHaveLength(3)
   })
 
-  it('keeps the place of a reset, so that the next consumer does not start elsewhere', async () => {
+  it('stores the position of a reset, so that the next consumer starts there', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoOffsetReset: 'latest' })
     await consumer.poll(NO_WAIT)
@@ -159,7 +159,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(10)
   })
 
-  it('is not done automatically for a position beyond the log', async () => {
+  it('is not done automatically for a position beyond the end of the log', async () => {
     const harness = filled()
     const consumer = start(harness, way)
     await consumer.poll(NO_WAIT)
@@ -168,7 +168,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('is not done for a topic that was deleted, even when there is a new one of that name', async () => {
+  it('is not done for a deleted topic, even if a new one has the same name', async () => {
     const harness = filled()
     const consumer = start(harness, way)
     await consumer.poll(NO_WAIT)
@@ -178,7 +178,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('rejects polls when it fails automatically, loses nothing, and tries again later', async () => {
+  it('makes one poll reject if it fails automatically, loses no record and is retried after the interval', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoCommitIntervalMs: 100 })
     await consumer.poll(NO_WAIT)
@@ -193,7 +193,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(harness.committed()).toBe(6)
   })
 
-  it('refuses what is no list of offsets', async () => {
+  it('rejects invalid arguments and unknown topics, and stores nothing', async () => {
     const harness = filled()
     const consumer = start(harness, way)
     const [record] = await consumer.poll()
@@ -213,7 +213,7 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
 })
 
 describe('commit', () => {
-  it('needs a groupId, and so do subscribe and committed', async () => {
+  it('requires a groupId, as subscribe and committed do', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -227,7 +227,7 @@ describe('commit', () => {
     expect(harness.offsetsPartition.appends).toEqual([])
   })
 
-  it('is refused for partitions of its own choice while the group has members', async () => {
+  it('rejects for manually assigned partitions while the group has members', async () => {
     const harness = filled()
     const member = start(harness, 'subscribe')
     await member.poll()
@@ -238,7 +238,7 @@ describe('commit', () => {
     expect(harness.closed).toEqual([other])
   })
 
-  it('is refused for a member that was put out', async () => {
+  it('rejects for a member that was removed from the group', async () => {
     const harness = filled()
     const consumer = start(harness, 'subscribe', { maxPollIntervalMs: 1000 })
     await consumer.poll()
@@ -249,7 +249,7 @@ describe('commit', () => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('does not go back to a record held from before the partition was given up', async () => {
+  it('does not go back to a record that was held before its partition was given up', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
     consumer.subscribe(['t'])
@@ -265,7 +265,7 @@ describe('commit', () => {
     expect(consumer.position(T0)).toBe(10)
   })
 
-  it('stores what assign takes away', async () => {
+  it('is done automatically for partitions that a new assign removes', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition().append(...numbers(5))
     const consumer = harness.consumer({ groupId: 'g' })
@@ -277,9 +277,9 @@ describe('commit', () => {
   })
 })
 
-describe('a position that is asked for while the last commit is under way', () => {
+describe('a position that is queried while the last commit is in progress', () => {
   it.each(['assign', 'unsubscribe'])(
-    'is behind what was consumed before, after %s',
+    'is the offset after the records that were consumed before %s',
     async (how) => {
       const harness = new ConsumerHarness({ t: 2 })
       harness.partition().append(...numbers(10))
@@ -297,7 +297,7 @@ describe('a position that is asked for while the last commit is under way', () =
   )
 })
 
-describe('a commit that is under way', () => {
+describe('a commit in progress', () => {
   function pair(options: ConsumerOptions<string, string> = {}): {
     harness: ConsumerHarness
     one: Consumer<string, string>
@@ -328,7 +328,7 @@ describe('a commit that is under way', () => {
   it.each([
     ['with an offset', ALL],
     ['of what is consumed', undefined],
-  ])('%s is waited for by close, and the next owner begins there', async (_, given) => {
+  ])('%s is awaited by close, and the next owner starts at its offsets', async (_, given) => {
     const { harness, one, two } = pair()
     one.subscribe(['t'])
     await one.poll()
@@ -349,7 +349,7 @@ describe('a commit that is under way', () => {
     expect([two.position(T0), two.position(T1)]).toEqual([10, 10])
   })
 
-  it('is waited for by the close of a consumer that has chosen its partitions, or has none', async () => {
+  it('is awaited by the close of a consumer with manually assigned partitions or none', async () => {
     for (const isAssigned of [true, false]) {
       const { harness, one } = pair()
       if (isAssigned) one.assign([T0])
@@ -365,7 +365,7 @@ describe('a commit that is under way', () => {
     }
   })
 
-  it('that fails tells its caller, and close does not', async () => {
+  it('rejects when it fails, but the close that waits for it resolves', async () => {
     const { harness, one } = pair()
     one.subscribe(['t'])
     await one.poll()
@@ -375,7 +375,7 @@ describe('a commit that is under way', () => {
     expect(committing.error).toMatchObject({ message: 'disk' })
   })
 
-  it('is waited for by unsubscribe, before others have the partitions', async () => {
+  it('holds back the partitions given up by unsubscribe until it has ended', async () => {
     const { harness, one, two } = pair()
     one.subscribe(['t'])
     await one.poll()
@@ -392,7 +392,7 @@ describe('a commit that is under way', () => {
   })
 
   it.each(['range', 'cooperative-sticky'] as const)(
-    'is waited for in a rebalance, before others have the partitions (%s)',
+    'holds back the partitions given up in a rebalance until it has ended (%s)',
     async (partitionAssignmentStrategy) => {
       const { harness, one, two } = pair({ partitionAssignmentStrategy, maxPollRecords: 30 })
       one.subscribe(['t'])
@@ -416,7 +416,7 @@ describe('a commit that is under way', () => {
     },
   )
 
-  it('by a listener that does not wait for it is behind that too, also where the listener closes', async () => {
+  it('ends before others get the partitions if a listener closes and does not await it', async () => {
     const { harness, one, two } = pair()
     let committing: Promise<void> = Promise.resolve()
     let store: () => void = () => undefined
@@ -440,7 +440,7 @@ describe('a commit that is under way', () => {
   })
 })
 
-describe('a record that a poll has taken and not returned', () => {
+describe('a record that a poll has taken but not returned', () => {
   /** A consumer that has received 0 to 3, and calls `act` at record 6. */
   async function started(
     act: (consumer: Consumer<string, string>) => void,
@@ -465,7 +465,7 @@ describe('a record that a poll has taken and not returned', () => {
     return { harness, consumer }
   }
 
-  it('is not committed by a deserializer that commits', async () => {
+  it('is not committed when a deserializer commits', async () => {
     let committing: Promise<void> = Promise.resolve()
     const { harness, consumer } = await started((each) => void (committing = each.commit()), {
       enableAutoCommit: false,
@@ -477,7 +477,7 @@ describe('a record that a poll has taken and not returned', () => {
     expect(harness.committed()).toBe(8)
   })
 
-  it('is not committed by a deserializer that closes, and the poll rejects', async () => {
+  it('is not committed when a deserializer closes the consumer, and the poll rejects', async () => {
     let closing: Promise<void> = Promise.resolve()
     const { harness, consumer } = await started((each) => void (closing = each.close()))
     await expect(consumer.poll(NO_WAIT)).rejects.toThrow(ClosedError)
@@ -485,7 +485,7 @@ describe('a record that a poll has taken and not returned', () => {
     expect(harness.committed()).toBe(4)
   })
 
-  it('is not committed by a deserializer that unsubscribes, and goes to the next owner', async () => {
+  it('is not committed when a deserializer unsubscribes, and is delivered after the next subscribe', async () => {
     const { harness, consumer } = await started((each) => {
       each.unsubscribe()
     })
@@ -495,7 +495,7 @@ describe('a record that a poll has taken and not returned', () => {
     expect(harness.committed()).toBe(4)
   })
 
-  it('does not count against a seek of the deserializer', async () => {
+  it('does not change the offset that a deserializer seeks to and commits', async () => {
     let committing: Promise<void> = Promise.resolve()
     const { harness, consumer } = await started((each) => {
       each.seek(T0, 9)
@@ -512,7 +512,7 @@ describe('a record that a poll has taken and not returned', () => {
     ['unsubscribe', 'with'],
     ['unsubscribe', 'without'],
   ] as const)(
-    'is committed by no %s at any step of the poll that does not return it, %s deserializers',
+    'is not committed by %s at any step of a poll that does not return it, %s deserializers',
     async (way, which) => {
       for (let steps = 0; steps < 40; steps += 1) {
         const harness = filled()
@@ -532,7 +532,7 @@ describe('a record that a poll has taken and not returned', () => {
 })
 
 describe('a poll of many partitions with automatic commits', () => {
-  it('asks none of them what is to be committed while it has records', async () => {
+  it('looks up no committed offsets while it has records to return', async () => {
     const harness = new ConsumerHarness({ t: 20 })
     for (let index = 0; index < 20; index += 1) harness.partition('t', index).append(...numbers(5))
     const consumer = start(harness, 'subscribe', { maxPollRecords: 1 })
@@ -542,7 +542,7 @@ describe('a poll of many partitions with automatic commits', () => {
     expect(committed).not.toHaveBeenCalled()
   })
 
-  it('asks for the first only that has something to commit before it waits', async () => {
+  it('looks up only the first partition with something to commit before it waits', async () => {
     const harness = new ConsumerHarness({ t: 20 })
     for (let index = 0; index < 20; index += 1) harness.partition('t', index).append('v')
     const consumer = start(harness, 'subscribe', { maxPollRecords: 20 })

@@ -12,7 +12,7 @@ async function pollInTurn(rounds: number, ...consumers: Consumer<string, string>
 }
 
 describe('a member of a group with the cooperative strategy', () => {
-  it('keeps what it can, and reads on', async () => {
+  it('keeps one partition, and gives up the other before the new member gets it', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const log: string[] = []
     const [one, two] = [harness.consumer(options), harness.consumer(options)]
@@ -37,7 +37,7 @@ describe('a member of a group with the cooperative strategy', () => {
     expect(givenAt).toBeGreaterThan(revokedAt)
   })
 
-  it('gives up what its listener takes off the list that it was handed', async () => {
+  it('gives up revoked partitions even if its listener empties the list that it receives', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const [one, two] = [harness.consumer(options), harness.consumer(options)]
     one.subscribe(['t'], {
@@ -48,7 +48,7 @@ describe('a member of a group with the cooperative strategy', () => {
     expect([one.assignment().length, two.assignment().length]).toEqual([1, 1])
   })
 
-  it('reads what it keeps while the group still waits for another', async () => {
+  it('reads the partitions that it keeps while the group still waits for another member', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const [one, two, three] = [
       harness.consumer(options),
@@ -64,7 +64,7 @@ describe('a member of a group with the cooperative strategy', () => {
     expect(values(await one.poll(NO_WAIT))).toEqual(['a'])
   })
 
-  it('gives up what it has lost before it joins the next rebalance', async () => {
+  it('gives up the partitions that it has lost before it joins the next rebalance', async () => {
     const harness = new ConsumerHarness({ t: 3 })
     const [one, two, three, four] = [0, 1, 2, 3].map(() => {
       const consumer = harness.consumer(options)
@@ -84,7 +84,7 @@ describe('a member of a group with the cooperative strategy', () => {
     expect(one.assignment()).toHaveLength(1)
   })
 
-  it('gives up topics that it no longer wants, and only those', async () => {
+  it('gives up only the partitions of topics that it no longer subscribes to', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     const log: string[] = []
     const consumer = harness.consumer(options)

@@ -33,8 +33,8 @@ async function hasRead(harness: ConsumerHarness): Promise<Consumer<string, strin
   return consumer
 }
 
-describe('a topic that was deleted', () => {
-  it('makes polls reject when it was assigned by hand and is gone', async () => {
+describe('a deleted topic', () => {
+  it('makes a waiting poll reject if its partitions were assigned manually', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
@@ -44,7 +44,7 @@ describe('a topic that was deleted', () => {
     expect(poll.error).toBeInstanceOf(UnknownTopicOrPartitionError)
   })
 
-  it('is left out of the lags, and the others are told', async () => {
+  it('is left out of lag, which still reports the other topics', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     harness.partition('u').append(...numbers(3))
     const consumer = harness.consumer({ groupId: 'g' })
@@ -57,7 +57,7 @@ describe('a topic that was deleted', () => {
     expect(() => consumer.position(T0)).toThrow(UnknownTopicOrPartitionError)
   })
 
-  it('and created again is read from its start', async () => {
+  it('is read from its start when it is created again', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
     const consumer = assigned(harness)
@@ -68,7 +68,7 @@ describe('a topic that was deleted', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(9, 100))
   })
 
-  it('and created again replaces what was buffered of the one before', async () => {
+  it('loses its buffered records when it is created again', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('old')
     const openGate = harness.partition().closeGate()
@@ -86,7 +86,7 @@ describe('a topic that was deleted', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['new'])
   })
 
-  it('and created again keeps the seek that came before the next poll', async () => {
+  it('keeps a seek made after it is created again and before the next poll', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
     const consumer = assigned(harness)
@@ -96,7 +96,7 @@ describe('a topic that was deleted', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['103', '104'])
   })
 
-  it('and created again is not read from the end that was asked for in the one before', async () => {
+  it('ignores a seekToEnd made before it is created again, but not one made after', async () => {
     const harness = new ConsumerHarness()
     const consumer = await hasRead(harness)
     consumer.seekToEnd([T0])
@@ -108,7 +108,7 @@ describe('a topic that was deleted', () => {
   })
 
   it.each(['a seek', 'a seek to the end'])(
-    'takes %s before it is created again for none in the new one',
+    'ignores %s made after its deletion and before it is created again',
     async (way) => {
       const harness = new ConsumerHarness()
       const consumer = await hasRead(harness)
@@ -121,7 +121,7 @@ describe('a topic that was deleted', () => {
     },
   )
 
-  it('and created again keeps its position when a loop over the one before is left', async () => {
+  it('keeps the position in the new topic when a loop over the old one is left', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
     const consumer = harness.consumer({ autoOffsetReset: 'latest' })
@@ -139,7 +139,7 @@ describe('a topic that was deleted', () => {
   })
 
   it.each(['a poll', 'close', 'unsubscribe'] as const)(
-    'takes nothing along of what is committed automatically of the others: by %s',
+    'does not keep the offsets of other topics from being committed automatically: by %s',
     async (way) => {
       const harness = new ConsumerHarness({ t: 1, u: 1 })
       for (const topic of ['t', 'u']) harness.partition(topic).append(...numbers(3))
@@ -167,7 +167,7 @@ describe('a topic that was deleted', () => {
     },
   )
 
-  it('while all that was consumed is being committed keeps no other offset from being stored', async () => {
+  it('does not keep the offsets of other topics from being stored by a commit of all consumed records', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     for (const topic of ['t', 'u']) harness.partition(topic).append(...numbers(3))
     const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
@@ -183,7 +183,7 @@ describe('a topic that was deleted', () => {
     )
   })
 
-  it('and created again takes no offset of the one before', async () => {
+  it('makes commits of its old offsets reject after it is created again, until the new topic is read', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     const consumer = await hasRead(harness)
     makeAnew(harness, ...numbers(5, 100))
@@ -202,7 +202,7 @@ describe('a topic that was deleted', () => {
     expect(await consumer.committed(T0)).toMatchObject({ offset: 3 })
   })
 
-  it('and created again while its offset for a timestamp is looked up does not move', async () => {
+  it('makes seekToTimestamp reject if it is created again during the search, and is read from its start', async () => {
     withoutTurns()
     const harness = new ConsumerHarness()
     for (let at = 0; at < 5; at += 1) harness.partition().append({ value: 'x', timestamp: at })
@@ -214,7 +214,7 @@ describe('a topic that was deleted', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(numbers(5, 100))
   })
 
-  it('and created again takes an offset that was sought there', async () => {
+  it('accepts a commit after it is created again once the consumer has sought in the new topic', async () => {
     const harness = new ConsumerHarness()
     const consumer = await hasRead(harness)
     makeAnew(harness, ...numbers(5, 100))
@@ -228,7 +228,7 @@ describe('a topic that was deleted', () => {
     await consumer.commit([{ ...T0, offset: 0 }])
   })
 
-  it('is not kept in memory by who has read it and reads something else', async () => {
+  it('is not kept in memory by a consumer that now reads another topic', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     harness.partition().append(...numbers(5))
     const consumer = harness.consumer()

@@ -10,8 +10,8 @@ function assigned(harness: ConsumerHarness): Consumer<string, string> {
   return consumer
 }
 
-describe('a read that failed', () => {
-  it('makes one poll reject, and the next one reads again', async () => {
+describe('a failed read', () => {
+  it('makes one poll reject, and is repeated by the next poll', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('a')
     harness.partition().damage = { offset: 0, error: new Error('EIO') }
@@ -25,7 +25,7 @@ describe('a read that failed', () => {
 describe('a damaged batch', () => {
   const error = new CorruptRecordError('a bit has flipped', { path: 'x.log', position: 61 })
 
-  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+  it('is reported after the records before it, by every poll until a seek past it', async () => {
     const harness = new ConsumerHarness()
     const partition = harness.partition()
     for (const value of numbers(4)) partition.append(value)
@@ -41,7 +41,7 @@ describe('a damaged batch', () => {
     expect(values(await consumer.poll())).toEqual(['3'])
   })
 
-  it('holds up the other partitions only until it is paused', async () => {
+  it('holds up the other partitions only until its partition is paused', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('a')
     harness.partition('t', 0).damage = { offset: 0, error }
@@ -53,7 +53,7 @@ describe('a damaged batch', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
   })
 
-  it('is over when it has been deleted', async () => {
+  it('is no longer reported once its records are deleted', async () => {
     const harness = new ConsumerHarness()
     const partition = harness.partition()
     for (const value of numbers(3)) partition.append(value)
@@ -65,7 +65,7 @@ describe('a damaged batch', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['2'])
   })
 
-  it('is found by decoding, too', async () => {
+  it('is reported in the same way when decoding finds it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('a')
     harness.partition().appendUndecodable()
@@ -84,7 +84,7 @@ describe('a damaged batch', () => {
 })
 
 describe('a record that cannot be deserialized', () => {
-  it('shows after the records before it, and in every poll until somebody seeks past it', async () => {
+  it('is reported after the records before it, by every poll until a seek past it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ value: '1' }, { value: '2' }, { value: '{' }, { value: '4' })
     const consumer = harness.jsonConsumer()
@@ -107,25 +107,28 @@ describe('a record that cannot be deserialized', () => {
     ['what has no text', { toString: () => { throw new Error('no') } }, '(an object)'], // prettier-ignore
     ['an error with a symbol', Object.assign(new Error(), { message: Symbol('s') }), '(an instance of Error)'], // prettier-ignore
     ['what may not be looked at', new Proxy({}, { getPrototypeOf: () => { throw new Error('no') } }), '(an object)'], // prettier-ignore
-  ])('is told with its place, also where %s is thrown', async (_what, thrown, reason) => {
-    const harness = new ConsumerHarness()
-    harness.partition().append('v')
-    const consumer = harness.consumer({
-      valueDeserializer: {
-        deserialize() {
-          throw thrown
+  ])(
+    'is reported with its partition and offset, also when %s is thrown',
+    async (_what, thrown, reason) => {
+      const harness = new ConsumerHarness()
+      harness.partition().append('v')
+      const consumer = harness.consumer({
+        valueDeserializer: {
+          deserialize() {
+            throw thrown
+          },
         },
-      },
-    })
-    consumer.assign([T0])
-    const error: unknown = await consumer.poll().catch((failure: unknown) => failure)
-    expect(error).toBeInstanceOf(SerializationError)
-    expect(error).toMatchObject({ topic: 't', partition: 0, offset: 0, part: 'value' })
-    expect((error as SerializationError).cause === thrown).toBe(true)
-    expect((error as SerializationError).message).toContain(reason)
-  })
+      })
+      consumer.assign([T0])
+      const error: unknown = await consumer.poll().catch((failure: unknown) => failure)
+      expect(error).toBeInstanceOf(SerializationError)
+      expect(error).toMatchObject({ topic: 't', partition: 0, offset: 0, part: 'value' })
+      expect((error as SerializationError).cause === thrown).toBe(true)
+      expect((error as SerializationError).message).toContain(reason)
+    },
+  )
 
-  it('names the key when it is the key', async () => {
+  it('is reported with the key as its part if the key deserializer throws', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ key: 'k', value: 'v' })
     const consumer = harness.typedConsumer({
@@ -139,7 +142,7 @@ describe('a record that cannot be deserialized', () => {
     await expect(consumer.poll()).rejects.toMatchObject({ part: 'key', offset: 0 })
   })
 
-  it('refuses a deserializer that is asynchronous, whose failures nobody would hear of', async () => {
+  it('is reported if the deserializer is asynchronous, because its errors would be lost', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('v')
     const consumer = harness.typedConsumer({
@@ -149,7 +152,7 @@ describe('a record that cannot be deserialized', () => {
     await expect(consumer.poll()).rejects.toThrow('(a deserializer must not be asynchronous, got')
   })
 
-  it('comes after the records of other partitions that were before it', async () => {
+  it('is reported after the records of other partitions before it, and before later ones', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('1')
     harness.partition('t', 1).append('{')

@@ -29,7 +29,7 @@ async function pollInTurn(rounds: number, ...consumers: Consumer<string, string>
 }
 
 describe('a member of a group', () => {
-  it('has all partitions when it is alone, in its first poll', async () => {
+  it('gets all partitions in its first poll when it is alone', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition().append('a')
     const log: string[] = []
@@ -41,7 +41,7 @@ describe('a member of a group', () => {
     expect(log).toEqual(['assigned t-0 t-1'])
   })
 
-  it('hands out nothing more of what its listener has taken off the list that it was handed', async () => {
+  it('returns no records of revoked partitions even if its listener empties the list that it receives', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const [one, two, three] = [member(harness), member(harness), member(harness)]
     one.subscribe(['t'], {
@@ -57,7 +57,7 @@ describe('a member of a group', () => {
     expect(one.assignment()).toEqual([])
   })
 
-  it('may change what its listener is handed, and the group keeps its own', async () => {
+  it('keeps its assignment, as does the group, when its listener changes the partitions it receives', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const consumer = member(harness)
     consumer.subscribe(['t'], {
@@ -70,7 +70,7 @@ describe('a member of a group', () => {
     expect(consumer.assignment()).toEqual([T0, T1])
   })
 
-  it('reads topics once they exist', async () => {
+  it('reads a subscribed topic once it is created', async () => {
     const harness = new ConsumerHarness({})
     const consumer = member(harness)
     consumer.subscribe(['later'])
@@ -83,7 +83,7 @@ describe('a member of a group', () => {
     expect(values(poll.value ?? [])).toEqual(['a'])
   })
 
-  it('goes on without a topic that is deleted while it waits', async () => {
+  it('keeps waiting without a topic that is deleted during its poll, and reads the others', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     const consumer = member(harness)
     consumer.subscribe(['t', 'u'])
@@ -99,7 +99,7 @@ describe('a member of a group', () => {
     expect(values(poll.value ?? [])).toEqual(['a'])
   })
 
-  it('gives up everything before anybody has anything new, with an eager strategy', async () => {
+  it('gives up all partitions before any member gets new ones, with an eager strategy', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const log: string[] = []
     const [one, two] = [member(harness), member(harness)]
@@ -120,7 +120,7 @@ describe('a member of a group', () => {
     expect(log.slice(4)).toEqual(['1 revoked t-0', '2 revoked t-1', '2 assigned t-0 t-1'])
   })
 
-  it('is told of every rebalance by an eager strategy, also without any partition', async () => {
+  it('calls its listener in every rebalance with an eager strategy, even without partitions', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     const log: string[] = []
     const consumers = [member(harness), member(harness)]
@@ -135,7 +135,7 @@ describe('a member of a group', () => {
     expect(log).toEqual(['0 revoked t-0', '1 revoked', '1 assigned', '0 assigned t-0'])
   })
 
-  it('commits what it has consumed before it gives it up, so that nothing comes twice', async () => {
+  it('commits consumed records before it gives up their partitions, so that none is delivered twice', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const index of [0, 1]) harness.partition('t', index).append(...numbers(10))
     const [one, two] = [member(harness, { maxPollRecords: 4 }), member(harness)]
@@ -154,7 +154,7 @@ describe('a member of a group', () => {
     expect(byPartition).toEqual([[4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9]]) // prettier-ignore
   })
 
-  it('may commit, seek and ask for positions in its listener', async () => {
+  it('can commit, seek and query positions in its listener', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append(...numbers(10))
     const consumer = member(harness, { enableAutoCommit: false })
@@ -174,7 +174,7 @@ describe('a member of a group', () => {
     expect(harness.committed()).toBe(10)
   })
 
-  it('may commit and ask for positions in it until its promise settles, also while it is closed', async () => {
+  it('can commit and query positions in its listener until its promise settles, even during close', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append(...numbers(10))
     const consumer = member(harness, { enableAutoCommit: false })
@@ -193,7 +193,7 @@ describe('a member of a group', () => {
     expect(harness.coordinator.describe()).toMatchObject([{ state: 'Empty', members: [] }])
   })
 
-  it('waits for its listener, and must not poll in it', async () => {
+  it('waits for its listener, in which a poll rejects', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('a')
     const consumer = member(harness)
@@ -217,7 +217,7 @@ describe('a member of a group', () => {
   })
 
   it.each(['range', 'cooperative-sticky'] as const)(
-    'passes on what its listener throws, and the assignment stands (%s)',
+    'rejects a poll with the error of its listener, and keeps the new assignment (%s)',
     async (partitionAssignmentStrategy) => {
       const harness = new ConsumerHarness({ t: 2 })
       const [one, two] = [
@@ -248,7 +248,7 @@ describe('a member of a group', () => {
     },
   )
 
-  it('loses everything when it does not poll in time, and comes back', async () => {
+  it('loses its partitions to another member if it does not poll in time, and can rejoin', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append(...numbers(4))
     const log: string[] = []
@@ -269,7 +269,7 @@ describe('a member of a group', () => {
     expect(log.at(-1)).toBe('assigned t-0')
   })
 
-  it('is told that partitions are revoked when it does not ask about lost ones', async () => {
+  it('calls onPartitionsRevoked for lost partitions if it has no onPartitionsLost', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     const log: string[] = []
     const { onPartitionsRevoked } = recorder(log)
@@ -284,7 +284,7 @@ describe('a member of a group', () => {
     expect(log).toEqual(['revoked t-0'])
   })
 
-  it('is not idle while it polls, however long that takes', async () => {
+  it('keeps its partitions during polls that wait longer than maxPollIntervalMs', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     const log: string[] = []
     const consumer = member(harness, { maxPollIntervalMs: 100 })
@@ -299,7 +299,7 @@ describe('a member of a group', () => {
     expect(log).toEqual(['assigned t-0'])
   })
 
-  it('joins again when it subscribes to other topics', async () => {
+  it('gets the partitions of its new topics when it changes its subscription', async () => {
     const harness = new ConsumerHarness({ t: 1, u: 1 })
     const consumer = member(harness)
     consumer.subscribe(['t'])
@@ -312,7 +312,7 @@ describe('a member of a group', () => {
     expect(consumer.assignment()).toHaveLength(2)
   })
 
-  it('cannot have another strategy than the others', async () => {
+  it('rejects a poll while its strategy differs from that of the other members', async () => {
     const harness = new ConsumerHarness()
     const one = member(harness)
     one.subscribe(['t'])
@@ -325,7 +325,7 @@ describe('a member of a group', () => {
     expect(two.assignment()).toEqual([T0])
   })
 
-  it('leaves the group when it unsubscribes, and can come back', async () => {
+  it('leaves the group by unsubscribe, and can join again', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     const log: string[] = []
     const [one, two] = [member(harness), member(harness)]
@@ -343,7 +343,7 @@ describe('a member of a group', () => {
     expect(one.assignment()).toEqual([T0])
   })
 
-  it('waits in a poll for the listener of an unsubscribe, whatever else happens meanwhile', async () => {
+  it('waits in a poll for the listener of an earlier unsubscribe, even if it subscribes meanwhile', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append('a')
     const consumer = member(harness)
@@ -375,7 +375,7 @@ describe('a member of a group', () => {
     expect(values(poll.value ?? [])).toEqual(['b'])
   })
 
-  it('lets the event loop turn in polls that do not wait for the listener of an unsubscribe', async () => {
+  it('lets the event loop turn in polls with maxWaitMs 0 while the listener of an unsubscribe runs', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     const consumer = member(harness)
     consumer.subscribe(['t'], { onPartitionsRevoked: () => new Promise<void>(setImmediate) })
@@ -388,7 +388,7 @@ describe('a member of a group', () => {
     expect(consumer.assignment()).toEqual([T0])
   })
 
-  it('may unsubscribe in its listener', async () => {
+  it('can unsubscribe in its listener', async () => {
     const harness = new ConsumerHarness({ t: 1 })
     harness.partition().append('a')
     const consumer = member(harness)

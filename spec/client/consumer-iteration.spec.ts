@@ -50,12 +50,12 @@ async function take<K, V>(
 }
 
 describe('for await', () => {
-  it('goes through the records in order', async () => {
+  it('delivers the records in order', async () => {
     const consumer = start(filled())
     expect(offsets(await take(consumer, 10))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
-  it('asks for the time once for each poll, and not for each record, without a group', async () => {
+  it('reads the clock once per poll, not once per record, without a group', async () => {
     const harness = filled(100)
     const consumer = harness.consumer({})
     consumer.assign([T0])
@@ -66,7 +66,7 @@ describe('for await', () => {
     expect(monotonic.mock.calls.length).toBeLessThan(20)
   })
 
-  it('lets the event loop turn when what is at hand takes long, and goes on behind it', async () => {
+  it('lets the event loop turn when many records are buffered, and then continues', async () => {
     const consumer = start(filled(500))
     let endTurn = (): void => undefined
     const turn = new Promise<void>((resolve) => {
@@ -89,7 +89,7 @@ describe('for await', () => {
     expect(taken).toEqual(Array.from({ length: 500 }, (_, offset) => offset))
   })
 
-  it('delivers the record again whose body was left, and those behind it', async () => {
+  it('delivers again the record whose body was left, and those after it', async () => {
     const consumer = start(filled())
     expect(offsets(await take(consumer, 3))).toEqual([0, 1, 2])
     expect(consumer.position(T0)).toBe(2)
@@ -97,7 +97,7 @@ describe('for await', () => {
     expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4, 5, 6, 7, 8, 9])
   })
 
-  it('delivers the record again whose body has thrown', async () => {
+  it('delivers again the record whose body has thrown', async () => {
     const consumer = start(filled())
     const loop = async (): Promise<void> => {
       for await (const record of consumer) if (record.offset === 4) throw new Error('no')
@@ -148,7 +148,7 @@ describe('for await', () => {
   })
 
   it.each(['a break', 'close', 'an interval'] as const)(
-    'takes a record for done whose body has committed the offset behind it: before %s',
+    'treats a record as done once its body has committed the offset after it: before %s',
     async (end) => {
       const harness = filled(5)
       const consumer = start(harness)
@@ -169,7 +169,7 @@ describe('for await', () => {
     },
   )
 
-  it('has a record in hand also when its body has committed offsets of another partition', async () => {
+  it('still holds a record whose body has committed offsets of another partition', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const partition of [0, 1]) harness.partition('t', partition).append(...numbers(5))
     const consumer = start(harness)
@@ -181,7 +181,7 @@ describe('for await', () => {
     expect(harness.committed()).toBe(2)
   })
 
-  it('has the record that it has gone back to in hand when a commit of before is stored', async () => {
+  it('holds the record that a seek went back to, even when an earlier commit is stored', async () => {
     const harness = filled(5)
     const consumer = start(harness)
     let store: () => void = () => undefined
@@ -202,7 +202,7 @@ describe('for await', () => {
     expect(harness.committed()).toBe(1)
   })
 
-  it('has a record in hand also when its body has committed the offsets before it', async () => {
+  it('still holds a record whose body has committed only the offsets before it', async () => {
     const harness = filled(5)
     const consumer = start(harness)
     for await (const { offset } of consumer) {
@@ -214,7 +214,7 @@ describe('for await', () => {
     expect(harness.committed()).toBe(2)
   })
 
-  it('commits at the interval also when no further record comes', async () => {
+  it('commits at the interval even if no further record arrives', async () => {
     const harness = filled(2)
     const consumer = start(harness, { autoCommitIntervalMs: 100 })
     const loop = take(consumer, 3)
@@ -224,7 +224,7 @@ describe('for await', () => {
     await loop
   })
 
-  it('commits only records whose body is done: when the group takes the partition', async () => {
+  it('commits only records whose body is done: when the group revokes the partition', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const index of [0, 1]) harness.partition('t', index).append(...numbers(4))
     const consumer = start(harness)
@@ -243,7 +243,7 @@ describe('for await', () => {
     expect([...seen.values()]).toEqual(Array.from({ length: 8 }, () => 1))
   })
 
-  it('waits for records without end, and ends when the consumer is closed', async () => {
+  it('waits for records without a time limit, and ends when the consumer is closed', async () => {
     const harness = filled(1)
     const consumer = start(harness)
     const seen: number[] = []
@@ -265,7 +265,7 @@ describe('for await', () => {
     expect(harness.committed()).toBe(2)
   })
 
-  it('ends with WakeupError, and another loop goes on', async () => {
+  it('rejects with WakeupError on a wakeup, and another loop continues', async () => {
     const harness = filled(1)
     const consumer = start(harness)
     const loop = watch(take(consumer, 2))
@@ -277,7 +277,7 @@ describe('for await', () => {
     expect(offsets(await take(consumer, 1))).toEqual([1])
   })
 
-  it('notices a wakeup while records are at hand', async () => {
+  it('rejects with WakeupError on a wakeup even while records are buffered', async () => {
     const consumer = start(filled())
     const loop = async (): Promise<void> => {
       for await (const record of consumer) if (record.offset === 2) consumer.wakeup()
@@ -286,7 +286,7 @@ describe('for await', () => {
     expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(3)
   })
 
-  it('follows seek and pause at once', async () => {
+  it('applies seek and pause at once, even while records are buffered', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const index of [0, 1]) harness.partition('t', index).append(...numbers(5))
     const consumer = harness.consumer()
@@ -301,7 +301,7 @@ describe('for await', () => {
     expect(seen).toEqual(['0-0', '0-1', '1-0', '1-1', '0-0', '0-1'])
   })
 
-  it('leaves the position where somebody has moved it in the body', async () => {
+  it('keeps the position that a seek in the body has set', async () => {
     const consumer = start(filled())
     for await (const record of consumer) {
       if (record.offset !== 5) continue
@@ -311,7 +311,7 @@ describe('for await', () => {
     expect(offsets(await consumer.poll(NO_WAIT))).toEqual([8, 9])
   })
 
-  it('gives every partition its turn', async () => {
+  it('takes records from all partitions in turn', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const index of [0, 1]) harness.partition('t', index).append(...numbers(50))
     const consumer = start(harness, { maxPollRecords: 10 })
@@ -319,7 +319,7 @@ describe('for await', () => {
     expect(seen.filter((partition) => partition === 1).length).toBeGreaterThanOrEqual(20)
   })
 
-  it('is at an end when a record cannot be deserialized, and the next one is there again', async () => {
+  it('rejects when a record cannot be deserialized, as does the next loop until a seek past it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('1', '{', '3')
     const consumer = harness.jsonConsumer()
@@ -332,7 +332,7 @@ describe('for await', () => {
     expect(offsets(await take(consumer, 1))).toEqual([2])
   })
 
-  it('keeps the partitions however long a body takes while nobody else could have them', async () => {
+  it('keeps its partitions however long a body takes while no other member could have them', async () => {
     const harness = filled()
     const log: string[] = []
     const consumer = harness.consumer({
@@ -350,7 +350,7 @@ describe('for await', () => {
     expect(harness.committed()).toBe(4)
   })
 
-  it('loses the partitions when a body takes longer than maxPollIntervalMs, and somebody comes', async () => {
+  it('loses its partitions if a body takes longer than maxPollIntervalMs and another member joins', async () => {
     const harness = filled()
     const log: string[] = []
     const consumer = harness.consumer({
@@ -380,7 +380,7 @@ describe('for await', () => {
     await expect(take(consumer, 1)).rejects.toThrow(IllegalStateError)
   })
 
-  it('lets the body poll for more, which is delivered again when the loop is left', async () => {
+  it('allows polls in the body, whose records are delivered again when the loop is left', async () => {
     const consumer = start(filled(), { maxPollRecords: 2 })
     for await (const record of consumer) {
       if (record.offset !== 1) continue
@@ -392,7 +392,7 @@ describe('for await', () => {
 })
 
 describe('an iterator', () => {
-  it('gives a record back to a poll that waits, at once', async () => {
+  it('gives its record back to a waiting poll at once when return is called', async () => {
     const harness = filled(1)
     const consumer = start(harness)
     const iterator = consumer[Symbol.asyncIterator]()
@@ -405,7 +405,7 @@ describe('an iterator', () => {
     await consumer.close()
   })
 
-  it('has its record until it is asked for the next one or returned, whatever is polled meanwhile', async () => {
+  it('holds its record until next or return is called, whatever is polled meanwhile', async () => {
     const harness = filled(3)
     const consumer = start(harness, { autoCommitIntervalMs: 100 })
     const iterator = consumer[Symbol.asyncIterator]()
@@ -421,13 +421,13 @@ describe('an iterator', () => {
     expect(harness.committed()).toBe(3)
   })
 
-  it('answers overlapping calls one after the other', async () => {
+  it('answers overlapping calls of next in order', async () => {
     const iterator = start(filled())[Symbol.asyncIterator]()
     const results = await Promise.all([iterator.next(), iterator.next(), iterator.next()])
     expect(results.map(({ value }) => (value as ConsumerRecord).offset)).toEqual([0, 1, 2])
   })
 
-  it('stays at its end', async () => {
+  it('stays done after return', async () => {
     const iterator = start(filled())[Symbol.asyncIterator]()
     await iterator.next()
     expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
@@ -435,7 +435,7 @@ describe('an iterator', () => {
     expect(await iterator.return?.()).toEqual({ done: true, value: undefined })
   })
 
-  it('ends a call that waits when it is returned, and leaves no timer', async () => {
+  it('ends a waiting call of next when return is called, and leaves no timer', async () => {
     const harness = filled(0)
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -449,7 +449,7 @@ describe('an iterator', () => {
     expect(await consumer.poll(NO_WAIT)).toHaveLength(1)
   })
 
-  it('gives back a record that comes while it is returned', async () => {
+  it('gives back a record that arrives after return was called', async () => {
     const harness = filled()
     const openGate = harness.partition().closeGate()
     const consumer = start(harness)
@@ -465,7 +465,7 @@ describe('an iterator', () => {
   })
 
   it.each(['the iteration', 'another iteration'])(
-    'hands out every record once when a deserializer asks %s for the next one',
+    'delivers every record once when a deserializer asks %s for the next one',
     async (which) => {
       // A concurrent poll makes the other call fail.
       withoutTurns()
@@ -503,22 +503,28 @@ describe('an iterator', () => {
     ['partition', (record) => (record.partition = 7)],
     ['offset', (record) => (record.offset = 9)],
     ['offset, as a text,', (record) => (record.offset = String(record.offset))],
-  ])('holds its record back however the loop changes its %s', async (_field, change) => {
-    const harness = filled()
-    const consumer = start(harness)
-    const iterator = consumer[Symbol.asyncIterator]()
-    for (let count = 0; count < 4; count += 1) {
-      const next = (await iterator.next()) as { done: false; value: ConsumerRecord<string, string> }
-      change(next.value)
-    }
-    await consumer.commit()
-    expect(harness.committed()).toBe(3)
-    // A loop that was left has not consumed it.
-    await iterator.return?.()
-    expect(consumer.position(T0)).toBe(3)
-  })
+  ])(
+    'holds back its record from commits even if the loop changes its %s',
+    async (_field, change) => {
+      const harness = filled()
+      const consumer = start(harness)
+      const iterator = consumer[Symbol.asyncIterator]()
+      for (let count = 0; count < 4; count += 1) {
+        const next = (await iterator.next()) as {
+          done: false
+          value: ConsumerRecord<string, string>
+        }
+        change(next.value)
+      }
+      await consumer.commit()
+      expect(harness.committed()).toBe(3)
+      // A loop that was left has not consumed it.
+      await iterator.return?.()
+      expect(consumer.position(T0)).toBe(3)
+    },
+  )
 
-  it('works as a stream, which ends with the consumer', async () => {
+  it('can be read as a stream, which ends when the consumer is closed', async () => {
     const harness = filled(3)
     const consumer = start(harness)
     const stream = Readable.from(consumer)
@@ -532,7 +538,7 @@ describe('an iterator', () => {
     expect(ended.isSettled).toBe(true)
   })
 
-  it('leaves nothing behind when a stream over it is destroyed', async () => {
+  it('leaves no timer behind when a stream over it is destroyed', async () => {
     const harness = filled(1)
     const consumer = harness.consumer()
     consumer.assign([T0])

@@ -308,7 +308,7 @@ function sorted(told: readonly (Outcome | OffsetReset)[]): unknown[] {
 }
 
 it.each(SEEDS)(
-  'is given what is there, and told what a look at everything would tell: seed %d',
+  'returns the expected records, and reports the same as if it looked at all partitions: seed %d',
   async (seed) => {
     const told = await Life.of(seed)
     vi.spyOn(PartitionWatch.prototype, 'mayRest', 'get').mockReturnValue(false)

@@ -27,7 +27,7 @@ function filled(): ConsumerHarness {
 }
 
 describe('subscriptions', () => {
-  it('are needed to poll', async () => {
+  it('are required for poll', async () => {
     const consumer = new ConsumerHarness().consumer({ groupId: 'g' })
     await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
     consumer.subscribe(['t'])
@@ -38,7 +38,7 @@ describe('subscriptions', () => {
     await expect(consumer.poll()).rejects.toThrow(IllegalStateError)
   })
 
-  it('are not mixed', () => {
+  it('cannot mix topics, a pattern and assigned partitions', () => {
     const ways = [
       (consumer: Consumer<string, string>) => {
         consumer.subscribe(['t'])
@@ -65,7 +65,7 @@ describe('subscriptions', () => {
     }
   })
 
-  it('refuse what is no topic, partition or listener', () => {
+  it('reject invalid topics, partitions and listeners', () => {
     const consumer = new ConsumerHarness().consumer({ groupId: 'g' })
     const subscribe = (topics: unknown, listener?: unknown) => () => {
       consumer.subscribe(topics as string[], listener as object)
@@ -89,7 +89,7 @@ describe('subscriptions', () => {
     expect(consumer.assignment()).toEqual([])
   })
 
-  it('take a partition that is named twice once', () => {
+  it('count a partition that is named twice only once', () => {
     const consumer = new ConsumerHarness().consumer()
     consumer.assign([T0, T0])
     expect(consumer.assignment()).toEqual([T0])
@@ -97,7 +97,7 @@ describe('subscriptions', () => {
 })
 
 describe('options', () => {
-  it('name a group by an id that can be kept', () => {
+  it('limit groupId to 32767 bytes', () => {
     const groupId = 'g'.repeat(32_768)
     const create = (): unknown => new ConsumerHarness().consumer({ groupId })
     expect(create).toThrow('groupId must have at most 32767 bytes, got 32768')
@@ -148,7 +148,7 @@ describe('options', () => {
 })
 
 describe('wakeup', () => {
-  it('interrupts the poll that waits', async () => {
+  it('interrupts a waiting poll', async () => {
     const harness = new ConsumerHarness()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -160,7 +160,7 @@ describe('wakeup', () => {
     expect(harness.clock.pendingTimers).toBe(0)
   })
 
-  it('interrupts the next poll if there is none, once, and keeps the data', async () => {
+  it('interrupts the next poll if none is waiting, only once, and keeps buffered records', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 5 })
     consumer.assign([T0])
@@ -172,7 +172,7 @@ describe('wakeup', () => {
     expect(harness.partition().reads).toHaveLength(1)
   })
 
-  it('keeps what was being read', async () => {
+  it('keeps the records that were being read', async () => {
     const harness = filled()
     const openGate = harness.partition().closeGate()
     const consumer = harness.consumer()
@@ -188,8 +188,8 @@ describe('wakeup', () => {
   })
 })
 
-describe('a signal', () => {
-  it('interrupts the poll with its reason, before and while it waits, and nothing is lost', async () => {
+describe('an AbortSignal', () => {
+  it('interrupts a poll with its reason, before and during the wait, and loses no record', async () => {
     const harness = new ConsumerHarness()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -224,7 +224,7 @@ describe('a listener that unsubscribe calls', () => {
     return { harness, consumer, finish }
   }
 
-  it('may not poll, which is refused at once', async () => {
+  it('must not poll, which rejects at once', async () => {
     const harness = filled()
     let inner: ReturnType<typeof watch> | null = null
     const consumer = harness.consumer({ groupId: 'g' })
@@ -250,7 +250,7 @@ describe('a listener that unsubscribe calls', () => {
   })
 
   it.each([0, 100])(
-    'holds up nothing for ever where it polls behind an await, for %i ms',
+    'does not block later polls forever when it polls after an await, for %i ms',
     async (maxWaitMs) => {
       const harness = filled()
       const consumer = harness.consumer({ groupId: 'g' })
@@ -274,22 +274,25 @@ describe('a listener that unsubscribe calls', () => {
     },
   )
 
-  it.each(['close', 'wakeup'] as const)('is not waited for by a poll that %s ends', async (end) => {
-    const { harness, consumer, finish } = await unsubscribed()
-    consumer.subscribe(['t'])
-    const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
-    await harness.clock.advance(0)
-    expect(polling.isSettled).toBe(false)
-    const ended = watch(Promise.resolve(consumer[end]()))
-    await harness.clock.advance(0)
-    expect(polling.error).toBeInstanceOf(end === 'close' ? ClosedError : WakeupError)
-    finish()
-    await harness.clock.advance(0)
-    expect(ended.isSettled).toBe(true)
-    await consumer.close()
-  })
+  it.each(['close', 'wakeup'] as const)(
+    'is no longer awaited by a poll that %s interrupts',
+    async (end) => {
+      const { harness, consumer, finish } = await unsubscribed()
+      consumer.subscribe(['t'])
+      const polling = watch(consumer.poll({ maxWaitMs: 1000 }))
+      await harness.clock.advance(0)
+      expect(polling.isSettled).toBe(false)
+      const ended = watch(Promise.resolve(consumer[end]()))
+      await harness.clock.advance(0)
+      expect(polling.error).toBeInstanceOf(end === 'close' ? ClosedError : WakeupError)
+      finish()
+      await harness.clock.advance(0)
+      expect(ended.isSettled).toBe(true)
+      await consumer.close()
+    },
+  )
 
-  it('is waited for by the poll behind it, which then goes on', async () => {
+  it('is awaited by the next poll, which then reads on', async () => {
     const { harness, consumer, finish } = await unsubscribed()
     harness.partition().append('10')
     consumer.assign([T0])
@@ -338,7 +341,7 @@ describe('close', () => {
     await expect(Promise.resolve().then(() => call(consumer))).rejects.toThrow(ClosedError)
   })
 
-  it('interrupts a poll in progress, and leaves no timer and no listener', async () => {
+  it('interrupts a poll in progress, and leaves no timer and no partition listener', async () => {
     const harness = new ConsumerHarness()
     const consumer = harness.consumer({ groupId: 'g' })
     consumer.subscribe(['t'])
@@ -351,7 +354,7 @@ describe('close', () => {
   })
 
   it.each([0, 1, 2, 3, 4, 5, 6, 8, 12])(
-    'leaves no member behind, %i steps after the beginning of a poll',
+    'leaves no group member behind, %i steps after the start of a poll',
     async (steps) => {
       const harness = filled()
       const consumer = harness.consumer({ groupId: 'g' })
@@ -366,7 +369,7 @@ describe('close', () => {
     },
   )
 
-  it('leaves no member behind where a poll waits for what an unsubscribe before commits', async () => {
+  it('leaves no group member behind while a poll waits for the commit of an earlier unsubscribe', async () => {
     const harness = filled()
     const log: string[] = []
     const consumer = harness.consumer({ groupId: 'g' })
@@ -396,7 +399,7 @@ describe('close', () => {
     expect(harness.coordinator.describe()).toMatchObject([{ state: 'Empty', members: [] }])
   })
 
-  it('lets the others have the partitions only after its listener and its commit', async () => {
+  it('lets other members have the partitions only after its listener and its commit have ended', async () => {
     const harness = filled()
     const [one, two] = [harness.consumer({ groupId: 'g' }), harness.consumer({ groupId: 'g' })]
     let finish: () => void = () => undefined
@@ -423,7 +426,7 @@ describe('close', () => {
     ['an offset', [{ ...T0, offset: 3 }], 3],
     ['where it stands', undefined, 10],
   ])(
-    'lets the others have what a poll is giving up, and a listener commits as %s, only after that has ended',
+    'lets others have the partitions a poll is giving up only after a listener has committed %s',
     async (_, given, expected) => {
       const harness = new ConsumerHarness({ t: 1 })
       harness.partition().append(...numbers(10))
@@ -458,7 +461,7 @@ describe('close', () => {
     },
   )
 
-  it('rejects with what the listener throws, or the commit fails with, and is closed all the same', async () => {
+  it('rejects with the error of the listener or of the commit, but closes the consumer', async () => {
     for (const fail of ['listener', 'commit']) {
       const harness = filled()
       const consumer = harness.consumer({ groupId: 'g' })
@@ -476,7 +479,7 @@ describe('close', () => {
     }
   })
 
-  it('rejects with both where the listener throws and the commit fails too', async () => {
+  it('rejects with both errors if the listener throws and the commit fails', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })
     const [ofCommit, ofListener] = [new Error('commit'), new Error('listener')]
@@ -489,7 +492,7 @@ describe('close', () => {
     expect(harness.closed).toEqual([consumer])
   })
 
-  it('rejects with both also where what the listener throws says nothing', async () => {
+  it('rejects with both errors even if the listener throws an object without a message', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })
     consumer.subscribe(['t'], {
@@ -502,7 +505,7 @@ describe('close', () => {
     await expect(consumer.close()).rejects.toMatchObject({ message: 'commit; an object' })
   })
 
-  it('waits for what an unsubscribe before has begun to commit, also where the listener throws', async () => {
+  it('waits for the commit of an earlier unsubscribe, even if the listener throws', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })
     consumer.assign([T0])
@@ -524,7 +527,7 @@ describe('close', () => {
     expect(harness.committed()).toBe(10)
   })
 
-  it('tells of lost partitions when the member was put out, and commits nothing', async () => {
+  it('reports lost partitions if the member was removed from the group, and commits nothing', async () => {
     const harness = filled()
     const log: string[] = []
     const consumer = harness.consumer({ groupId: 'g', maxPollIntervalMs: 10 })
@@ -539,7 +542,7 @@ describe('close', () => {
     expect(harness.committed()).toBeNull()
   })
 
-  it('may be called, and waited for, by a listener in a poll', async () => {
+  it('can be called and awaited by a listener in a poll', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const [one, two] = [harness.consumer({ groupId: 'g' }), harness.consumer({ groupId: 'g' })]
     const log: string[] = []
@@ -559,7 +562,7 @@ describe('close', () => {
     expect(two.assignment()).toEqual([T0, T1])
   })
 
-  it('needs nothing to have happened before', async () => {
+  it('resolves for a consumer that was never used', async () => {
     const harness = new ConsumerHarness()
     const consumer = harness.consumer()
     await consumer.close()

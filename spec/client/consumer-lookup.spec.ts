@@ -21,7 +21,7 @@ describe('offsets of partitions that are not assigned', () => {
 
   afterEach(() => broker.close())
 
-  it('are those of the first records as young, with their timestamps', async () => {
+  it('are those of the first records with at least the given timestamps, or null', async () => {
     const consumer = broker.consumer()
     const queries = [5, 15, 31].map((timestamp) => ({ ...FIRST, timestamp }))
     expect(await consumer.offsetsForTimes([...queries, { ...SECOND, timestamp: 0 }])).toEqual([
@@ -33,7 +33,7 @@ describe('offsets of partitions that are not assigned', () => {
     expect(consumer.assignment()).toEqual([])
   })
 
-  it('are where they begin and where what can be read ends', async () => {
+  it('are the log start offset and the high watermark for beginningOffsets and endOffsets', async () => {
     const consumer = broker.consumer()
     expect(await consumer.beginningOffsets([FIRST, SECOND])).toEqual([
       { ...FIRST, offset: 1 },
@@ -45,7 +45,7 @@ describe('offsets of partitions that are not assigned', () => {
     ])
   })
 
-  it('are refused for partitions that do not exist, and for what is no question', async () => {
+  it('are refused for unknown partitions, for invalid queries and by a closed consumer', async () => {
     const consumer = broker.consumer()
     const unknown = { topic: 'orders', partition: 2 }
     await expect(consumer.endOffsets([unknown])).rejects.toThrow(UnknownTopicOrPartitionError)

@@ -280,8 +280,8 @@ class Comparison {
   }
 }
 
-describe('any course of events', () => {
-  it('hands out what a plain list of offsets would, each record in its place', async () => {
+describe('a consumer under random operations', () => {
+  it('returns the same records as a model of plain offset lists, in the same order', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(step, { maxLength: 60 }),
@@ -313,7 +313,7 @@ const groupStep = fc.oneof(
 describe.each(['range', 'roundrobin', 'sticky', 'cooperative-sticky'] as const)(
   'a group whose members come and go (%s)',
   (partitionAssignmentStrategy) => {
-    it('delivers every record exactly once while nobody is put out', async () => {
+    it('delivers every record exactly once while the group removes no member', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(groupStep, { maxLength: 50 }), async (steps) => {
           const harness = new ConsumerHarness({ t: 5 })

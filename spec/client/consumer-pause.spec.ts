@@ -18,7 +18,7 @@ function filled(count = 10): ConsumerHarness {
 }
 
 describe('pause', () => {
-  it('keeps what is buffered, and resume hands it out without reading again', async () => {
+  it('keeps buffered records, which are returned after resume without another read', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 3 })
     consumer.assign([T0])
@@ -32,7 +32,7 @@ describe('pause', () => {
     expect(harness.partition().reads).toHaveLength(1)
   })
 
-  it('keeps what is being read', async () => {
+  it('keeps the records that are being read', async () => {
     const harness = filled()
     const openGate = harness.partition().closeGate()
     const consumer = harness.consumer()
@@ -48,7 +48,7 @@ describe('pause', () => {
     expect(harness.partition().reads).toHaveLength(1)
   })
 
-  it('by a deserializer holds back the records behind', async () => {
+  it('holds back the later records when a deserializer calls it', async () => {
     const deserialize = (_topic: string, bytes: Buffer): string => {
       if (String(bytes) === '3') consumer.pause([T0])
       return String(bytes)
@@ -65,7 +65,7 @@ describe('pause', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['4', '5', '6', '7', '8', '9'])
   })
 
-  it('of one partition after the other holds no more than fetchMaxBytes, and loses nothing', async () => {
+  it('of one partition after another keeps at most fetchMaxBytes buffered, and loses no record', async () => {
     const count = 12
     const harness = new ConsumerHarness({ t: count })
     const all = Array.from({ length: count }, (_, partition) => ({ topic: 't', partition }))
@@ -86,7 +86,7 @@ describe('pause', () => {
     expect(held.length).toBeLessThanOrEqual(3)
   })
 
-  it('leaves the other partitions more than a batch at a time, however little is short of the limit', async () => {
+  it('leaves other partitions room for several batches per read, even with little room left', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (let batch = 0; batch < 9; batch += 1) {
       for (const partition of [0, 1]) harness.partition('t', partition).append('a'.repeat(300))
@@ -102,7 +102,7 @@ describe('pause', () => {
     expect(reads.length).toBeLessThan(6)
   })
 
-  it('leaves the other partitions alone, even when what is buffered fills the memory', async () => {
+  it('does not stop the other partitions, even if the buffered records fill the memory', async () => {
     const harness = filled()
     const consumer = harness.consumer({ maxPollRecords: 1, fetchMaxBytes: 1 })
     consumer.assign([T0, T1])
@@ -124,7 +124,7 @@ describe('pause', () => {
   })
 
   it.each(['assign', 'a listener'] as const)(
-    'does not keep a partition from beginning at the end as of the first poll: after %s',
+    'lets a partition start at the end that it has at the first poll: after %s',
     async (way) => {
       const harness = new ConsumerHarness()
       harness.partition().append('before')
@@ -147,7 +147,7 @@ describe('pause', () => {
     },
   )
 
-  it('wakes a poll that waits when it ends', async () => {
+  it('wakes a waiting poll when the partition is resumed', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -159,7 +159,7 @@ describe('pause', () => {
     expect(poll.value).toHaveLength(10)
   })
 
-  it('changes nothing when one partition is not assigned', () => {
+  it('throws and pauses nothing if one of the partitions is not assigned', () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     expect(() => {

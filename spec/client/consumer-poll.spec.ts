@@ -26,7 +26,7 @@ function assigned(
 }
 
 describe('poll', () => {
-  it('hands out records with their place, time, key, value and headers', async () => {
+  it('returns records with topic, partition, offset, timestamp, key, value and headers', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ key: 'k', value: 'v', timestamp: 7 }, { value: null })
     const records = await assigned(harness).poll()
@@ -36,7 +36,7 @@ describe('poll', () => {
     ])
   })
 
-  it('hands out Buffers without deserializers', async () => {
+  it('returns Buffers without deserializers', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ key: 'k', value: '' })
     const consumer = harness.typedConsumer({})
@@ -46,7 +46,7 @@ describe('poll', () => {
     expect(record?.value).toEqual(Buffer.alloc(0))
   })
 
-  it('deserializes keys and values each with their own deserializer', async () => {
+  it('returns keys as Buffers if only values have a deserializer', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append({ key: 'k', value: 'v' })
     const consumer = harness.typedConsumer({ valueDeserializer: bytes() })
@@ -60,18 +60,21 @@ describe('poll', () => {
     ['that end where a batch ends', 4, [4, 4, 2]],
     ['that end inside of a batch', 3, [3, 3, 3, 1]],
     ['of one record', 1, Array.from({ length: 10 }, () => 1)],
-  ])('hands out at most maxPollRecords, in polls %s, and skips none', async (_name, max, sizes) => {
-    const harness = new ConsumerHarness()
-    for (let batch = 0; batch < 5; batch++) harness.partition().append(...numbers(2, batch * 2))
-    const consumer = assigned(harness, { maxPollRecords: max })
-    const polls = []
-    while (polls.length < sizes.length) polls.push(await consumer.poll(NO_WAIT))
-    expect(polls.map((records) => records.length)).toEqual(sizes)
-    expect(polls.flatMap(values)).toEqual(numbers(10))
-    expect(harness.partition().reads).toHaveLength(1)
-  })
+  ])(
+    'returns at most maxPollRecords, in polls %s, and skips no record',
+    async (_name, max, sizes) => {
+      const harness = new ConsumerHarness()
+      for (let batch = 0; batch < 5; batch++) harness.partition().append(...numbers(2, batch * 2))
+      const consumer = assigned(harness, { maxPollRecords: max })
+      const polls = []
+      while (polls.length < sizes.length) polls.push(await consumer.poll(NO_WAIT))
+      expect(polls.map((records) => records.length)).toEqual(sizes)
+      expect(polls.flatMap(values)).toEqual(numbers(10))
+      expect(harness.partition().reads).toHaveLength(1)
+    },
+  )
 
-  it('hands out what several batches hold at once, compressed ones too', async () => {
+  it('returns the records of several batches at once, also of compressed ones', async () => {
     const harness = new ConsumerHarness()
     const partition = harness.partition()
     await partition.appendCompressed('gzip', ...numbers(3))
@@ -83,7 +86,7 @@ describe('poll', () => {
     expect(values(await consumer.poll())).toEqual(['8'])
   })
 
-  it('hands out records only from its position on when the batch begins before it', async () => {
+  it('returns records only from its position on if the batch begins before it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append(...numbers(5))
     await harness.partition().appendCompressed('gzip', ...numbers(5, 5))
@@ -94,7 +97,7 @@ describe('poll', () => {
     expect(offsets(await consumer.poll())).toEqual([7, 8, 9])
   })
 
-  it('passes over gaps, and over what compaction has left empty', async () => {
+  it('skips gaps in the offsets, and batches that compaction has emptied', async () => {
     const harness = new ConsumerHarness()
     const partition = harness.partition()
     partition.appendCompacted(10, new Map([[2, 'a'], [7, 'b']])) // prettier-ignore
@@ -108,7 +111,7 @@ describe('poll', () => {
     expect(offsets(await consumer.poll())).toEqual([15])
   })
 
-  it('moves its position over markers at the end, and hands out none of them', async () => {
+  it('moves its position past control batches at the end, and returns none of them', async () => {
     const harness = new ConsumerHarness()
     const partition = harness.partition()
     partition.appendControl()
@@ -121,7 +124,7 @@ describe('poll', () => {
     expect(consumer.position(T0)).toBe(4)
   })
 
-  it('goes on past buffered markers to the records behind them, without waiting', async () => {
+  it('skips buffered control batches and returns the records after them, without waiting', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append(...numbers(2))
     harness.partition('t', 1).appendControl()
@@ -131,7 +134,7 @@ describe('poll', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['behind'])
   })
 
-  it('waits until a record comes', async () => {
+  it('waits until a record arrives', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
@@ -144,7 +147,7 @@ describe('poll', () => {
     expect(harness.partition().listenerCount).toBe(0)
   })
 
-  it('gives up when maxWaitMs is over, which is fetchMaxWaitMs if it says nothing', async () => {
+  it('returns nothing after maxWaitMs, which defaults to fetchMaxWaitMs', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMaxWaitMs: 50 })
     for (const [options, waitMs] of [
@@ -161,7 +164,7 @@ describe('poll', () => {
     expect(harness.clock.pendingTimers).toBe(0)
   })
 
-  it('goes on waiting when there was nothing but a marker', async () => {
+  it('keeps waiting when only a control batch arrives', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     const poll = watch(consumer.poll({ maxWaitMs: 100 }))
@@ -174,7 +177,7 @@ describe('poll', () => {
     expect(offsets(poll.value ?? [])).toEqual([1])
   })
 
-  it('waits for fetchMinBytes over all partitions, but takes less when the time is over', async () => {
+  it('waits for fetchMinBytes over all partitions, but returns less when maxWaitMs is over', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const consumer = assigned(harness, { fetchMinBytes: 150 })
     harness.partition('t', 0).append('a')
@@ -190,7 +193,7 @@ describe('poll', () => {
     expect(values(late.value ?? [])).toEqual(['c'])
   })
 
-  it('waits for fetchMinBytes whatever else happens meanwhile', async () => {
+  it('keeps waiting for fetchMinBytes after a seek and an automatic commit', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const consumer = harness.consumer({
       groupId: 'g',
@@ -215,7 +218,7 @@ describe('poll', () => {
     [1_000_000, 300_000],
     [5_000_000, 300_000],
   ])(
-    'waits no longer for %d bytes where one partition has them, in batches of %d',
+    'does not wait for %d bytes if one partition has them, in batches of %d',
     async (fetchMinBytes, batchBytes) => {
       const harness = new ConsumerHarness({ t: 80 })
       const [first, ...rest] = harness.topics.get('t')?.partitions ?? []
@@ -232,7 +235,7 @@ describe('poll', () => {
     { fetchMinBytes: 1000, maxPartitionFetchBytes: 1000 },
     { fetchMinBytes: 1000, fetchMaxBytes: 1000 },
     { fetchMinBytes: 5000, maxPartitionFetchBytes: 1000 },
-  ])('waits for no more than it may read of a partition: %o', async (limits) => {
+  ])('does not wait for more bytes than it may read from a partition: %o', async (limits) => {
     const harness = new ConsumerHarness()
     for (let batch = 0; batch < 40; batch++) harness.partition().append('x'.repeat(300))
     const consumer = assigned(harness, limits)
@@ -241,7 +244,7 @@ describe('poll', () => {
     expect(poll.value).toHaveLength(2)
   })
 
-  it('waits no longer once there is as much as it may read of a partition', async () => {
+  it('stops waiting once a partition has as many bytes as may be read from it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('x'.repeat(300))
     const consumer = assigned(harness, { fetchMinBytes: 5000, maxPartitionFetchBytes: 1000 })
@@ -253,7 +256,7 @@ describe('poll', () => {
     expect(poll.value).toHaveLength(2)
   })
 
-  it('never waits with maxWaitMs 0, and serves what is there', async () => {
+  it('never waits with maxWaitMs 0, and returns what is available', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness, { fetchMinBytes: 1_000_000 })
     expect(await consumer.poll(NO_WAIT)).toEqual([])
@@ -261,7 +264,7 @@ describe('poll', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
   })
 
-  it('lets others work when it finds nothing, again and again, without waiting', async () => {
+  it('lets the event loop turn when repeated calls with maxWaitMs 0 find nothing', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     let hasWorked = false
@@ -272,7 +275,7 @@ describe('poll', () => {
     expect(hasWorked).toBe(true)
   })
 
-  it('gives every partition its turn', async () => {
+  it('takes records from all partitions in turn', async () => {
     const harness = new ConsumerHarness({ t: 3 })
     for (const { index } of harness.topics.get('t')?.partitions ?? []) {
       harness.partition('t', index).append(...numbers(6))
@@ -296,7 +299,7 @@ describe('poll', () => {
     expect(partitions).toContain(1)
   })
 
-  it('reads it also while others have all buffered that is read ahead', async () => {
+  it('reads a partition with its first records even if the others have filled the read-ahead', async () => {
     const harness = new ConsumerHarness({ t: 5 })
     const [late, ...others] = harness.topics.get('t')?.partitions ?? []
     for (const partition of others) {
@@ -313,7 +316,7 @@ describe('poll', () => {
     expect(partitions).toContain(late?.index)
   })
 
-  it('reads no more than fetchMaxBytes over all partitions, and maxPartitionFetchBytes of one', async () => {
+  it('buffers at most fetchMaxBytes, and reads at most maxPartitionFetchBytes of a partition at once', async () => {
     const harness = new ConsumerHarness({ t: 4 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     const text = 'x'.repeat(100)
@@ -340,7 +343,7 @@ describe('poll', () => {
     expect((first[0] ?? 0) + (first[1] ?? 0)).toBeLessThanOrEqual(1000)
   })
 
-  it('reads no more ahead than 4 MiB, shared by the partitions that have something, and then nothing', async () => {
+  it('reads at most 4 MiB ahead, shared by the partitions with data, and nothing more while it is buffered', async () => {
     const harness = new ConsumerHarness({ t: 40 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     const withData = partitions.slice(0, 3)
@@ -361,7 +364,7 @@ describe('poll', () => {
     expect(count).toBe(18)
   })
 
-  it('looks at no more of many partitions than there is room for, at those first that have waited longest', async () => {
+  it('looks at only as many partitions as there is room for, those that have waited longest first', async () => {
     const harness = new ConsumerHarness({ t: 600 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     for (const partition of partitions) partition.append('x'.repeat(50_000))
@@ -379,7 +382,7 @@ describe('poll', () => {
     expect(seen).toEqual(partitions.map(({ index }) => index))
   })
 
-  it('leaves none waiting behind many partitions whose last offsets are missing', async () => {
+  it('reads a partition behind many others whose last offsets are missing', async () => {
     const harness = new ConsumerHarness({ t: 301 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     const last = harness.partition('t', 300)
@@ -391,7 +394,7 @@ describe('poll', () => {
     }
   })
 
-  it('does not wait while there is something behind many whose last offsets are missing', async () => {
+  it('does not wait if there are records behind many partitions whose last offsets are missing', async () => {
     const harness = new ConsumerHarness({ t: 301 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     const last = harness.partition('t', 300)
@@ -406,7 +409,7 @@ describe('poll', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['b'])
   })
 
-  it('begins at the end that a partition has at the first poll, also where it is not looked at yet', async () => {
+  it('starts at the end that a partition has at the first poll, even if it is looked at later', async () => {
     const harness = new ConsumerHarness({ t: 400 })
     const partitions = harness.topics.get('t')?.partitions ?? []
     for (const partition of partitions) partition.append('x'.repeat(50_000))
@@ -424,7 +427,7 @@ describe('poll', () => {
     expect(found).toEqual(['late'])
   })
 
-  it('hands out a batch that is larger than every limit', async () => {
+  it('returns a batch that is larger than every limit', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append('x'.repeat(500))
     harness.partition('t', 1).append('y'.repeat(500))
@@ -435,7 +438,7 @@ describe('poll', () => {
     expect(partitions.sort()).toEqual([0, 1])
   })
 
-  it('refuses a second poll while one is in progress, which goes on', async () => {
+  it('rejects while another poll is in progress, which continues', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     const first = watch(consumer.poll({ maxWaitMs: 10 }))
@@ -445,7 +448,7 @@ describe('poll', () => {
     expect(values(first.value ?? [])).toEqual(['a'])
   })
 
-  it('notices partitions that are assigned while it waits', async () => {
+  it('reads partitions that are assigned while it waits', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 1).append('b')
     const consumer = harness.consumer()

@@ -25,14 +25,14 @@ function filled(count = 10): ConsumerHarness {
 }
 
 describe('a position', () => {
-  it('is the offset behind the last record that was handed out', async () => {
+  it('is the offset after the last returned record', async () => {
     const consumer = filled().consumer({ maxPollRecords: 4 })
     consumer.assign([T0])
     await consumer.poll()
     expect(consumer.position(T0)).toBe(4)
   })
 
-  it('moves past offsets at the end of the log whose batches have no record left, and is committed there', async () => {
+  it('moves past batches without records at the end of the log, and is committed there', async () => {
     const harness = filled(2)
     harness.partition().appendCompacted(3, new Map())
     const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
@@ -51,7 +51,7 @@ describe('a position', () => {
     expect(await consumer.poll(NO_WAIT)).toEqual([])
   })
 
-  it('stays where no batch says how far a hole at the end of the log goes, and goes on with what comes', async () => {
+  it('stays before missing offsets at the end of the log that no batch covers, until records follow', async () => {
     const harness = filled(2)
     const partition = harness.partition()
     const consumer = harness.consumer()
@@ -66,7 +66,7 @@ describe('a position', () => {
     expect(consumer.position(T0)).toBe(6)
   })
 
-  it('begins at what the group has committed', async () => {
+  it('starts at the committed offset of the group', async () => {
     const harness = filled()
     await harness.commit(6)
     const consumer = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
@@ -78,7 +78,7 @@ describe('a position', () => {
   it.each([
     ['earliest' as const, 3],
     ['latest' as const, 10],
-  ])('begins at %s without a committed offset', async (autoOffsetReset, offset) => {
+  ])('starts at %s without a committed offset', async (autoOffsetReset, offset) => {
     const harness = filled()
     harness.partition().deleteRecords(3)
     await harness.commit(5, 'another group')
@@ -87,13 +87,13 @@ describe('a position', () => {
     expect(consumer.position(T0)).toBe(offset)
   })
 
-  it('begins at the first record there is by default', async () => {
+  it('starts at the first record by default', async () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     expect(offsets(await consumer.poll())[0]).toBe(0)
   })
 
-  it('is an error without a committed offset when there is no reset, until somebody seeks', async () => {
+  it('fails with NoOffsetForPartitionError without a committed offset and reset, until a seek', async () => {
     const consumer = filled().consumer({ groupId: 'g', autoOffsetReset: 'none' })
     consumer.assign([T0])
     await expect(consumer.poll()).rejects.toThrow(NoOffsetForPartitionError)
@@ -103,7 +103,7 @@ describe('a position', () => {
     expect(offsets(await consumer.poll())).toEqual([8, 9])
   })
 
-  it('that was committed below the start is reset, which is told, and not waited for', async () => {
+  it('that was committed below the log start offset is reset at once, which is reported', async () => {
     const harness = filled()
     await harness.commit(1)
     harness.partition().deleteRecords(3)
@@ -127,28 +127,25 @@ describe('a position', () => {
   it.each([
     ['the beginning', 'seekToBeginning', 3],
     ['the end', 'seekToEnd', 10],
-  ] as const)(
-    'that is reset is where who is told of that asks for %s',
-    async (_, ask, expected) => {
-      const harness = filled()
-      await harness.commit(1)
-      harness.partition().deleteRecords(3)
-      const consumer = harness.consumer({
-        groupId: 'g',
-        onOffsetReset: () => {
-          consumer[ask]([T0])
-        },
-      })
-      consumer.assign([T0])
-      expect(consumer.position(T0)).toBe(expected)
-    },
-  )
+  ] as const)('that is reset follows the seek of onOffsetReset to %s', async (_, ask, expected) => {
+    const harness = filled()
+    await harness.commit(1)
+    harness.partition().deleteRecords(3)
+    const consumer = harness.consumer({
+      groupId: 'g',
+      onOffsetReset: () => {
+        consumer[ask]([T0])
+      },
+    })
+    consumer.assign([T0])
+    expect(consumer.position(T0)).toBe(expected)
+  })
 
   it.each([
     ['beyond the end of the log', 99, null, 10],
     ['beyond the end of its epoch', 8, 6, 6],
   ])(
-    'that was committed %s goes on where the lost records began, whatever the reset says',
+    'that was committed %s is reset to where the lost records began, by earliest and latest alike',
     async (_, committed, cutOffset, to) => {
       const harness = filled()
       await harness.commit(committed)
@@ -174,7 +171,7 @@ describe('a position', () => {
     },
   )
 
-  it('of a consumer that has read what was lost since goes back to where others took its place', async () => {
+  it('moves back to where the log was truncated if the consumer has read lost records', async () => {
     const harness = filled()
     const resets: OffsetReset[] = []
     const consumer = harness.consumer({ onOffsetReset: (reset) => void resets.push(reset) })
@@ -185,7 +182,7 @@ describe('a position', () => {
     expect(resets).toEqual([{ ...T0, from: 10, to: 7, reason: 'truncated' }])
   })
 
-  it('that was committed at the very end is valid, and waits', async () => {
+  it('that was committed at the end of the log is valid, and the poll waits there', async () => {
     const harness = filled()
     await harness.commit(10)
     const consumer = harness.consumer({ groupId: 'g', autoOffsetReset: 'none' })
@@ -197,7 +194,7 @@ describe('a position', () => {
     expect(offsets(poll.value ?? [])).toEqual([10])
   })
 
-  it('is reset when the records there are deleted', async () => {
+  it('is reset when the records at it are deleted', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -206,7 +203,7 @@ describe('a position', () => {
     expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(5)
   })
 
-  it('is reset when the records it waits for are deleted', async () => {
+  it('is reset when the records that a poll waits for are deleted', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -220,7 +217,7 @@ describe('a position', () => {
     expect(offsets(poll.value ?? [])).toEqual([11])
   })
 
-  it('out of range is an error in every poll when there is no reset, and stays', async () => {
+  it('that is out of range makes every poll reject if autoOffsetReset is none, and does not move', async () => {
     const consumer = filled().consumer({ autoOffsetReset: 'none' })
     consumer.assign([T0])
     consumer.seek(T0, 50)
@@ -232,7 +229,7 @@ describe('a position', () => {
     expect(offsets(await consumer.poll(NO_WAIT))).toEqual([9])
   })
 
-  it('survives an assignment that keeps the partition, and is forgotten by one that does not', async () => {
+  it('is kept by an assign that keeps the partition, and forgotten by one that removes it', async () => {
     const consumer = filled().consumer({ maxPollRecords: 4 })
     consumer.assign([T0])
     await consumer.poll()
@@ -245,7 +242,7 @@ describe('a position', () => {
 })
 
 describe('seek', () => {
-  it('goes back and reads again', async () => {
+  it('moves back, so that records are read again', async () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     await consumer.poll()
@@ -254,7 +251,7 @@ describe('seek', () => {
     expect(offsets(await consumer.poll())).toEqual([7, 8, 9])
   })
 
-  it('takes any offset, and one beyond the end shows in the next poll', async () => {
+  it('accepts an offset beyond the end of the log', async () => {
     const consumer = filled().consumer({ autoOffsetReset: 'latest' })
     consumer.assign([T0])
     consumer.seek(T0, 1_000_000)
@@ -262,7 +259,7 @@ describe('seek', () => {
     expect(await consumer.poll(NO_WAIT)).toEqual([])
   })
 
-  it('drops what was read before it', async () => {
+  it('drops the records that were buffered before it', async () => {
     const consumer = filled().consumer({ maxPollRecords: 2 })
     consumer.assign([T0])
     await consumer.poll()
@@ -270,7 +267,7 @@ describe('seek', () => {
     expect(offsets(await consumer.poll())).toEqual([8, 9])
   })
 
-  it('drops what is being read', async () => {
+  it('drops the records that are being read', async () => {
     const harness = filled()
     const openGate = harness.partition().closeGate()
     const consumer = harness.consumer()
@@ -284,7 +281,7 @@ describe('seek', () => {
     expect(offsets(poll.value ?? [])).toEqual([8, 9])
   })
 
-  it('wakes a poll that waits', async () => {
+  it('wakes a waiting poll', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -301,33 +298,36 @@ describe('seek', () => {
     ['iteration', 'further on', 8, [0, 1, 2, 3, 8, 9]],
     ['poll', 'where it is', 3, [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]],
     ['iteration', 'where it is', 3, [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 9]],
-  ] as const)('counts in a deserializer, in a %s, %s', async (way, _where, offset, expected) => {
-    let isMoved = false
-    const deserialize = (_topic: string, bytes: Buffer): string => {
-      if (!isMoved && String(bytes) === '3') {
-        isMoved = true
-        consumer.seek(T0, offset)
+  ] as const)(
+    'takes effect when a deserializer calls it, in a %s, %s',
+    async (way, _where, offset, expected) => {
+      let isMoved = false
+      const deserialize = (_topic: string, bytes: Buffer): string => {
+        if (!isMoved && String(bytes) === '3') {
+          isMoved = true
+          consumer.seek(T0, offset)
+        }
+        return String(bytes)
       }
-      return String(bytes)
-    }
-    const consumer = filled().consumer({
-      maxPollRecords: 5,
-      valueDeserializer: { deserialize },
-    })
-    consumer.assign([T0])
-    const seen: number[] = []
-    if (way === 'poll') {
-      while (seen.at(-1) !== 9) seen.push(...offsets(await consumer.poll(NO_WAIT)))
-    } else {
-      for await (const each of consumer) {
-        seen.push(each.offset)
-        if (each.offset === 9) break
+      const consumer = filled().consumer({
+        maxPollRecords: 5,
+        valueDeserializer: { deserialize },
+      })
+      consumer.assign([T0])
+      const seen: number[] = []
+      if (way === 'poll') {
+        while (seen.at(-1) !== 9) seen.push(...offsets(await consumer.poll(NO_WAIT)))
+      } else {
+        for await (const each of consumer) {
+          seen.push(each.offset)
+          if (each.offset === 9) break
+        }
       }
-    }
-    expect(seen).toEqual(expected)
-  })
+      expect(seen).toEqual(expected)
+    },
+  )
 
-  it('is not needed where a deserializer has given the partition up', async () => {
+  it('is not made by a poll whose deserializer has unsubscribed, which returns no records', async () => {
     const deserialize = (_topic: string, bytes: Buffer): string => {
       if (String(bytes) === '3') consumer.unsubscribe()
       return String(bytes)
@@ -338,7 +338,7 @@ describe('seek', () => {
     expect(consumer.assignment()).toEqual([])
   })
 
-  it('shows in the next poll where it was beyond the end', async () => {
+  it('is reset and reported by the next poll if it was beyond the end of the log', async () => {
     const resets: OffsetReset[] = []
     const onOffsetReset = (reset: OffsetReset): void => void resets.push(reset)
     const consumer = filled().consumer({ autoOffsetReset: 'latest', onOffsetReset })
@@ -349,7 +349,7 @@ describe('seek', () => {
     expect(resets).toEqual([{ ...T0, from: 1_000_000, to: 10, reason: 'beyond-end' }])
   })
 
-  it('counts in the deserializer of a record at which the iteration is left', async () => {
+  it('takes effect when the deserializer of the record at which the loop is left calls it', async () => {
     const deserialize = (_topic: string, bytes: Buffer): string => {
       if (String(bytes) === '3') consumer.seek(T0, 8)
       return String(bytes)
@@ -361,7 +361,7 @@ describe('seek', () => {
     expect(offsets(await consumer.poll(NO_WAIT))).toEqual([8, 9])
   })
 
-  it('takes -0 for 0, as a commit does and a partition that is named', async () => {
+  it('treats -0 as 0, as do commit and assign', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })
     const place = { topic: 't', partition: -0 }
@@ -373,7 +373,7 @@ describe('seek', () => {
     expect(await consumer.committed(T0)).toStrictEqual({ offset: 0, metadata: '', leaderEpoch: 0 })
   })
 
-  it('refuses what is no offset, and partitions of others', () => {
+  it('throws for invalid offsets and for partitions that are not assigned', () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     expect(() => {
@@ -392,7 +392,7 @@ describe('seek', () => {
 })
 
 describe('seekToBeginning and seekToEnd', () => {
-  it('look up the end when it is needed', async () => {
+  it('look up the offset when the position is needed, not at the call', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0, T1])
@@ -404,7 +404,7 @@ describe('seekToBeginning and seekToEnd', () => {
     expect(offsets(await consumer.poll(NO_WAIT))[0]).toBe(4)
   })
 
-  it('move only the partitions they name', () => {
+  it('move only the given partitions', () => {
     const harness = filled()
     harness.partition('t', 1).append(...numbers(3))
     const consumer = harness.consumer()
@@ -413,7 +413,7 @@ describe('seekToBeginning and seekToEnd', () => {
     expect([consumer.position(T0), consumer.position(T1)]).toEqual([0, 3])
   })
 
-  it('go before what the group has committed', async () => {
+  it('take precedence over the committed offset of the group', async () => {
     const harness = filled()
     await harness.commit(5)
     const consumer = harness.consumer({ groupId: 'g' })
@@ -422,7 +422,7 @@ describe('seekToBeginning and seekToEnd', () => {
     expect(consumer.position(T0)).toBe(0)
   })
 
-  it('move nothing when one partition is not assigned', () => {
+  it('throw and move nothing if one of the partitions is not assigned', () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     expect(() => {
@@ -433,7 +433,7 @@ describe('seekToBeginning and seekToEnd', () => {
 })
 
 describe('seekToTimestamp', () => {
-  it('goes to the first record that is as young, or to the end', async () => {
+  it('moves to the first record with at least the timestamp, or to the end', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     harness.partition('t', 0).append({ value: 'a', timestamp: 10 }, { value: 'b', timestamp: 30 })
     harness.partition('t', 0).append({ value: 'c', timestamp: 20 })
@@ -445,7 +445,7 @@ describe('seekToTimestamp', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['b', 'c'])
   })
 
-  it('moves none when one is taken away meanwhile', async () => {
+  it('rejects and moves no partition if one of them is unassigned during the search', async () => {
     const consumer = filled().consumer({ maxPollRecords: 4 })
     consumer.assign([T0, T1])
     await consumer.poll()
@@ -455,7 +455,7 @@ describe('seekToTimestamp', () => {
     expect(consumer.position(T0)).toBe(4)
   })
 
-  it('does not pass over a record that becomes visible while it searches', async () => {
+  it('does not skip a record that becomes visible during the search', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -478,7 +478,7 @@ describe('seekToTimestamp', () => {
   ]
 
   it.each(LATER)(
-    'gives way to a %s that is called while it searches',
+    'yields to a %s that is called during the search',
     async (_name, seek, expected) => {
       const harness = filled()
       const consumer = harness.consumer()
@@ -497,7 +497,7 @@ describe('seekToTimestamp', () => {
     },
   )
 
-  it('counts where only a committed offset was looked up meanwhile', async () => {
+  it('takes effect even if the committed offset was looked up during the search', async () => {
     const harness = filled()
     harness.partition().append({ value: 'young', timestamp: 60 })
     await harness.commit(5)
@@ -511,7 +511,7 @@ describe('seekToTimestamp', () => {
     expect(consumer.position(T0)).toBe(10)
   })
 
-  it('rejects with ClosedError when the consumer is closed while it searches', async () => {
+  it('rejects with ClosedError if the consumer is closed during the search', async () => {
     const harness = filled()
     const consumer = harness.consumer()
     consumer.assign([T0])
@@ -523,7 +523,7 @@ describe('seekToTimestamp', () => {
     expect(moving.error).toBeInstanceOf(ClosedError)
   })
 
-  it('refuses a negative time and partitions of others', async () => {
+  it('rejects a negative timestamp and partitions that are not assigned', async () => {
     const consumer = filled().consumer()
     consumer.assign([T0])
     await expect(consumer.seekToTimestamp([T0], -1)).rejects.toThrow(RangeError)
@@ -532,7 +532,7 @@ describe('seekToTimestamp', () => {
 })
 
 describe('lag', () => {
-  it('says how far each partition is from its end, and what is committed', async () => {
+  it('returns how far each partition is from its end, and its committed offset', async () => {
     const harness = filled()
     await harness.commit(2)
     const consumer = harness.consumer({ groupId: 'g', maxPollRecords: 3 })

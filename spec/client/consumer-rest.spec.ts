@@ -18,7 +18,7 @@ function places(count: number): { topic: string; partition: number }[] {
   return Array.from({ length: count }, (_, partition) => ({ topic: 't', partition }))
 }
 
-describe('a poll of many partitions that have nothing', () => {
+describe('a poll of many partitions without data', () => {
   /**
    * The log queries and listeners that ten records cost which arrive singly, each in another
    * partition.
@@ -55,13 +55,13 @@ describe('a poll of many partitions that have nothing', () => {
   }
 
   it.each(['listening', 'paused'] as const)(
-    'asks and listens to those alone to which something happens: %s',
+    'queries and listens to only the partitions that change: %s',
     async (mode) => {
       expect(await workOf(300, mode)).toBe(await workOf(20, mode))
     },
   )
 
-  it('looks at all of them once more when the end of some log has gone back, of which nobody tells', async () => {
+  it('looks at all partitions once more after a truncation, for which no listener is called', async () => {
     const broker = await Broker.open('/data', { fileSystem: new SimulatedFileSystem() })
     onTestFinished(() => broker.close())
     const { partitions } = await broker.createTopic('t', { partitions: 3 })
@@ -76,7 +76,7 @@ describe('a poll of many partitions that have nothing', () => {
     expect(resets).toEqual([{ topic: 't', partition: 1, from: 2, to: 1, reason: 'truncated' }])
   })
 
-  it('comes upon what a sync that failed has taken back', async () => {
+  it('notices that a failed sync has removed records, and resets the position', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await Broker.open('/data', { fileSystem })
     onTestFinished(() => broker.close().catch(() => undefined))
@@ -94,7 +94,7 @@ describe('a poll of many partitions that have nothing', () => {
     expect(resets).toMatchObject([{ topic: 't', partition: 1, from: 1, to: 0 }])
   })
 
-  it('goes on reading what is resumed by who is told of its reset', async () => {
+  it('reads a partition that onOffsetReset resumes', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const consumer = harness.consumer({
       groupId: 'g',
@@ -110,7 +110,7 @@ describe('a poll of many partitions that have nothing', () => {
     expect(values(await consumer.poll({ maxWaitMs: 1000 }))).toEqual(['c'])
   })
 
-  it('listens to nothing that is given up by who is told of its reset', async () => {
+  it('does not listen to partitions that onOffsetReset gives up', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     const consumer = harness.consumer({
       groupId: 'g',
@@ -144,7 +144,7 @@ function listeners(harness: ConsumerHarness): number[] {
   return harness.topics.get('t')?.partitions.map(({ listenerCount }) => listenerCount) ?? []
 }
 
-it('a poll ends at its time, however long the look before its wait takes', async () => {
+it('a poll ends after maxWaitMs, however long its look before the wait takes', async () => {
   const harness = new ConsumerHarness({ t: 1 })
   const consumer = harness.consumer()
   consumer.assign([T0])
@@ -158,7 +158,7 @@ it('a poll ends at its time, however long the look before its wait takes', async
   expect(poll.value).toEqual([])
 })
 
-it('a signal that is aborted while the first look is under way ends the poll', async () => {
+it('a poll ends when its signal is aborted during its first look', async () => {
   const harness = new ConsumerHarness({ t: 1 })
   const consumer = harness.consumer()
   consumer.assign([T0])
@@ -173,7 +173,7 @@ it('a signal that is aborted while the first look is under way ends the poll', a
   expect(poll.error).toBe(reason)
 })
 
-it('what was not looked at for want of room is read where the others turn out to be of no use', async () => {
+it('a poll reads a partition that it had no room for if the one read before is closed', async () => {
   const harness = new ConsumerHarness({ a: 1, b: 1 })
   const consumer = harness.consumer({ groupId: 'g', fetchMaxBytes: 1, enableAutoCommit: false })
   consumer.subscribe(['a', 'b'])
@@ -189,7 +189,7 @@ it('what was not looked at for want of room is read where the others turn out to
   expect(values(poll.value ?? [])).toEqual(['y'])
 })
 
-it('a poll hears at once of a topic that is deleted while it is read', async () => {
+it('a poll rejects at once if its topic is deleted during the read', async () => {
   const harness = new ConsumerHarness({ t: 1 })
   const consumer = harness.consumer()
   consumer.assign([T0])
@@ -206,7 +206,7 @@ it('a poll hears at once of a topic that is deleted while it is read', async () 
   expect(poll.error).toMatchObject({ code: 'UNKNOWN_TOPIC_OR_PARTITION' })
 })
 
-it('a poll reads no more where there is no room', async () => {
+it('a poll reads no more while its buffers have no room', async () => {
   const harness = new ConsumerHarness({ t: 30 })
   const all = places(30)
   const reads = all.map(({ partition }) => harness.partition('t', partition).reads)
@@ -221,14 +221,14 @@ it('a poll reads no more where there is no room', async () => {
   expect(readBytes).toBeLessThan(6500)
 })
 
-describe('a partition that rests', () => {
-  it('is listened to by one, however many polls there are', async () => {
+describe('a resting partition', () => {
+  it('has only one listener, however many polls there are', async () => {
     const { harness, consumer } = await resting(3)
     for (let poll = 0; poll < 5; poll += 1) await consumer.poll(NO_WAIT)
     expect(listeners(harness)).toEqual([1, 1, 1])
   })
 
-  it('tells of the first of many changes alone', async () => {
+  it('calls its listener only for the first of several changes', async () => {
     const { harness, consumer } = await resting(2)
     harness.partition('t', 1).append('a')
     expect(listeners(harness)).toEqual([1, 0])
@@ -258,14 +258,14 @@ describe('a partition that rests', () => {
         consumer.pause(places(2))
       },
     ],
-  ])('is listened to no more behind %s', async (_, leave) => {
+  ])('has no listener after %s', async (_, leave) => {
     const { harness, consumer } = await resting(3)
     expect(listeners(harness).slice(0, 2)).toEqual([1, 1])
     await leave(consumer)
     expect(listeners(harness).slice(0, 2)).toEqual([0, 0])
   })
 
-  it('is listened to no more by a member that the group has taken it from', async () => {
+  it('has no listener of a member from which the group has revoked it', async () => {
     const { harness, consumer } = await resting(2, { groupId: 'g' })
     const other = harness.consumer({ groupId: 'g' })
     other.subscribe(['t'])
@@ -278,7 +278,7 @@ describe('a partition that rests', () => {
     expect(listeners(harness).reduce((sum, count) => sum + count)).toBe(1)
   })
 
-  it('is listened to no more behind a close that comes while it is read', async () => {
+  it('has no listener after a close during a read of it', async () => {
     const { harness, consumer } = await resting(1)
     harness.partition().notify()
     const open = harness.partition().closeGate()
@@ -314,7 +314,7 @@ describe('a partition that rests', () => {
       },
       ['old'],
     ],
-  ])('is due by %s, also while a poll waits', async (_, change, expected) => {
+  ])('becomes due by %s, also while a poll waits', async (_, change, expected) => {
     for (const isWaiting of [false, true]) {
       const { harness, consumer } = await resting(2)
       harness.partition().append('old')
@@ -329,7 +329,7 @@ describe('a partition that rests', () => {
     }
   })
 
-  it('is due by an append that comes while it is read and found empty', async () => {
+  it('becomes due by an append during a read that finds it empty', async () => {
     const { harness, consumer } = await resting(1)
     harness.partition().notify()
     const open = harness.partition().closeGate()
@@ -341,7 +341,7 @@ describe('a partition that rests', () => {
     expect(values(poll.value ?? [])).toEqual(['a'])
   })
 
-  it('is due once it is resumed, whatever came while it was paused', async () => {
+  it('becomes due when it is resumed, if records were appended while it was paused', async () => {
     const { harness, consumer } = await resting(2)
     consumer.pause([T0])
     await consumer.poll(NO_WAIT)
@@ -351,7 +351,7 @@ describe('a partition that rests', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
   })
 
-  it('is due when its topic is made anew', async () => {
+  it('becomes due when its topic is created again', async () => {
     const { harness, consumer } = await resting(1)
     harness.deleteTopic('t')
     harness.createTopic('t', 1).partitions[0]?.append('new')

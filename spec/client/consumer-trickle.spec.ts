@@ -34,7 +34,7 @@ describe('a poll that waits at the end of its partitions', () => {
     return looks(harness) - before
   }
 
-  it('looks at the partition that has changed, however many have not', async () => {
+  it('looks only at the partition that has changed, however many others there are', async () => {
     expect(await looksOfOneRecord(200)).toBe(await looksOfOneRecord(20))
   })
 
@@ -54,11 +54,11 @@ describe('a poll that waits at the end of its partitions', () => {
     return looked
   }
 
-  it('counts on where something has come, while it waits for many bytes', async () => {
+  it('looks only at the partitions that have changed while it waits for many bytes', async () => {
     expect(await looksOfFewBytes(200)).toBe(await looksOfFewBytes(20))
   })
 
-  it('is given enough bytes that come to several partitions one after the other', async () => {
+  it('returns when several partitions have received enough bytes one after another', async () => {
     const { harness, consumer } = await atTheEnd(4, { fetchMinBytes: 4000 })
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
     for (const partition of [2, 0, 3]) {
@@ -70,7 +70,7 @@ describe('a poll that waits at the end of its partitions', () => {
     expect(poll.value).toHaveLength(3)
   })
 
-  it('hands out in their turns what comes to several partitions before it looks', async () => {
+  it('returns the records of several changed partitions in the order of their turns', async () => {
     const { harness, consumer } = await atTheEnd(4)
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
     await harness.clock.advance(0)
@@ -79,7 +79,7 @@ describe('a poll that waits at the end of its partitions', () => {
     expect(values(poll.value ?? [])).toEqual(['1', '3'])
   })
 
-  it('sees a change to one partition while it reads another that has changed', async () => {
+  it('notices a change to one partition while it reads another', async () => {
     const { harness, consumer } = await atTheEnd(3)
     const poll = watch(consumer.poll({ maxWaitMs: 1000 }))
     await harness.clock.advance(0)

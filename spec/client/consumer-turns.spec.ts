@@ -41,7 +41,7 @@ describe.each([
   ['before all else', 0],
   ['before it waits for records', 1],
 ])('a poll that waits for the event loop to turn %s', (_name, soundCalls) => {
-  it('is woken by a wakeup', async () => {
+  it('is interrupted by a wakeup', async () => {
     const harness = new ConsumerHarness()
     const consumer = assigned(harness)
     const { poll, endTurn } = await pollBehindATurn(harness, consumer, soundCalls)
@@ -90,7 +90,7 @@ describe.each([
   })
 })
 
-it('a poll of what is at hand lets the event loop turn, and gives what comes next behind it', async () => {
+it('a poll of buffered records lets the event loop turn, and then returns the next records', async () => {
   const harness = new ConsumerHarness()
   harness.partition().append(...numbers(30))
   const consumer = harness.consumer({ maxPollRecords: 10 })
@@ -110,7 +110,7 @@ it.each([
   ['lag', (consumer: Consumer<string, string>) => consumer.lag()],
   ['beginningOffsets', (consumer: Consumer<string, string>) => consumer.beginningOffsets([T0])],
   ['endOffsets', (consumer: Consumer<string, string>) => consumer.endOffsets([T0])],
-])('who asks again and again lets others do what is waited for: %s', async (_name, ask) => {
+])('a repeated query lets the event loop turn: %s', async (_name, ask) => {
   const harness = new ConsumerHarness()
   const consumer = harness.consumer({ groupId: 'g' })
   consumer.assign([T0])
@@ -124,7 +124,7 @@ it.each([
   expect(asked.value).toEqual(expected)
 })
 
-it('decodes for those who poll in one tick one after the other, as far as there is time', async () => {
+it('polls of one tick decode one after another, as many as there is time for', async () => {
   const harness = new ConsumerHarness()
   harness.partition().append(...numbers(30))
   const consumers = Array.from({ length: 4 }, () => {
@@ -142,7 +142,7 @@ it('decodes for those who poll in one tick one after the other, as far as there 
   expect(offsets(polls[3]?.value ?? [])).toHaveLength(10)
 })
 
-it('the polls whose time is over look again one after the other, as far as there is time', async () => {
+it('polls whose wait is over look again only after the event loop has turned', async () => {
   const harness = new ConsumerHarness()
   const consumers = Array.from({ length: 4 }, () => {
     const consumer = harness.consumer()
@@ -163,7 +163,7 @@ it('the polls whose time is over look again one after the other, as far as there
   expect(looked).toBe(0)
 })
 
-describe('what is to be committed automatically', () => {
+describe('the check for offsets to commit automatically', () => {
   async function polled(harness: ConsumerHarness): Promise<{
     consumer: Consumer<string, string>
     asked: () => number
@@ -178,7 +178,7 @@ describe('what is to be committed automatically', () => {
     return { consumer, asked: () => asking.mock.calls.length }
   }
 
-  it('is asked by no poll that finds records, nor by one that does not wait', async () => {
+  it('is made by no poll that finds records, nor by one that does not wait', async () => {
     const harness = new ConsumerHarness({ t: 50 })
     const { consumer, asked } = await polled(harness)
     expect(await consumer.poll()).toHaveLength(10)
@@ -186,7 +186,7 @@ describe('what is to be committed automatically', () => {
     expect(asked()).toBe(0)
   })
 
-  it('is asked until it is known that there is something, by one that waits', async () => {
+  it('is made by a waiting poll only until it finds something to commit', async () => {
     const harness = new ConsumerHarness({ t: 50 })
     const { consumer, asked } = await polled(harness)
     for (let polls = 0; polls < 10; polls += 1) await consumer.poll(NO_WAIT)
@@ -197,7 +197,7 @@ describe('what is to be committed automatically', () => {
   })
 })
 
-describe('commits of many groups at once', () => {
+describe('concurrent commits of several groups', () => {
   async function held(harness: ConsumerHarness) {
     harness.partition().append('a')
     // The topic of the offsets exists.
@@ -211,7 +211,7 @@ describe('commits of many groups at once', () => {
     return { consumers, turns, commits }
   }
 
-  it('have their part of a turn each, and are stored in the order of the calls', async () => {
+  it('wait for a turn of the event loop, and are stored in the order of the calls', async () => {
     const harness = new ConsumerHarness()
     const { consumers, turns, commits } = await held(harness)
     expect(commits.map(({ isSettled }) => isSettled)).toEqual([false, false])
@@ -222,7 +222,7 @@ describe('commits of many groups at once', () => {
     expect([harness.committed('g'), harness.committed('h')]).toEqual([0, 1])
   })
 
-  it('take no offsets for a topic that is deleted before their turn', async () => {
+  it('are rejected for a topic that is deleted before their turn', async () => {
     const harness = new ConsumerHarness()
     const { turns, commits } = await held(harness)
     harness.deleteTopic('t')
@@ -249,25 +249,28 @@ it.each([
       return all.map((each) => [each.partition, consumer.position(each)])
     },
   ],
-])('a search of many partitions by time begins a few at once: %s', async (_name, search) => {
-  const harness = new ConsumerHarness({ t: 100 })
-  const all = Array.from({ length: 100 }, (_, partition) => ({ topic: 't', partition }))
-  for (const { partition } of all) {
-    const old = numbers(partition).map((value) => ({ value, timestamp: 1 }))
-    harness.partition('t', partition).append(...old, { value: 'young', timestamp: 9 })
-  }
-  const consumer = harness.consumer()
-  consumer.assign(all)
-  const turns = holdTurns()
-  const searched = watch(search(consumer, all))
-  await harness.clock.advance(0)
-  expect(turns.asked()).toBe(8)
-  turns.release()
-  await harness.clock.advance(0)
-  expect(searched.value).toEqual(all.map(({ partition }) => [partition, partition]))
-})
+])(
+  'a search of many partitions by timestamp starts only a few at once: %s',
+  async (_name, search) => {
+    const harness = new ConsumerHarness({ t: 100 })
+    const all = Array.from({ length: 100 }, (_, partition) => ({ topic: 't', partition }))
+    for (const { partition } of all) {
+      const old = numbers(partition).map((value) => ({ value, timestamp: 1 }))
+      harness.partition('t', partition).append(...old, { value: 'young', timestamp: 9 })
+    }
+    const consumer = harness.consumer()
+    consumer.assign(all)
+    const turns = holdTurns()
+    const searched = watch(search(consumer, all))
+    await harness.clock.advance(0)
+    expect(turns.asked()).toBe(8)
+    turns.release()
+    await harness.clock.advance(0)
+    expect(searched.value).toEqual(all.map(({ partition }) => [partition, partition]))
+  },
+)
 
-it('seekToTimestamp goes to the end at the call also where its search begins late', async () => {
+it('seekToTimestamp moves to the end as of the call, even if its search starts later', async () => {
   const harness = new ConsumerHarness({ t: 20 })
   const all = Array.from({ length: 20 }, (_, partition) => ({ topic: 't', partition }))
   for (const { partition } of all) harness.partition('t', partition).append('old')

@@ -29,7 +29,7 @@ function seenOf(buffer: FetchBuffer, taken: readonly StoredRecord[]): unknown {
   return { offsets, position, leaderEpoch, epochs, readyCount, servedCount, isDrained, isCurrent }
 }
 
-it('hands out several records as it does one by one', async () => {
+it('takes several records at once with the same result as one by one', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 4 }),

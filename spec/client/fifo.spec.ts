@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Fifo } from '../../lib/client/fifo.ts'
 
 describe('Fifo', () => {
-  it('is empty at first and gives nothing', () => {
+  it('is empty at first, and returns undefined', () => {
     const fifo = new Fifo<number>()
     expect(fifo.length).toBe(0)
     expect(fifo.peek()).toBeUndefined()
@@ -11,7 +11,7 @@ describe('Fifo', () => {
     expect(fifo.length).toBe(0)
   })
 
-  it('gives items in the order in which they came, whatever is mixed in between', () => {
+  it('returns items in the order of their pushes, for any sequence of pushes and shifts', () => {
     const steps = fc.array(fc.boolean(), { maxLength: 1000, size: 'max' })
     fc.assert(
       fc.property(steps, (pushes) => {
@@ -31,7 +31,7 @@ describe('Fifo', () => {
     )
   })
 
-  it('keeps the order when a great length is taken faster than more comes', () => {
+  it('keeps the order when a long queue is shifted faster than it is filled', () => {
     const fifo = new Fifo<number>()
     for (let number = 0; number < 1000; number += 1) fifo.push(number)
     const taken: (number | undefined)[] = []

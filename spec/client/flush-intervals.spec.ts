@@ -13,7 +13,7 @@ async function endsOf(flushes: readonly Promise<void>[]): Promise<boolean[]> {
 }
 
 describe('a flush', () => {
-  it('is over at once where nothing is taken, also after another', async () => {
+  it('resolves at once if nothing is pending, also after another flush', async () => {
     const intervals = new FlushIntervals()
     const each = newFlushable()
     intervals.take(each)
@@ -22,7 +22,7 @@ describe('a flush', () => {
     expect(await endsOf([first, intervals.flush()])).toEqual([true, true])
   })
 
-  it('waits for the one before it, though nothing has come since', async () => {
+  it('waits for the flush before it, even if nothing is pending since then', async () => {
     const intervals = new FlushIntervals()
     const [early, late] = [newFlushable(), newFlushable()]
     intervals.take(early)
@@ -35,7 +35,7 @@ describe('a flush', () => {
     expect(await endsOf(flushes)).toEqual([true, true])
   })
 
-  it('waits for what holds something that was taken before it, and the next one still does', async () => {
+  it('waits for the item that an earlier item was passed on to, and so does the next flush', async () => {
     const intervals = new FlushIntervals()
     const [each, holder] = [newFlushable(), newFlushable()]
     intervals.take(each)
@@ -49,7 +49,7 @@ describe('a flush', () => {
     expect(await endsOf(flushes)).toEqual([true, true])
   })
 
-  it('is over when all that was taken before it is settled, and no sooner, whatever happens', async () => {
+  it('resolves exactly when all items taken before it are settled', async () => {
     const step = fc.oneof(
       { arbitrary: fc.record({ kind: fc.constant('take' as const) }), weight: 4 },
       { arbitrary: fc.record({ kind: fc.constant('flush' as const) }), weight: 2 },

@@ -14,15 +14,15 @@ describe('murmur2', () => {
     ['a', -1_563_381_124],
     ['kafka', -798_503_068],
     ['é€', 1_912_689_889],
-  ])('of %j is what Kafka computes', (text, hash) => {
+  ])('returns the same hash as Kafka for %j', (text, hash) => {
     expect(murmur2(Buffer.from(text))).toBe(hash)
   })
 
-  it('takes bytes as unsigned', () => {
+  it('treats bytes as unsigned', () => {
     expect(murmur2(Uint8Array.of(0xff, 0x80, 0x00, 0x01, 0xfe))).toBe(-173_560_464)
   })
 
-  it('looks at nothing outside a view of a larger buffer', () => {
+  it('reads nothing outside a view of a larger buffer', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ maxLength: 40 }),
@@ -37,7 +37,7 @@ describe('murmur2', () => {
     )
   })
 
-  it('is a signed 32-bit integer and never -0', () => {
+  it('returns a signed 32-bit integer, and never -0', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
         const hash = murmur2(bytes)
@@ -55,7 +55,7 @@ describe('toPositive', () => {
     [-1, 2_147_483_647],
     [-2_147_483_648, 0],
     [-973_932_308, 1_173_551_340],
-  ])('of %d is %d', (hash, positive) => {
+  ])('maps %d to %d', (hash, positive) => {
     expect(toPositive(hash)).toBe(positive)
   })
 })

@@ -47,7 +47,7 @@ function handOut(partition: number, position: number): void {
   subscription.find({ topic: 't', partition }).moveTo(position, 0)
 }
 
-it('a wait asks the partition first that had something to commit when it was asked before', () => {
+it('a wait first checks the partition that last had something to commit', () => {
   handOut(70, 1)
   expect(committer.msUntilDue()).toBe(1000)
   expect(askedCount).toBe(71)
@@ -56,7 +56,7 @@ it('a wait asks the partition first that had something to commit when it was ask
   expect(askedCount).toBe(72)
 })
 
-it('what is new elsewhere is found once that is committed', async () => {
+it('a wait finds new offsets of other partitions once that one is committed', async () => {
   handOut(70, 1)
   expect(committer.msUntilDue()).toBe(1000)
   await committer.commitConsumed()

@@ -25,7 +25,7 @@ async function behindDeleted(
   return consumer
 }
 
-describe('what onOffsetReset does in a poll', () => {
+describe('onOffsetReset in a poll', () => {
   it.each<[string, Callback, unknown]>([
     ['closes the consumer', (consumer) => void consumer.close(), ClosedError],
     [
@@ -35,7 +35,7 @@ describe('what onOffsetReset does in a poll', () => {
       },
       WakeupError,
     ],
-  ])('ends the wait of the poll where it %s', async (_what, callback, expected) => {
+  ])('makes the waiting poll reject if it %s', async (_what, callback, expected) => {
     const harness = new ConsumerHarness()
     const consumer = await behindDeleted(harness, callback)
     const polled = watch(consumer.poll({ maxWaitMs: 60_000 }))
@@ -43,7 +43,7 @@ describe('what onOffsetReset does in a poll', () => {
     expect(polled.error).toBeInstanceOf(expected)
   })
 
-  it('is where the poll reads on, at once', async () => {
+  it('makes the poll read on at once from the offset that it seeks to', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('0')
     await harness.commit(3)

@@ -10,7 +10,7 @@ function assignedOf(count: number): Map<string, AssignedPartition> {
   return new Map(states.map((state) => [state.key, state]))
 }
 
-it('names those that are due in the order of their turns, whenever they have become so', () => {
+it('returns due partitions in the order of their turns, whenever they became due', () => {
   const watch = new PartitionWatch(true)
   const assigned = assignedOf(5)
   const states = [...assigned.values()]

@@ -43,7 +43,7 @@ describe('defaultPartitioner with a key', () => {
     expect(defaultPartitioner()(record({ key }), 10)).toBe(partition)
   })
 
-  it('needs no chance, and neither value nor load matters', () => {
+  it('draws no random number, and ignores value and load', () => {
     fc.assert(
       fc.property(
         fc.string(),
@@ -59,7 +59,7 @@ describe('defaultPartitioner with a key', () => {
     )
   })
 
-  it('does not disturb the partition of records without a key', () => {
+  it('does not change the partition of records without a key', () => {
     const partitioner = defaultPartitioner({ stickyBytes: 10, random: scriptedRandom(2) })
     const chosen = [
       partitioner(record({ value: '12345' }), 4),
@@ -69,14 +69,14 @@ describe('defaultPartitioner with a key', () => {
     expect([chosen[0], chosen[2]]).toEqual([2, 2])
   })
 
-  it('ignores keys when told to', () => {
+  it('ignores keys with ignoreKeys', () => {
     const partitioner = defaultPartitioner({ ignoreKeys: true, random: scriptedRandom(7) })
     expect(partitioner(record({ key: 'a' }), 10)).toBe(7)
   })
 })
 
 describe('defaultPartitioner without a key', () => {
-  it('stays on a partition until stickyBytes of keys and values went there', () => {
+  it('stays on a partition until it has received stickyBytes of keys and values', () => {
     const partitioner = defaultPartitioner({
       stickyBytes: 10,
       ignoreKeys: true,
@@ -86,7 +86,7 @@ describe('defaultPartitioner without a key', () => {
     expect([send(), send(), send(), send(), send()]).toEqual([1, 1, 3, 3, 0])
   })
 
-  it('stays for one more record when a byte is missing', () => {
+  it('stays for one more record if a single byte is missing', () => {
     const partitioner = defaultPartitioner({ stickyBytes: 10, random: scriptedRandom(1, 3) })
     const sizes = [9, 1, 1]
     expect(sizes.map((size) => partitioner(record({ value: 'v'.repeat(size) }), 4))).toEqual([
@@ -94,7 +94,7 @@ describe('defaultPartitioner without a key', () => {
     ])
   })
 
-  it('sends 16384 bytes to a partition unless told otherwise', () => {
+  it('sends 16384 bytes to a partition by default', () => {
     const partitioner = defaultPartitioner({ random: scriptedRandom(0, 1) })
     const sizes = [16_383, 1, 1]
     expect(sizes.map((size) => partitioner(record({ value: 'v'.repeat(size) }), 2))).toEqual([
@@ -102,13 +102,13 @@ describe('defaultPartitioner without a key', () => {
     ])
   })
 
-  it('leaves a partition in the end when all records are empty', () => {
+  it('leaves a partition eventually even if all records are empty', () => {
     const partitioner = defaultPartitioner({ stickyBytes: 3, random: scriptedRandom(0, 1) })
     const chosen = Array.from({ length: 4 }, () => partitioner(record({}), 2))
     expect(chosen).toEqual([0, 0, 0, 1])
   })
 
-  it('keeps topics apart, whatever they are called', () => {
+  it('treats topics separately, whatever their names', () => {
     const partitioner = defaultPartitioner({ random: scriptedRandom(0, 1, 2) })
     const topics = ['__proto__', 'constructor', 'toString', '__proto__', 'constructor', 'toString']
     expect(topics.map((topic) => partitioner(record({ topic, value: 'v' }), 3))).toEqual([
@@ -116,30 +116,33 @@ describe('defaultPartitioner without a key', () => {
     ])
   })
 
-  it('chooses again when its partition is beyond the count', () => {
+  it('chooses again if its partition is beyond the partition count', () => {
     const partitioner = defaultPartitioner({ random: scriptedRandom(5, 1) })
     expect(partitioner(record({ value: 'v' }), 6)).toBe(5)
     expect(partitioner(record({ value: 'v' }), 5)).toBe(1)
   })
 
-  it('reaches partitions that are added later', () => {
+  it('uses partitions that are added later', () => {
     const partitioner = defaultPartitioner({ stickyBytes: 1, random: scriptedRandom(0, 3) })
     expect(partitioner(record({ value: 'v' }), 1)).toBe(0)
     expect(partitioner(record({ value: 'v' }), 4)).toBe(3)
   })
 
-  it.each([0, -1, 1.5, Number.NaN, Infinity])('refuses %d as stickyBytes', (stickyBytes) => {
-    expect(() => defaultPartitioner({ stickyBytes })).toThrow(RangeError)
-    expect(() => defaultPartitioner({ stickyBytes })).toThrow(
-      `stickyBytes must be a whole number from 1 to 9007199254740991, got ${stickyBytes}`,
-    )
-  })
+  it.each([0, -1, 1.5, Number.NaN, Infinity])(
+    'throws a RangeError for %d as stickyBytes',
+    (stickyBytes) => {
+      expect(() => defaultPartitioner({ stickyBytes })).toThrow(RangeError)
+      expect(() => defaultPartitioner({ stickyBytes })).toThrow(
+        `stickyBytes must be a whole number from 1 to 9007199254740991, got ${stickyBytes}`,
+      )
+    },
+  )
 })
 
 describe('defaultPartitioner with load', () => {
   const load = [5, 0, 3, 0, 1]
 
-  it('weighs a partition by the longest queue plus one less its own', () => {
+  it('weighs a partition by the longest queue plus one minus its own queue', () => {
     expect(cumulativeWeights(load)).toEqual([1, 7, 10, 16, 21])
   })
 
@@ -148,7 +151,7 @@ describe('defaultPartitioner with load', () => {
     expect(cumulativeWeights([0])).toEqual([1])
   })
 
-  it('chooses each partition as often as its weight says', () => {
+  it('chooses each partition in proportion to its weight', () => {
     const counts = [0, 0, 0, 0, 0]
     for (let draw = 0; draw < 21; draw++) {
       const source = scriptedRandom(draw)
@@ -159,19 +162,19 @@ describe('defaultPartitioner with load', () => {
     expect(counts).toEqual([1, 6, 3, 6, 5])
   })
 
-  it('looks at the load only when it changes the partition', () => {
+  it('uses the load only when it changes the partition', () => {
     const partitioner = defaultPartitioner({ random: scriptedRandom(0) })
     expect(partitioner(record({ value: 'v' }), 2)).toBe(0)
     expect(partitioner(record({ value: 'v' }), 2, [1000, 0])).toBe(0)
   })
 
-  it('passes over what the load says about partitions beyond the count', () => {
+  it('ignores the load of partitions beyond the partition count', () => {
     const source = scriptedRandom(0)
     expect(defaultPartitioner({ random: source })(record({}), 2, load)).toBe(0)
     expect(source.bounds).toEqual([7])
   })
 
-  it('gives every partition the same chance while the load of some is not known', () => {
+  it('chooses all partitions with equal probability while the load of some is unknown', () => {
     const source = scriptedRandom(5)
     expect(defaultPartitioner({ random: source })(record({}), 6, load)).toBe(5)
     expect(source.bounds).toEqual([6])
@@ -193,19 +196,19 @@ describe('defaultPartitioner with load', () => {
 })
 
 describe('roundRobin', () => {
-  it('deals records in a circle with or without a key', () => {
+  it('assigns records to partitions in rotation, with or without a key', () => {
     const partitioner = roundRobin()
     const records = [record({}), record({ key: 'a' }), record({ key: 'a' }), record({})]
     expect(records.map((each) => partitioner(each, 3))).toEqual([0, 1, 2, 0])
   })
 
-  it('counts for each topic', () => {
+  it('counts separately for each topic', () => {
     const partitioner = roundRobin()
     const topics = ['a', '__proto__', 'a', '__proto__']
     expect(topics.map((topic) => partitioner(record({ topic }), 3))).toEqual([0, 0, 1, 1])
   })
 
-  it('goes on in range when the number of partitions changes', () => {
+  it('stays in range when the number of partitions changes', () => {
     const partitioner = roundRobin()
     const counts = [2, 2, 4, 4, 4, 2, 1]
     expect(counts.map((count) => partitioner(record({}), count))).toEqual([0, 1, 2, 3, 0, 1, 0])
@@ -221,7 +224,7 @@ describe('random', () => {
     expect(source.bounds).toEqual([5, 5, 3])
   })
 
-  it('stays in range with the chance of the system', () => {
+  it('stays in range with the default source of random numbers', () => {
     const partitioner = random()
     const chosen = new Set(Array.from({ length: 500 }, () => partitioner(record({}), 3)))
     expect([...chosen].sort()).toEqual([0, 1, 2])
@@ -229,7 +232,7 @@ describe('random', () => {
 })
 
 describe('resolvePartition', () => {
-  it.each([0, 1, 2])('takes %d of 3', (partition) => {
+  it.each([0, 1, 2])('accepts %d of 3', (partition) => {
     expect(resolvePartition(partition, 3)).toBe(partition)
   })
 
@@ -247,7 +250,7 @@ describe('resolvePartition', () => {
     [undefined, 'undefined'],
     [null, 'null'],
     [1n, '1n'],
-  ])('refuses %s of 3 and says so', (partition, got) => {
+  ])('throws a RangeError for %s of 3 that contains the value', (partition, got) => {
     expect(() => resolvePartition(partition, 3)).toThrow(RangeError)
     expect(() => resolvePartition(partition, 3)).toThrow(
       `partition must be an integer in [0, 3), got ${got}`,

@@ -31,7 +31,7 @@ function listener(heard: unknown[]): SendCompletion {
 const to = { topic: 't', index: 3 }
 
 describe('ProducerBatch', () => {
-  it('has room for any first record, then for what surely stays within its limit', () => {
+  it('has room for any first record, then only for records that stay within its limit', () => {
     const batch = newBatch()
     expect(batch.sizeBytes).toBe(0)
     expect(batch.hasRoomFor(10_000, 0)).toBe(true)
@@ -52,7 +52,7 @@ describe('ProducerBatch', () => {
     expect(small.isFull).toBe(true)
   })
 
-  it('tells each record its own offset and timestamp, or the time of the append, by its number', () => {
+  it('completes each record with its own offset and slot, and its timestamp or the append time', () => {
     for (const [logAppendTime, timestamps] of [
       [null, [5, 6]],
       [99, [99, 99]],
@@ -74,7 +74,7 @@ describe('ProducerBatch', () => {
     }
   })
 
-  it('knows the number of each record in its call, also of those behind sends alone', () => {
+  it('reports the slot of each record on success, on failure and after a split', () => {
     const numbers = [0, 0, 3, 0, 1]
     for (const outcome of ['succeed', 'fail', 'split'] as const) {
       const batch = newBatch({ limitBytes: 10_000 })
@@ -99,7 +99,7 @@ describe('ProducerBatch', () => {
     }
   })
 
-  it('settles once: the first outcome counts, and later ones are ignored', () => {
+  it('settles once, and ignores later outcomes', () => {
     for (const isFirstFailure of [true, false]) {
       const batch = newBatch()
       const heard: unknown[] = []
@@ -118,7 +118,7 @@ describe('ProducerBatch', () => {
     }
   })
 
-  it('is settled already when the first of its records hears of it', () => {
+  it('is already settled when its first record is completed', () => {
     const batch = newBatch()
     const states: boolean[] = []
     const succeed = () => states.push(batch.isSettled)

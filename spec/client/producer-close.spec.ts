@@ -19,8 +19,8 @@ function names(written: string[][][]): string[] {
   )
 }
 
-describe('a close inside of a send', () => {
-  it.each(['serializer', 'partitioner'])('by a %s refuses the record', async (by) => {
+describe('a close during a send', () => {
+  it.each(['serializer', 'partitioner'])('makes the send reject if a %s calls it', async (by) => {
     const closing: Promise<void>[] = []
     const close = (): void => void closing.push(producer.close())
     const { producer, partition, clock } = setUp({
@@ -43,8 +43,8 @@ describe('a close inside of a send', () => {
   })
 })
 
-describe('an abort inside of the partitioner of a record that has waited for its topic', () => {
-  it('gives the record up, and does not write it', async () => {
+describe('an abort by the partitioner of a record that has waited for its topic', () => {
+  it('fails the record as not written, and does not write it', async () => {
     const { producer, topics } = setUp({
       partitioner: () => {
         void producer.close({ timeoutMs: 0 })
@@ -66,7 +66,7 @@ describe('an abort inside of the partitioner of a record that has waited for its
 })
 
 describe('an abort', () => {
-  it('fails what is in batches before what waits for memory behind it', async () => {
+  it('fails the records in batches before those that wait for memory', async () => {
     const { producer } = setUp({ bufferMemory: 300, lingerMs: 10 })
     const settled: string[] = []
     for (const name of ['a', 'b', 'c', 'd']) {
@@ -78,7 +78,7 @@ describe('an abort', () => {
     expect(settled).toEqual(['a CLOSED', 'b CLOSED', 'c CLOSED', 'd CLOSED'])
   })
 
-  it('makes one error for all that it says the same of, however many wait', async () => {
+  it('creates one error for all records that were not written, however many wait', async () => {
     const { producer, topics, clock } = setUp({ bufferMemory: 400, batchRecords: 1 })
     topics.set('new', new Promise(() => undefined))
     const inFlight = sendLarge(producer, 'a')
@@ -125,7 +125,7 @@ async function workOfFlushes(
 }
 
 describe('flush', () => {
-  it('resolves when everything sent before is settled, and not earlier', async () => {
+  it('resolves when everything sent before it is settled, and not earlier', async () => {
     const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
     for (const partition of [0, 1]) void producer.send({ topic: 't', partition, value: 'a' })
     const flushed = observeEnd(producer.flush())
@@ -160,7 +160,7 @@ describe('flush', () => {
     expect(sent.error).toMatchObject({ message: 'broken' })
   })
 
-  it('lets nothing linger that was sent since another one that is not over', async () => {
+  it('ends the linger of records sent since another flush that is not over', async () => {
     const { producer, topic, clock } = setUp({ lingerMs: 1000 }, { partitions: 2 })
     const flushes = [0, 1].map((partition) => {
       void producer.send({ topic: 't', partition, value: 'a' })
@@ -175,7 +175,7 @@ describe('flush', () => {
     expect(flushes.map(({ isOver }) => isOver)).toEqual([true, true])
   })
 
-  it('includes what waits for memory, which then does not linger either', async () => {
+  it('includes records that wait for memory, and ends their linger', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, lingerMs: 1000 })
     sendLarge(producer, 'a', 'b')
     const flushed = observeEnd(producer.flush())
@@ -188,7 +188,7 @@ describe('flush', () => {
     expect(flushed.isOver).toBe(true)
   })
 
-  it('includes what gives up waiting for memory', async () => {
+  it('includes a record that has waited for memory and then fails', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 10 })
     const [, waits] = sendLarge(producer, 'a', 'b')
     const flushed = observeEnd(producer.flush())
@@ -201,7 +201,7 @@ describe('flush', () => {
     expect([flushed.isOver, waits?.isSettled]).toEqual([true, true])
   })
 
-  it('resolves at once when nothing is on its way, and leaves lingering as it was', async () => {
+  it('resolves at once if nothing is pending, and does not end the linger of later records', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10 })
     partition.isAutomatic = true
     await producer.flush()
@@ -217,7 +217,7 @@ describe('flush', () => {
   it.each([
     { what: 'that waits for memory', options: { bufferMemory: 200 } },
     { what: 'in a batch of its own', options: { batchRecords: 1 } },
-  ])('costs the same beside a few and beside many, each $what', async ({ options }) => {
+  ])('costs the same per flush with few and with many sends, each $what', async ({ options }) => {
     const [few, many] = [await workOfFlushes(20, options), await workOfFlushes(200, options)]
     expect(few.flushed).toBe(20)
     expect(many.flushed).toBe(200)
@@ -235,7 +235,7 @@ describe('flush', () => {
 })
 
 describe('close', () => {
-  it('waits for what was sent without lingering, then tells the broker, once', async () => {
+  it('waits for the records sent, without lingering, then notifies the broker once', async () => {
     const { producer, partition, clock, closed } = setUp({ lingerMs: 1000 })
     const sent = observe(producer.send({ topic: 't', value: 'a' }))
     const ends = [observeEnd(producer.close()), observeEnd(producer.close())]
@@ -251,7 +251,7 @@ describe('close', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('refuses sends from its call on', async () => {
+  it('makes sends reject from its call on', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     const closing = producer.close()
@@ -263,7 +263,7 @@ describe('close', () => {
     expect(partition.appends).toEqual([])
   })
 
-  it('gives up after timeoutMs: unknown what is in flight, not written what is behind it', async () => {
+  it('gives up after timeoutMs: batches in flight as unknown, later records as not written', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 400, batchRecords: 1 })
     const [inFlight] = sendLarge(producer, 'a')
     await clock.advance(0)
@@ -283,7 +283,7 @@ describe('close', () => {
     expect([producer.usedBytes, clock.pendingTimers]).toEqual([0, 0])
   })
 
-  it('with timeoutMs 0 gives up at once what has not been written', async () => {
+  it('gives up at once with timeoutMs 0 what has not been written', async () => {
     const { producer, partition, clock, closed } = setUp()
     const sent = observe(producer.send({ topic: 't', value: 'a' }))
     await producer.close({ timeoutMs: 0 })
@@ -293,7 +293,7 @@ describe('close', () => {
     expect(closed).toEqual([producer])
   })
 
-  it('that is under way can be cut short by another call', async () => {
+  it('can be cut short by another call with timeoutMs 0', async () => {
     const { producer, clock } = setUp()
     const sent = observe(producer.send({ topic: 't', value: 'a' }))
     const patient = observeEnd(producer.close())
@@ -304,7 +304,7 @@ describe('close', () => {
     expect(sent.error).toMatchObject({ outcome: 'unknown' })
   })
 
-  it('in time leaves no timer and gives up nothing later', async () => {
+  it('leaves no timer if it ends within timeoutMs', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     const sent = observe(producer.send({ topic: 't', value: 'a' }))
@@ -313,7 +313,7 @@ describe('close', () => {
     expect(sent.metadata?.offset).toBe(0)
   })
 
-  it('can be awaited from within a callback', async () => {
+  it('can be awaited in a callback', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 1 })
     let isClosed = false
     producer.send({ topic: 't', value: 'a' }, () => {
@@ -328,21 +328,24 @@ describe('close', () => {
     expect([isClosed, next.metadata?.offset]).toEqual([true, 1])
   })
 
-  it.each([-1, 0.5, Number.NaN])('refuses a timeoutMs of %d and stays open', async (timeoutMs) => {
-    const { producer, partition } = setUp()
-    partition.isAutomatic = true
-    await expect(producer.close({ timeoutMs })).rejects.toThrow(RangeError)
-    await expect(producer.close({ timeoutMs })).rejects.toThrow('timeoutMs')
-    await producer.send({ topic: 't', value: 'a' })
-  })
+  it.each([-1, 0.5, Number.NaN])(
+    'rejects with a timeoutMs of %d, and the producer stays open',
+    async (timeoutMs) => {
+      const { producer, partition } = setUp()
+      partition.isAutomatic = true
+      await expect(producer.close({ timeoutMs })).rejects.toThrow(RangeError)
+      await expect(producer.close({ timeoutMs })).rejects.toThrow('timeoutMs')
+      await producer.send({ topic: 't', value: 'a' })
+    },
+  )
 
-  it('refuses options that do not exist', async () => {
+  it('rejects unknown options', async () => {
     const { producer } = setUp()
     const options = { timeout: 5 } as { timeoutMs?: number }
     await expect(producer.close(options)).rejects.toThrow('unknown key "timeout" in close options')
   })
 
-  it('is what the end of an await using block does', async () => {
+  it('is called at the end of an await using block', async () => {
     const { producer, partition, closed } = setUp({ lingerMs: 1000 })
     partition.isAutomatic = true
     const sent = producer.send({ topic: 't', value: 'a' })

@@ -220,8 +220,8 @@ async function check(run: Run): Promise<void> {
   expect(run.bench.clock.pendingTimers).toBe(0)
 }
 
-describe('whatever is sent, written, refused and timed out in whatever order', () => {
-  it('each record settles once and in order, nothing is lost or stored twice', async () => {
+describe('a producer under random sends, writes, failures and timeouts', () => {
+  it('settles each record once and in order, and neither loses nor duplicates any', async () => {
     await fc.assert(
       fc.asyncProperty(options, steps, async (producerOptions, taken) => {
         const run = new Run(producerOptions)

@@ -18,7 +18,7 @@ function names(written: string[][][]): string[] {
 }
 
 describe('bufferMemory', () => {
-  it('counts records from their sends until they are settled, whatever becomes of them', async () => {
+  it('counts records from their send until they are settled, also if they fail', async () => {
     const { producer, partition, clock } = setUp()
     sendLarge(producer, 'a', 'b')
     expect(producer.usedBytes).toBeGreaterThan(200)
@@ -35,7 +35,7 @@ describe('bufferMemory', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('that is full makes sends wait, and lets them in one after the other', async () => {
+  it('makes sends wait when it is full, and admits them one after another', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 500, batchRecords: 1 })
     const sent = sendLarge(producer, 'a', 'b', 'c', 'd', 'e')
     await clock.advance(0)
@@ -54,7 +54,7 @@ describe('bufferMemory', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('that is full lets in nothing that was sent before the disk has failed what is in front of it', async () => {
+  it('fails the sends that wait for it when the disk fails the records before them', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 500, batchRecords: 1 })
     const failed = new StorageError('EIO', { path: '/data', outcome: 'not-written' })
     const [a, b, ...waiting] = sendLarge(producer, 'a', 'b', 'c', 'd')
@@ -73,7 +73,7 @@ describe('bufferMemory', () => {
     expect(later?.metadata?.offset).toBe(0)
   })
 
-  it('that is full keeps a small record behind a large one, also for another partition', async () => {
+  it('keeps a small record waiting behind a large one, even for another partition', async () => {
     const { producer, topic, clock } = setUp({ bufferMemory: 500 }, { partitions: 2 })
     const send = (partition: number, size: number): Outcome =>
       observe(producer.send({ topic: 't', partition, value: 'x'.repeat(size) }))
@@ -87,7 +87,7 @@ describe('bufferMemory', () => {
     expect(topic.partition(1).appends).toHaveLength(1)
   })
 
-  it('that is full makes batches go before their linger is over', async () => {
+  it('ends the linger of batches when it is full', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 500, lingerMs: 1000 })
     sendLarge(producer, 'a', 'b', 'c')
     await clock.advance(0)
@@ -102,7 +102,7 @@ describe('bufferMemory', () => {
     expect(names(await partition.written())).toEqual(['abc', 'de'])
   })
 
-  it('takes a record that fills it to the byte, and refuses a larger one at once', async () => {
+  it('accepts a record that fills it to the byte, and rejects a larger one at once', async () => {
     const overhead = 61 + 2 + 1 + 1 + 1 + 1 + 2 + 1
     const { producer, partition, clock } = setUp({ bufferMemory: 200 })
     const fits = observe(producer.send({ topic: 't', value: 'x'.repeat(200 - overhead) }))
@@ -124,7 +124,7 @@ describe('bufferMemory', () => {
 })
 
 describe('maxBlockMs', () => {
-  it('ends the wait for memory with a BufferExhaustedError, in the order of the sends', async () => {
+  it('ends the wait for memory with BufferExhaustedError, in the order of the sends', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     sendLarge(producer, 'a')
     const [first] = sendLarge(producer, 'b')
@@ -144,7 +144,7 @@ describe('maxBlockMs', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('ends the waits for the same that are over at the same moment with one error for all', async () => {
+  it('ends waits for the same thing that expire at the same moment with one shared error', async () => {
     const { producer, topics, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     const send = (topic: string): Outcome => observe(producer.send({ topic, value: 'x' }))
     sendLarge(producer, 'a')
@@ -159,7 +159,7 @@ describe('maxBlockMs', () => {
     expect(new Set(errors).size).toBe(3)
   })
 
-  it('ends the next wait in time also when a callback makes another one', async () => {
+  it('ends the next wait in time even if a callback starts another one', async () => {
     const { producer, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     sendLarge(producer, 'a')
     const again: Outcome[] = []
@@ -174,7 +174,7 @@ describe('maxBlockMs', () => {
     expect([again[0]?.isSettled, next?.isSettled]).toEqual([false, true])
   })
 
-  it('does not count any more once the record is in a batch', async () => {
+  it('no longer applies once the record is in a batch', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 50 })
     sendLarge(producer, 'a')
     const [waits] = sendLarge(producer, 'b')
@@ -187,7 +187,7 @@ describe('maxBlockMs', () => {
     expect(waits?.metadata?.offset).toBe(1)
   })
 
-  it('that gives up a large record lets in the small one behind it', async () => {
+  it('admits a small record when the large one before it has timed out', async () => {
     const { producer, topic, clock } = setUp(
       { bufferMemory: 500, maxBlockMs: 50 },
       { partitions: 2 },
@@ -203,14 +203,14 @@ describe('maxBlockMs', () => {
     expect(topic.partition(1).appends).toHaveLength(1)
   })
 
-  it('of 0 refuses at once what finds no memory', async () => {
+  it('of 0 makes a send reject at once if there is no memory', async () => {
     const { producer, clock } = setUp({ bufferMemory: 200, maxBlockMs: 0 })
     const [, refused] = sendLarge(producer, 'a', 'b')
     await clock.advance(0)
     expect(refused?.error).toBeInstanceOf(BufferExhaustedError)
   })
 
-  it('leaves no timer behind that would keep the process alive', async () => {
+  it('leaves no timer behind once no send waits', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200 })
     sendLarge(producer, 'a', 'b')
     await clock.advance(0)
@@ -222,7 +222,7 @@ describe('maxBlockMs', () => {
 })
 
 describe('deliveryTimeoutMs', () => {
-  it('expires a batch in flight as unknown, and its later success is ignored', async () => {
+  it('expires a batch in flight as unknown, and ignores its later success', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
     const calls: unknown[] = []
     producer.send({ topic: 't', value: 'a' }, (error) => calls.push(error))
@@ -242,7 +242,7 @@ describe('deliveryTimeoutMs', () => {
     expect(next.metadata?.offset).toBe(1)
   })
 
-  it('expires queued batches in their order as not written, and they never are', async () => {
+  it('expires queued batches in order as not written, and never writes them', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100, batchRecords: 1 })
     const order: string[] = []
     const send = (value: string): void => {
@@ -267,7 +267,7 @@ describe('deliveryTimeoutMs', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('does not put new records into a batch that has expired', async () => {
+  it('adds no new records to an expired batch', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
     void producer.send({ topic: 't', value: 'a' }).catch(() => undefined)
     await clock.advance(0)
@@ -283,7 +283,7 @@ describe('deliveryTimeoutMs', () => {
     expect(next.metadata?.offset).toBe(1)
   })
 
-  it('does not put what a callback sends again into the batch that it hears of', async () => {
+  it('does not add a record that a callback sends to the batch that has just expired', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
     void producer.send({ topic: 't', value: 'a' }).catch(() => undefined)
     await clock.advance(0)
@@ -301,7 +301,7 @@ describe('deliveryTimeoutMs', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('expires the next batch in time also when a callback begins another one', async () => {
+  it('expires the next batch in time even if a callback starts another one', async () => {
     const { producer, clock } = setUp({ deliveryTimeoutMs: 100 }, { partitions: 2 })
     const again: Outcome[] = []
     producer.send({ topic: 't', partition: 0, value: 'a' }, () => {
@@ -315,7 +315,7 @@ describe('deliveryTimeoutMs', () => {
     expect([again[0]?.isSettled, next.isSettled]).toEqual([false, true])
   })
 
-  it('that gives up a batch lets in who waits for its memory', async () => {
+  it('admits a send that waits for the memory of an expired batch', async () => {
     const { producer, clock } = setUp({ bufferMemory: 200, deliveryTimeoutMs: 100 })
     const [, waits] = sendLarge(producer, 'a', 'b')
     await clock.advance(100)
@@ -324,8 +324,8 @@ describe('deliveryTimeoutMs', () => {
   })
 })
 
-describe('the limits of timestamps', () => {
-  it('are not for sends that bring none, however long they wait for memory', async () => {
+describe('timestamp limits', () => {
+  it('do not apply to sends without a timestamp, however long they wait for memory', async () => {
     const { producer, partition, clock } = setUp(
       { bufferMemory: 200 },
       { config: { messageTimestampBeforeMaxMs: 0 } },

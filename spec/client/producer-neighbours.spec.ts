@@ -24,9 +24,9 @@ function hearing(): {
   return { heard, hear }
 }
 
-describe('a send that the topic takes alone', () => {
+describe('a send that the topic would accept on its own', () => {
   it.each(['none', 'snappy'] as const)(
-    'is not refused for what its group takes under a cap, with compression %s',
+    'is not rejected because its group of batches exceeds maxBytes, with compression %s',
     async (compressionType) => {
       await using broker = await tempBroker()
       const config = { maxBytes: 20_000, segmentBytes: 6_000, whenFull: 'dropOldest' } as const
@@ -42,7 +42,7 @@ describe('a send that the topic takes alone', () => {
     },
   )
 
-  it('is not refused because those in its batch have many headers', async () => {
+  it('is not rejected because the records in its batch have many headers', async () => {
     const config = { maxMessageBytes: 16 * MIB }
     const { producer, partition, clock } = setUp({ batchSize: 16 * MIB }, { config })
     partition.isAutomatic = true
@@ -58,10 +58,10 @@ describe('a send that the topic takes alone', () => {
   })
 })
 
-describe('a send from a callback that hears of a failure', () => {
+describe('a send from the callback of a failed send', () => {
   const diskError = new StorageError('the disk is full', { path: '/d', outcome: 'not-written' })
 
-  it('does not fail with the batch that was open meanwhile', async () => {
+  it('does not fail with the batch that was open at the failure', async () => {
     const { producer, partition, clock } = setUp()
     const { heard, hear } = hearing()
     producer.send({ topic: 't', value: 'a' }, (error) => {
@@ -80,7 +80,7 @@ describe('a send from a callback that hears of a failure', () => {
     expect(await partition.append(1).values()).toEqual([['again']])
   })
 
-  it('does not fail with the batch that expires along', async () => {
+  it('does not fail with the batch that expires at the same time', async () => {
     const { producer, partition, clock } = setUp({ deliveryTimeoutMs: 100 })
     const { heard, hear } = hearing()
     producer.send({ topic: 't', value: 'a' }, (error) => {
@@ -101,8 +101,8 @@ describe('a send from a callback that hears of a failure', () => {
   })
 })
 
-describe('a topic that is altered while sends are on their way', () => {
-  it('stamps none of those that are written, and none is told so', async () => {
+describe('a topic that is altered while sends are in progress', () => {
+  it('stores and reports the original timestamps of records already being written', async () => {
     const clock = new ManualClock(1_700_000_000_000)
     const fileSystem = new SimulatedFileSystem({ completion: 'random', seed: 5, clock })
     const partition = await openPartition({ fileSystem, clock })
@@ -126,7 +126,7 @@ describe('a topic that is altered while sends are on their way', () => {
     expect(told).toEqual(timestamps)
   })
 
-  it('takes no record without a key that has waited for memory until it was compacted', async () => {
+  it('rejects a record without a key that waited for memory until the topic was compacted', async () => {
     const { producer, partition, topic, clock } = setUp({ bufferMemory: 200 })
     const first = observe(producer.send({ topic: 't', value: 'x'.repeat(100) }))
     await clock.advance(0)

@@ -9,7 +9,7 @@ function resolve(options: object) {
 }
 
 describe('resolveProducerOptions', () => {
-  it("fills in Kafka's defaults, but for lingerMs and batchSize", () => {
+  it("uses Kafka's defaults except for lingerMs and batchSize", () => {
     const { partitioner, keySerializer, valueSerializer, ...numbers } = resolve({})
     expect(numbers).toEqual({
       acks: 'all',
@@ -40,7 +40,7 @@ describe('resolveProducerOptions', () => {
     ['keySerializer', { keySerializer: () => null }],
     ['valueSerializer', { valueSerializer: { deserialize: () => null } }],
     ['producer options', null],
-  ])('refuses a wrong %s with a TypeError that names it', (name, options) => {
+  ])('throws a TypeError that names the option for an invalid %s', (name, options) => {
     const attempt = () => resolve(options as object)
     expect(attempt).toThrow(TypeError)
     expect(attempt).toThrow(name)
@@ -58,13 +58,13 @@ describe('resolveProducerOptions', () => {
     ['maxBlockMs', -1],
     ['deliveryTimeoutMs', 0],
     ['deliveryTimeoutMs', Number.NaN],
-  ])('refuses %s %d with a RangeError that names it and the value', (name, value) => {
+  ])('throws a RangeError that names the option and the value for %s %d', (name, value) => {
     const attempt = () => resolve({ [name]: value })
     expect(attempt).toThrow(RangeError)
     expect(attempt).toThrow(new RegExp(`${name} .*${value}$`))
   })
 
-  it('refuses a deliveryTimeoutMs below lingerMs, but stretches the default', () => {
+  it('throws if deliveryTimeoutMs is below lingerMs, but raises the default to lingerMs', () => {
     const attempt = () => resolve({ lingerMs: 10, deliveryTimeoutMs: 9 })
     expect(attempt).toThrow('deliveryTimeoutMs must be at least lingerMs (10), got 9')
     expect(attempt).toThrow(RangeError)
@@ -72,19 +72,19 @@ describe('resolveProducerOptions', () => {
     expect(resolve({ lingerMs: 200_000 }).deliveryTimeoutMs).toBe(200_000)
   })
 
-  it('takes batchRecords of Infinity and batchSize of 0', () => {
+  it('accepts batchRecords: Infinity and batchSize: 0', () => {
     expect(resolve({ batchRecords: Infinity, batchSize: 0 })).toMatchObject({
       batchRecords: Infinity,
       batchSize: 0,
     })
   })
 
-  it('refuses a codec that is missing here before anything is sent', () => {
+  it('throws UnsupportedCompressionTypeError for a codec that is not available', () => {
     withoutZstd()
     expect(() => resolve({ compressionType: 'zstd' })).toThrow(UnsupportedCompressionTypeError)
   })
 
-  it('lets the stock partitioner change partitions after a batch of records without key', () => {
+  it('makes the default partitioner change the partition of keyless records after batchSize bytes', () => {
     const { partitioner } = resolve({ batchSize: 100 })
     const record = { topic: 't', key: null, value: Buffer.alloc(50) }
     const chosen = Array.from({ length: 40 }, () => partitioner(record, 1000))

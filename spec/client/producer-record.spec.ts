@@ -23,7 +23,7 @@ function sendWithCallback(
   })
 }
 
-describe('a record that is not of the described form', () => {
+describe('send with an invalid record', () => {
   const misuse: [string, unknown, ErrorConstructor, string][] = [
     ['is missing', undefined, TypeError, 'a record must be an object, got undefined'],
     ['is a string', 'x', TypeError, 'a record must be an object, got "x"'],
@@ -43,7 +43,7 @@ describe('a record that is not of the described form', () => {
   ]
 
   it.each(misuse)(
-    'and %s is refused, and nothing is sent',
+    'throws or rejects, and sends nothing, if the record %s',
     async (_what, record, type, message) => {
       const { producer, topic, clock } = setUp({}, { partitions: 2 })
       const calls: unknown[] = []
@@ -64,8 +64,8 @@ describe('a record that is not of the described form', () => {
   )
 })
 
-describe('serializers', () => {
-  it('get the topic and the data, and null passes them by', async () => {
+describe('a serializer', () => {
+  it('receives the topic and the data, and is not called for null', async () => {
     const seen: unknown[] = []
     const keySerializer = {
       serialize(topic: string, data: number): Buffer {
@@ -89,7 +89,7 @@ describe('serializers', () => {
     ])
   })
 
-  it('that give null store null, and any Uint8Array is stored as its own bytes', async () => {
+  it('stores null if it returns null, and exactly the bytes of any Uint8Array that it returns', async () => {
     const plain = new Uint8Array([9, 1, 2, 9]).subarray(1, 3)
     const results = [null, plain]
     const valueSerializer = { serialize: () => results.shift() as Buffer | null }
@@ -102,7 +102,7 @@ describe('serializers', () => {
   })
 
   it.each(['key', 'value'] as const)(
-    'that throw on a %s fail the send, by promise and by callback',
+    'fails the send, by promise or callback, with a SerializationError if it throws on a %s',
     async (part) => {
       const { producer } = setUp<string, string>({
         keySerializer: string(),
@@ -128,7 +128,7 @@ describe('serializers', () => {
   )
 
   it.each([Object.create(null), Object.assign(new Error(), { message: Symbol('s') })])(
-    'fail with what they throw as the cause, also where that says nothing (%#)',
+    'fails the send with what it throws as the cause, even if that has no readable message (%#)',
     async (thrown: unknown) => {
       const valueSerializer = {
         serialize: () => {
@@ -144,7 +144,7 @@ describe('serializers', () => {
     },
   )
 
-  it('that give anything but bytes or null fail the send', async () => {
+  it('fails the send if it returns anything but bytes or null', async () => {
     const valueSerializer = { serialize: () => 'text' as unknown as Buffer }
     const { producer } = setUp({ valueSerializer })
     await expect(producer.send({ topic: 't', value: 'a' })).rejects.toMatchObject({
@@ -154,13 +154,13 @@ describe('serializers', () => {
     })
   })
 
-  it('decide about a value that is left out: the stock ones refuse it', async () => {
+  it('rejects a record without a value by default', async () => {
     const { producer } = setUp()
     await expect(producer.send(asRecord({ topic: 't' }))).rejects.toThrow(SerializationError)
   })
 })
 
-it('sends a record of timestamp -0 as one of 0', async () => {
+it('resolves with timestamp 0 for a record that is sent with timestamp -0', async () => {
   const { producer, partition } = setUp()
   partition.isAutomatic = true
   const sent = await producer.send({ topic: 't', value: 'a', timestamp: -0 })
@@ -168,7 +168,7 @@ it('sends a record of timestamp -0 as one of 0', async () => {
 })
 
 describe('the partition of a record', () => {
-  it('is the one that it names, otherwise that of its key', async () => {
+  it('is the one that the record names, otherwise the one that its key hashes to', async () => {
     const { producer, topic } = setUp({}, { partitions: 10 })
     for (const partition of topic.partitions) partition.isAutomatic = true
     const named = await producer.send({ topic: 't', key: 'foobar', partition: 3, value: 'a' })
@@ -177,7 +177,7 @@ describe('the partition of a record', () => {
     expect(hashed.partition).toBe(6)
   })
 
-  it('is what the partitioner says, who sees the record as it is stored', async () => {
+  it('is chosen by the partitioner, which receives the serialized record and the partition count', async () => {
     const seen: unknown[] = []
     const { producer, topic } = setUp(
       {
@@ -196,7 +196,7 @@ describe('the partition of a record', () => {
     expect(seen).toMatchObject([{ load: [0, 0, 0] }])
   })
 
-  it('is chosen with a look at how many batches each partition has to settle', async () => {
+  it('is chosen by a partitioner that receives the number of unsettled batches per partition', async () => {
     const loads: (readonly number[])[] = []
     const { producer, topic, clock } = setUp(
       {
@@ -221,17 +221,20 @@ describe('the partition of a record', () => {
     ])
   })
 
-  it.each([2, -1, 0.5, undefined, '0'])('is refused when the partitioner says %j', async (said) => {
-    const { producer } = setUp({ partitioner: () => said as number }, { partitions: 2 })
-    await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(RangeError)
-    expect(producer.usedBytes).toBe(0)
-  })
+  it.each([2, -1, 0.5, undefined, '0'])(
+    'is refused with a RangeError if the partitioner returns %j',
+    async (said) => {
+      const { producer } = setUp({ partitioner: () => said as number }, { partitions: 2 })
+      await expect(producer.send({ topic: 't', value: 'a' })).rejects.toThrow(RangeError)
+      expect(producer.usedBytes).toBe(0)
+    },
+  )
 
   it.each([
     ['an error of its own', new Error('mine')],
     ['one of ours', new InvalidRecordError('theirs')],
   ])(
-    'is not found when the partitioner throws %s, and the send fails with that',
+    'is not determined if the partitioner throws %s, and the send fails with that error',
     async (_, mine) => {
       const { producer } = setUp({
         partitioner: () => {
@@ -246,8 +249,8 @@ describe('the partition of a record', () => {
   )
 })
 
-describe('a record that the topic does not take', () => {
-  it('for its size is refused at once, and one that just fits is sent', async () => {
+describe('a record that its topic cannot accept', () => {
+  it('is rejected at once if it exceeds maxMessageBytes, while one of exactly that size is sent', async () => {
     const { producer, partition } = setUp({}, { config: { maxMessageBytes: 200 } })
     partition.isAutomatic = true
     const overhead = 61 + 2 + 1 + 1 + 1 + 1 + 2 + 1
@@ -266,13 +269,13 @@ describe('a record that the topic does not take', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('because its segments are smaller is refused at once', async () => {
+  it('is rejected at once if it exceeds segmentBytes', async () => {
     const { producer } = setUp({}, { config: { segmentBytes: 100 } })
     const sent = producer.send({ topic: 't', value: 'x'.repeat(50) })
     await expect(sent).rejects.toMatchObject({ maxBytes: 100 })
   })
 
-  it('because it is compacted and the record has no key is refused alone', async () => {
+  it('is rejected alone if it has no key and the topic is compacted', async () => {
     const { producer, partition } = setUp({}, { config: { cleanupPolicy: 'compact' } })
     partition.isAutomatic = true
     const keyed = producer.send({ topic: 't', key: 'k', value: 'a' })

@@ -47,20 +47,23 @@ async function written({ partition }: Bench<Text, Text>): Promise<string[]> {
 const LIMITS = ['maxMessageBytes', 'segmentBytes'] as const
 
 describe('a batch that has become too large for its topic', () => {
-  it.each(LIMITS)('by its %s is written as several', async (limit) => {
-    const bench = setUpWaiting()
-    bench.partition.isAutomatic = true
-    const settled = sendInOrder(bench, large('a', 'b', 'c', 'd', 'e'))
-    bench.alter({ [limit]: 330 })
-    await bench.clock.advance(10)
-    expect(settled).toEqual(['a 0', 'b 1', 'c 2', 'd 3', 'e 4'])
-    expect(await written(bench)).toEqual(['ab|cd|e'])
-    const sizes = bench.partition.log.map(({ sizeBytes }) => sizeBytes)
-    expect(Math.max(...sizes)).toBeLessThanOrEqual(330)
-    expect(bench.producer.usedBytes).toBe(0)
-  })
+  it.each(LIMITS)(
+    'is split into several batches of one append if %s was lowered',
+    async (limit) => {
+      const bench = setUpWaiting()
+      bench.partition.isAutomatic = true
+      const settled = sendInOrder(bench, large('a', 'b', 'c', 'd', 'e'))
+      bench.alter({ [limit]: 330 })
+      await bench.clock.advance(10)
+      expect(settled).toEqual(['a 0', 'b 1', 'c 2', 'd 3', 'e 4'])
+      expect(await written(bench)).toEqual(['ab|cd|e'])
+      const sizes = bench.partition.log.map(({ sizeBytes }) => sizeBytes)
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(330)
+      expect(bench.producer.usedBytes).toBe(0)
+    },
+  )
 
-  it('by its maxBytes is written as several appends', async () => {
+  it('is split into several appends if maxBytes was lowered', async () => {
     const bench = setUpWaiting()
     bench.partition.isAutomatic = true
     const settled = sendInOrder(bench, large('a', 'b', 'c'))
@@ -70,7 +73,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(await written(bench)).toEqual(['ab', 'c'])
   })
 
-  it('by a maxBytes that is lowered while it stands in the line of the partition, is written in parts', async () => {
+  it('is written in parts if its append is refused because maxBytes was lowered while it was queued', async () => {
     const bench = setUpWaiting({ batchRecords: 1 })
     const settled = sendInOrder(bench, large('a', 'b', 'c'))
     await bench.clock.advance(10)
@@ -82,7 +85,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(bench.producer.usedBytes).toBe(0)
   })
 
-  it('refused so, is not written where a part before it fails on the disk', async () => {
+  it('writes no further part of a refused append after one part fails with a disk error', async () => {
     const bench = setUpWaiting({ batchRecords: 1 })
     const settled = sendInOrder(bench, large('a', 'b', 'c'))
     await bench.clock.advance(10)
@@ -99,7 +102,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(bench.producer.usedBytes).toBe(0)
   })
 
-  it('keeps keys, headers and timestamps', async () => {
+  it('keeps keys, headers and timestamps when it is split', async () => {
     const bench = setUpWaiting()
     bench.partition.isAutomatic = true
     sendInOrder(bench, large('a'))
@@ -114,7 +117,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(bench.partition.log).toHaveLength(2)
   })
 
-  it('fails the records that are too large alone, and those in their turn', async () => {
+  it('rejects only the records that are too large themselves, and settles all in the order of the sends', async () => {
     const bench = setUpWaiting()
     bench.partition.isAutomatic = true
     const values = [...large('a'), 'B'.repeat(300), ...large('c'), 'D'.repeat(300)]
@@ -126,7 +129,7 @@ describe('a batch that has become too large for its topic', () => {
     await bench.producer.close()
   })
 
-  it('that is compressed is compressed anew', async () => {
+  it('is compressed again after it is split', async () => {
     const bench = setUpWaiting({ compressionType: 'gzip' })
     bench.partition.isAutomatic = true
     const random = new SeededRandom(1)
@@ -143,7 +146,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(records.map(({ value }) => value)).toEqual(values)
   })
 
-  it('of a producer that waits for nothing is written too', async () => {
+  it('is also split and written with acks 0', async () => {
     const bench = setUpWaiting({ acks: 0 })
     bench.partition.isAutomatic = true
     sendInOrder(bench, large('a', 'b', 'c'))
@@ -153,7 +156,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(bench.producer.usedBytes).toBe(0)
   })
 
-  it('is flushed when all of it is settled', async () => {
+  it('is flushed only when all its parts are settled', async () => {
     const bench = setUpWaiting()
     sendInOrder(bench, large('a', 'b', 'c'))
     bench.alter({ maxBytes: 330, maxMessageBytes: 330 })
@@ -168,7 +171,7 @@ describe('a batch that has become too large for its topic', () => {
     expect(await written(bench)).toEqual(['ab', 'c'])
   })
 
-  it('must be delivered in the time of its first record, in front of younger ones', async () => {
+  it('times out as a whole at the deadline of its first record, before younger batches', async () => {
     const bench = setUpWaiting({ deliveryTimeoutMs: 100, batchRecords: 3 })
     const errors: unknown[] = []
     const send = (value: string): void => {
@@ -190,9 +193,9 @@ describe('a batch that has become too large for its topic', () => {
   })
 })
 
-describe('a batch whose topic has become a compacted one', () => {
+describe('a batch whose topic has become compacted', () => {
   it.each(['none', 'gzip'] as const)(
-    'is written in one without the records that have no key, which are refused (%s)',
+    'is written in one append without its keyless records, which are rejected (%s)',
     async (compressionType) => {
       const bench = setUpWaiting({ compressionType })
       bench.partition.isAutomatic = true

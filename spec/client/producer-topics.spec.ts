@@ -27,7 +27,7 @@ function createLater(name: string): {
   }
 }
 
-describe('a topic', () => {
+describe('a topic that a producer sends to', () => {
   it('is looked up once for many sends', async () => {
     const { producer, partition, lookUps } = setUp()
     partition.isAutomatic = true
@@ -36,7 +36,7 @@ describe('a topic', () => {
     expect(lookUps).toEqual(['t'])
   })
 
-  it('that is unknown is looked up again by the next send', async () => {
+  it('is looked up again by the next send if it was unknown', async () => {
     const { producer, topics } = setUp()
     const send = () => producer.send({ topic: 'new', value: 'a' })
     await expect(send()).rejects.toThrow(UnknownTopicOrPartitionError)
@@ -46,7 +46,7 @@ describe('a topic', () => {
     expect((await send()).topic).toBe('new')
   })
 
-  it('that has been deleted and created again gets the records that are sent from then on', async () => {
+  it('receives the records that are sent after it was deleted and created again', async () => {
     const { producer, topics, partition, clock } = setUp()
     const before = observe(producer.send({ topic: 't', value: 'a' }))
     await clock.advance(0)
@@ -63,7 +63,7 @@ describe('a topic', () => {
     expect(before.error).toMatchObject({ message: 'deleted' })
   })
 
-  it('that is closed with its broker goes on to be used, and its partition refuses', async () => {
+  it('is still used after it was closed with its broker, and its partition rejects the appends', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     await producer.send({ topic: 't', value: 'a' })
@@ -81,7 +81,7 @@ describe('a topic', () => {
     expect(sent.error).toMatchObject({ message: 'closed' })
   })
 
-  it('that has grown gets records in its new partitions', async () => {
+  it('receives records in partitions that were added to it', async () => {
     const { producer, topic } = setUp()
     topic.partition(0).isAutomatic = true
     await producer.send({ topic: 't', partition: 0, value: 'a' })
@@ -92,7 +92,7 @@ describe('a topic', () => {
     expect(await producer.send(record)).toMatchObject({ partition: 1, offset: 0 })
   })
 
-  it('with a changed configuration is followed by the next batch', async () => {
+  it('applies a changed configuration from the next batch on', async () => {
     const { producer, topic, partition } = setUp()
     partition.isAutomatic = true
     await producer.send({ topic: 't', value: 'a' })
@@ -105,7 +105,7 @@ describe('a topic', () => {
     })
   })
 
-  it('of many that were deleted is forgotten, and the others still work', async () => {
+  it('needs no new lookup after many other topics were deleted', async () => {
     const { producer, topics, lookUps } = setUp()
     const name = (number: number): string => `topic-${number}`
     for (let number = 0; number < 200; number += 1) {
@@ -122,7 +122,7 @@ describe('a topic', () => {
 })
 
 describe('a topic that is being created', () => {
-  it('tells a callback of a failure by an error, whatever its partitioner throws', async () => {
+  it('reports a failure to the callback as an Error even if its partitioner throws undefined', async () => {
     const partitioner = (): number => {
       const nothing: unknown = undefined
       throw nothing
@@ -137,7 +137,7 @@ describe('a topic that is being created', () => {
     expect(told).toEqual([new Error('undefined was thrown')])
   })
 
-  it('keeps the sends to it in order, and does not hold up those to other topics', async () => {
+  it('keeps the order of the sends to it, and does not delay sends to other topics', async () => {
     const { producer, topics, partition, lookUps, clock } = setUp()
     partition.isAutomatic = true
     const later = createLater('later')
@@ -154,7 +154,7 @@ describe('a topic that is being created', () => {
     expect(lookUps).toEqual(['later', 't'])
   })
 
-  it('fails the sends to it when it cannot be created, and the next send tries again', async () => {
+  it('fails the waiting sends if it cannot be created, and the next send tries again', async () => {
     const { producer, topics, clock } = setUp()
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -169,7 +169,7 @@ describe('a topic that is being created', () => {
     expect((await producer.send({ topic: 'later', value: 'c' })).offset).toBe(0)
   })
 
-  it('refuses a record that names a partition which it turns out not to have', async () => {
+  it('rejects a waiting record that names a partition which it turns out not to have', async () => {
     const { producer, topics, clock } = setUp()
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -182,7 +182,7 @@ describe('a topic that is being created', () => {
     expect(next.metadata?.offset).toBe(0)
   })
 
-  it('keeps behind the waiting sends what a callback sends when it comes to be', async () => {
+  it('keeps what a callback sends on its creation behind the sends that already waited', async () => {
     const { producer, topics, clock } = setUp()
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -195,7 +195,7 @@ describe('a topic that is being created', () => {
     expect(await topic.partition(0).written()).toEqual([[['a', 'b']]])
   })
 
-  it('is waited for up to maxBlockMs', async () => {
+  it('fails a send that has waited maxBlockMs for it with a TimeoutError', async () => {
     const { producer, topics, clock } = setUp({ maxBlockMs: 50 })
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -212,7 +212,7 @@ describe('a topic that is being created', () => {
     expect(await topic.partition(0).written()).toEqual([[['b']]])
   })
 
-  it('tells a callback once, whatever becomes of it after the time is over', async () => {
+  it('calls a callback only once, even if its creation fails after the timeout', async () => {
     const { producer, topics, clock } = setUp({ maxBlockMs: 50 })
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -224,7 +224,7 @@ describe('a topic that is being created', () => {
     expect(calls).toEqual([expect.any(TimeoutError)])
   })
 
-  it('is found with maxBlockMs 0 when that takes no more than a tick', async () => {
+  it('is found with maxBlockMs 0 if the lookup takes no more than a tick', async () => {
     const { producer, topics } = setUp({ maxBlockMs: 0 })
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -248,7 +248,7 @@ describe('a topic that is being created', () => {
     expect(sent.metadata?.offset).toBe(0)
   })
 
-  it('gets nothing from a producer that was cut off before', async () => {
+  it('receives nothing from a producer that was closed with timeoutMs 0 before', async () => {
     const { producer, topics, clock } = setUp()
     const later = createLater('later')
     topics.set('later', later.promise)
@@ -260,7 +260,7 @@ describe('a topic that is being created', () => {
     expect(topic.partition(0).appends).toEqual([])
   })
 
-  it('waits for memory like any other once it is there', async () => {
+  it('makes a send wait for buffer memory, like any other topic, once it exists', async () => {
     const { producer, topics, partition, clock } = setUp({ bufferMemory: 200 })
     const later = createLater('later')
     topics.set('later', later.promise)

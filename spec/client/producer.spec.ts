@@ -72,7 +72,7 @@ describe('send', () => {
     ])
   })
 
-  it('copies the bytes of a record that there is memory for', async () => {
+  it('copies the bytes of a record during the call if there is memory for it', async () => {
     const { producer, partition } = setUp()
     partition.isAutomatic = true
     const value = Buffer.from('before')
@@ -82,7 +82,7 @@ describe('send', () => {
     expect(await partition.written()).toEqual([[['before']]])
   })
 
-  it('reports the time of the append where the topic stamps records with it', async () => {
+  it('reports the append time if the topic uses LogAppendTime', async () => {
     const { producer, partition, clock } = setUp(
       {},
       { config: { messageTimestampType: 'LogAppendTime' } },
@@ -94,7 +94,7 @@ describe('send', () => {
     expect(sent.metadata?.timestamp).toBe(123)
   })
 
-  it('passes acks on', async () => {
+  it('passes acks to the append', async () => {
     for (const acks of [1, 'all'] as const) {
       const { producer, partition, clock } = setUp({ acks })
       void producer.send({ topic: 't', value: 'a' })
@@ -104,7 +104,7 @@ describe('send', () => {
     }
   })
 
-  it('with acks 0 resolves without an offset while the write is still under way', async () => {
+  it('resolves without an offset while the write is still under way if acks is 0', async () => {
     const { producer, partition, clock } = setUp({ acks: 0 })
     const metadata = { topic: 't', partition: 0, offset: -1, timestamp: 3 }
     expect(await producer.send({ topic: 't', value: 'a', timestamp: 3 })).toEqual(metadata)
@@ -119,14 +119,14 @@ describe('send', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('with acks 0 resolves at the end of the tick however long a batch lingers', async () => {
+  it('resolves at the end of the tick if acks is 0, however long a batch lingers', async () => {
     const { producer, partition } = setUp({ acks: 0, lingerMs: 1000 })
     await producer.send({ topic: 't', value: 'a' })
     expect(partition.appends).toEqual([])
   })
 
   it.each(['flush', 'close'] as const)(
-    'with acks 0 has told all who sent before by the end of a %s, however busy the event loop is',
+    'calls all callbacks before %s resolves if acks is 0, even if the event loop is busy',
     async (how) => {
       const { producer, partition, clock } = setUp({ acks: 0 })
       holdTurns()
@@ -147,7 +147,7 @@ describe('send', () => {
     },
   )
 
-  it('rejects every record of a failed append, and what was sent behind it, and then goes on', async () => {
+  it('rejects all records of a failed append and those queued behind it, and sends later ones', async () => {
     const { producer, partition, clock } = setUp()
     const failed = [
       observe(producer.send({ topic: 't', value: 'a' })),
@@ -168,7 +168,7 @@ describe('send', () => {
     expect(await partition.written()).toEqual([[['a', 'b']], [['d']]])
   })
 
-  it('wraps what a partition rejects with when that is no error', async () => {
+  it('wraps the reason in an Error if a partition rejects with something else', async () => {
     const { producer, partition, clock } = setUp()
     const sent = observe(producer.send({ topic: 't', value: 'a' }))
     await clock.advance(0)
@@ -179,7 +179,7 @@ describe('send', () => {
 })
 
 describe('send with a callback', () => {
-  it('calls it once with the metadata, after send has returned, and returns nothing', async () => {
+  it('calls it once with the metadata, after send has returned, and returns undefined', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     const calls: unknown[] = []
@@ -193,7 +193,7 @@ describe('send with a callback', () => {
     expect(calls).toEqual([[null, { topic: 't', partition: 0, offset: 0, timestamp: 1_000_000 }]])
   })
 
-  it('calls callbacks in the order of the sends, across batches, also those of failures', async () => {
+  it('calls the callbacks in the order of the sends, across batches, also if the sends fail', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 2 })
     const calls: string[] = []
     for (const value of ['a', 'b', 'c', 'd', 'e']) {
@@ -208,7 +208,7 @@ describe('send with a callback', () => {
     expect(calls).toEqual(names)
   })
 
-  it('survives a callback that throws: the records behind it are settled', async () => {
+  it('settles the following records if a callback throws', async () => {
     vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
@@ -225,7 +225,7 @@ describe('send with a callback', () => {
     await producer.close()
   })
 
-  it('survives an async callback that throws', async () => {
+  it('handles the rejection of an async callback', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     const returned = Promise.reject(new Error('mine'))
@@ -236,7 +236,7 @@ describe('send with a callback', () => {
     await expect(returned).rejects.toThrow('mine')
   })
 
-  it('takes sends from within a callback, which settle in their turn', async () => {
+  it('accepts sends from within a callback, and settles them in order', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     const calls: string[] = []
@@ -249,7 +249,7 @@ describe('send with a callback', () => {
     expect(calls).toEqual(['offset 0', 'offset 1', 'offset 2', 'offset 3'])
   })
 
-  it('reports what a program may have to handle through the callback, not by throwing', async () => {
+  it('reports an unknown topic and a closed producer to the callback instead of throwing', async () => {
     const { producer } = setUp()
     const unknown = await sendWithCallback(producer, { topic: 'missing', value: 'a' })
     expect(unknown.error).toBeInstanceOf(UnknownTopicOrPartitionError)
@@ -259,7 +259,7 @@ describe('send with a callback', () => {
     expect(closed.error).toBeInstanceOf(ClosedError)
   })
 
-  it('refuses a callback that is no function', () => {
+  it('throws if the callback is not a function', () => {
     const { producer } = setUp()
     const attempt = () => {
       producer.send({ topic: 't', value: 'a' }, null as unknown as SendCallback)
@@ -269,7 +269,7 @@ describe('send with a callback', () => {
 })
 
 describe('sendBatch', () => {
-  it('resolves with the places in the order of the records, which share a batch', async () => {
+  it('resolves with the metadata in the order of the records, and batches them per partition', async () => {
     const { producer, topic } = setUp({}, { partitions: 2 })
     for (const partition of topic.partitions) partition.isAutomatic = true
     const records = [0, 1, 0].map((partition) => ({ topic: 't', partition, value: 'v' }))
@@ -282,7 +282,7 @@ describe('sendBatch', () => {
     expect(await topic.partition(0).written()).toEqual([[['v', 'v']]])
   })
 
-  it('gives all records that bring no timestamp the same one', async () => {
+  it('gives all records without a timestamp the same one', async () => {
     const { producer, partition, clock } = setUp()
     partition.isAutomatic = true
     let nowMs = 5000
@@ -295,11 +295,11 @@ describe('sendBatch', () => {
     expect(places.map(({ timestamp }) => timestamp)).toEqual([5000, 7, 5000])
   })
 
-  it('resolves with nothing for no record', async () => {
+  it('resolves with an empty array for an empty array', async () => {
     expect(await setUp().producer.sendBatch([])).toEqual([])
   })
 
-  it('rejects with the error of the first record that failed, when all are settled', async () => {
+  it('rejects with the error of the first record that failed, once all are settled', async () => {
     const { producer, partition, clock } = setUp()
     const batch = producer.sendBatch([
       { topic: 't', value: 'a' },
@@ -318,7 +318,7 @@ describe('sendBatch', () => {
     expect(await partition.written()).toEqual([[['a']]])
   })
 
-  it('rejects with the error of the first in order, not of the first in time', async () => {
+  it('rejects with the error that is first in record order, not in time', async () => {
     const { producer, partition, clock } = setUp()
     const batch = producer.sendBatch([
       { topic: 't', value: 'a' },
@@ -336,12 +336,12 @@ describe('sendBatch', () => {
     await expect(producer.sendBatch([{ topic: 't', value: 'a' }])).rejects.toThrow(ClosedError)
   })
 
-  it('settles for an array with holes', async () => {
+  it('rejects an array with holes', async () => {
     const records = new Array<ProducerRecord>(2)
     await expect(setUp().producer.sendBatch(records)).rejects.toThrow('a record must be an object')
   })
 
-  it('takes an array only', async () => {
+  it('rejects anything but an array', async () => {
     const { producer } = setUp()
     const records = { topic: 't', value: 'a' } as unknown as ProducerRecord[]
     await expect(producer.sendBatch(records)).rejects.toThrow('records must be an array')

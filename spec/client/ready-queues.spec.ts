@@ -46,7 +46,7 @@ async function microtasks(): Promise<void> {
   for (let count = 0; count < 100; count += 1) await Promise.resolve()
 }
 
-it('drains each queue once at the end of the tick, in the order of the marks', async () => {
+it('drains each queue once at the end of the tick, in the order in which they were marked', async () => {
   const scene = new Scene()
   const [first] = scene.mark(3)
   if (first !== undefined) scene.ready.mark(first)
@@ -55,7 +55,7 @@ it('drains each queue once at the end of the tick, in the order of the marks', a
   expect(scene.drained).toEqual(['q0', 'q1', 'q2'])
 })
 
-it('leaves of many queues what is beyond the time of one turn to the next turns, so that they gather', async () => {
+it('drains as many queues as the time of one turn allows, and leaves the rest to the next turn', async () => {
   const scene = new Scene()
   const queues = scene.mark(20)
   await microtasks()
@@ -67,7 +67,7 @@ it('leaves of many queues what is beyond the time of one turn to the next turns,
   expect(scene.drained).toEqual(queues.map((_, index) => `q${index}`))
 })
 
-it('waits for no turn that only what reads has drawn out, as writes have a time of their own', async () => {
+it('does not count time that reads have taken in the turn, as writes have their own budget', async () => {
   const scene = new Scene()
   scene.io.try('read', 1, () => (scene.nowMs += 3))
   scene.mark(20)
@@ -75,7 +75,7 @@ it('waits for no turn that only what reads has drawn out, as writes have a time 
   expect(scene.drained).toHaveLength(8)
 })
 
-it('drains what is marked meanwhile behind those that are left, and not before the turn', async () => {
+it('drains a queue that is marked meanwhile after the remaining ones, in the next turn', async () => {
   const scene = new Scene()
   scene.mark(19)
   await microtasks()
@@ -87,7 +87,7 @@ it('drains what is marked meanwhile behind those that are left, and not before t
   expect(scene.drained).toHaveLength(20)
 })
 
-it('drains again a queue that is marked while it is drained', async () => {
+it('drains a queue again if it is marked while it is being drained', async () => {
   const scene = new Scene()
   let count = 0
   const queue = scene.queue('again', () => {

@@ -19,8 +19,8 @@ function sizeOfBatch(recordCount: number): number {
   return 61 + 9 * recordCount - recordCount
 }
 
-describe('with lingerMs 0', () => {
-  it('all sends of one tick share a batch', async () => {
+describe('a producer with lingerMs 0', () => {
+  it('puts all sends of one tick into one batch', async () => {
     const { producer, partition, clock } = setUp()
     sendAll(producer, 'a', 'b', 'c')
     expect(partition.appends).toEqual([])
@@ -28,7 +28,7 @@ describe('with lingerMs 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b', 'c']]])
   })
 
-  it('sends that stand behind some awaits of the same tick share it too', async () => {
+  it('puts sends that follow some awaits in the same tick into the same batch', async () => {
     const { producer, partition, clock } = setUp()
     for (const value of ['a', 'b', 'c']) {
       void (async () => {
@@ -41,7 +41,7 @@ describe('with lingerMs 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b', 'c']]])
   })
 
-  it('what is sent during a write gathers and goes out with the next', async () => {
+  it('collects what is sent during a write and writes it in the next append', async () => {
     const { producer, partition, clock } = setUp()
     sendAll(producer, 'a')
     await clock.advance(0)
@@ -55,7 +55,7 @@ describe('with lingerMs 0', () => {
     expect(await partition.written()).toEqual([[['a']], [['b', 'c']]])
   })
 
-  it('who awaited the write before still joins the next one', async () => {
+  it('includes sends of callers that awaited a write in the append after it', async () => {
     const { producer, partition, clock } = setUp()
     const loop = async (name: string): Promise<void> => {
       for (const turn of [1, 2]) await producer.send({ topic: 't', value: `${name}${turn}` })
@@ -69,7 +69,7 @@ describe('with lingerMs 0', () => {
     expect(await partition.written()).toEqual([[['a1', 'b1']], [['c1', 'a2', 'b2']]])
   })
 
-  it('partitions are written independently of each other', async () => {
+  it('writes partitions independently of each other', async () => {
     const { producer, topic, clock } = setUp({}, { partitions: 2 })
     const send = (partition: number) => producer.send({ topic: 't', partition, value: 'v' })
     const first = observe(send(0))
@@ -83,8 +83,8 @@ describe('with lingerMs 0', () => {
   })
 })
 
-describe('a batch is full', () => {
-  it('when one more record would take it past batchSize', async () => {
+describe('a batch of the accumulator', () => {
+  it('is full when one more record would exceed batchSize', async () => {
     const { producer, partition, clock } = setUp({ batchSize: sizeOfBatch(3) })
     sendAll(producer, 'a', 'b', 'c', 'd')
     await clock.advance(0)
@@ -96,21 +96,21 @@ describe('a batch is full', () => {
     }
   })
 
-  it('when it holds batchRecords records', async () => {
+  it('is full when it holds batchRecords records', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 2 })
     sendAll(producer, 'a', 'b', 'c', 'd', 'e')
     await clock.advance(0)
     expect(await partition.written()).toEqual([[['a', 'b'], ['c', 'd'], ['e']]])
   })
 
-  it('after each record when batchSize is 0', async () => {
+  it('is full after each record if batchSize is 0', async () => {
     const { producer, partition, clock } = setUp({ batchSize: 0 })
     sendAll(producer, 'a', 'b')
     await clock.advance(0)
     expect(await partition.written()).toEqual([[['a'], ['b']]])
   })
 
-  it('before the topic would refuse it for its size', async () => {
+  it('is full before it would exceed maxMessageBytes of the topic', async () => {
     const { producer, partition } = setUp({}, { config: { maxMessageBytes: 200 } })
     partition.isAutomatic = true
     const records = Array.from({ length: 50 }, () => ({ topic: 't', value: 'x'.repeat(20) }))
@@ -120,14 +120,14 @@ describe('a batch is full', () => {
     expect(await partition.records()).toHaveLength(50)
   })
 
-  it('with a record larger than batchSize, which has a batch of its own', async () => {
+  it('holds only one record if that is larger than batchSize', async () => {
     const { producer, partition, clock } = setUp({ batchSize: 100 })
     sendAll(producer, 'a', 'x'.repeat(500), 'b')
     await clock.advance(0)
     expect(await partition.written()).toEqual([[['a'], ['x'.repeat(500)], ['b']]])
   })
 
-  it('and batches go out together up to about 1 MiB', async () => {
+  it('is written together with others in appends of up to about 1 MiB', async () => {
     const { producer, partition, clock } = setUp({ batchSize: 0 })
     const value = 'x'.repeat(300_000)
     sendAll(producer, value, value, value, value, value)
@@ -139,8 +139,8 @@ describe('a batch is full', () => {
   })
 })
 
-describe('with lingerMs above 0', () => {
-  it('a batch waits that long from its first record, not from its last', async () => {
+describe('a producer with lingerMs above 0', () => {
+  it('waits lingerMs from the first record of a batch, not from its last', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10 })
     sendAll(producer, 'a')
     await clock.advance(6)
@@ -151,7 +151,7 @@ describe('with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b']]])
   })
 
-  it('a full batch goes at once, and the one behind it lingers', async () => {
+  it('sends a full batch at once and lets the one behind it linger', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchRecords: 2 })
     sendAll(producer, 'a', 'b', 'c')
     await clock.advance(0)
@@ -163,7 +163,7 @@ describe('with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b']], [['c']]])
   })
 
-  it('a batch that is cut short by a larger record goes at once', async () => {
+  it('sends a batch at once if the next record does not fit into it', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchSize: 200 })
     sendAll(producer, 'a', 'x'.repeat(100))
     await clock.advance(0)
@@ -173,7 +173,7 @@ describe('with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a', 'x'.repeat(100)]]])
   })
 
-  it('a batch whose time is over during a write follows it at once', async () => {
+  it('sends a batch whose linger time has ended during a write right after the write', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchRecords: 2 })
     sendAll(producer, 'a', 'b', 'c')
     await clock.advance(15)
@@ -183,14 +183,14 @@ describe('with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b']], [['c']]])
   })
 
-  it('a record larger than batchSize goes at once', async () => {
+  it('sends a record larger than batchSize at once', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchSize: 100 })
     sendAll(producer, 'x'.repeat(100))
     await clock.advance(0)
     expect(partition.appends).toHaveLength(1)
   })
 
-  it('the next batch lingers as well when the time of one is over', async () => {
+  it('lets the next batch linger as well after one whose linger time has ended', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10 })
     partition.isAutomatic = true
     sendAll(producer, 'a')
@@ -202,7 +202,7 @@ describe('with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a']], [['b']]])
   })
 
-  it('the time of one batch does not shorten that of the next', async () => {
+  it('starts a new linger time for the batch after one that was full early', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchRecords: 2 })
     partition.isAutomatic = true
     sendAll(producer, 'a')
@@ -215,8 +215,8 @@ describe('with lingerMs above 0', () => {
   })
 })
 
-describe('order', () => {
-  it('is kept when an append fails: what was sent behind it fails too, what comes later is tried', async () => {
+describe('the order of the sends', () => {
+  it('is kept when an append fails: records queued behind it fail too, later ones are sent', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 1 })
     const first = sendAll(producer, 'a')
     await clock.advance(0)
@@ -236,7 +236,7 @@ describe('order', () => {
     expect(later[0]?.metadata?.offset).toBe(0)
   })
 
-  it('holds for the offsets of batches that are written together', async () => {
+  it('is also the order of the offsets of batches that are written together', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 2 })
     sendAll(producer, 'x', 'x', 'x')
     await clock.advance(0)
@@ -259,7 +259,7 @@ describe('compression', () => {
     registerCodec({ ...gzip, compress })
   }
 
-  it("is the producer's choice where the topic leaves it, otherwise the topic's", async () => {
+  it("uses the producer's codec if the topic allows any, otherwise the topic's", async () => {
     for (const [choice, config, stored] of [
       ['gzip', 'producer', 'gzip'],
       ['none', 'gzip', 'gzip'],
@@ -273,7 +273,7 @@ describe('compression', () => {
     }
   })
 
-  it('keeps the order, however long each batch takes', async () => {
+  it('keeps the order of the batches, however long each takes', async () => {
     const pending: (() => void)[] = []
     replaceGzip(
       (bytes, level) =>
@@ -297,7 +297,7 @@ describe('compression', () => {
     expect(await partition.written()).toEqual([[['a'], ['b'], ['c']]])
   })
 
-  it('that is still under way when the time is over leaves the batch unwritten', async () => {
+  it('leaves a batch unwritten if it is still under way at the delivery timeout', async () => {
     let finish: () => void = () => undefined
     replaceGzip(async (bytes, level) => {
       await new Promise<void>((resolve) => {
@@ -320,7 +320,7 @@ describe('compression', () => {
     expect(await partition.written()).toEqual([[['b']]])
   })
 
-  it('that fails for one batch fails that one only', async () => {
+  it('fails only the batch for which it fails', async () => {
     const broken = new CorruptRecordError('out of memory', { path: null, position: 0 })
     let calls = 0
     replaceGzip((bytes, level) => {
@@ -337,7 +337,7 @@ describe('compression', () => {
     expect(producer.usedBytes).toBe(0)
   })
 
-  it('that makes a batch larger does not make it too large for the topic', async () => {
+  it('does not make a batch that grows by it too large for the topic', async () => {
     const { producer, partition } = setUp(
       { compressionType: 'gzip' },
       { config: { maxMessageBytes: 1000 } },
@@ -350,7 +350,7 @@ describe('compression', () => {
     expect(Math.max(...partition.log.map(({ sizeBytes }) => sizeBytes))).toBeLessThanOrEqual(1000)
   })
 
-  it('that leaves a single record too large fails that one, not those written with it', async () => {
+  it('fails only the record that it makes too large, not those written with it', async () => {
     replaceGzip((bytes) =>
       Promise.resolve(Buffer.alloc(bytes.length < 50 ? bytes.length : 10 * bytes.length)),
     )
@@ -365,7 +365,7 @@ describe('compression', () => {
     expect([first?.metadata?.offset, last?.metadata?.offset]).toEqual([0, 1])
   })
 
-  it('that the topic asks for and nobody has fails the send', async () => {
+  it('fails the send if the topic requires a codec that is not available', async () => {
     withoutZstd()
     const { producer, partition, clock } = setUp({}, { config: { compressionType: 'zstd' } })
     const [sent] = sendAll(producer, 'a')

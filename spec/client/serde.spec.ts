@@ -25,7 +25,7 @@ describe('every serde', () => {
     expect(untyped(serde).serialize('t', null)).toBeNull()
   })
 
-  it('is both halves for a type that fits', () => {
+  it('is assignable to the Serde or Deserializer type that fits it', () => {
     const serdes: [Serde<Buffer>, Serde<string>, Serde<{ id: number }>, Deserializer<Buffer>] = [
       bytes(),
       string(),
@@ -37,13 +37,13 @@ describe('every serde', () => {
 })
 
 describe('bytes', () => {
-  it('passes a Buffer through, both ways', () => {
+  it('returns a Buffer unchanged in both directions', () => {
     const data = Buffer.from('abc')
     expect(bytes().serialize('t', data)).toBe(data)
     expect(bytes().deserialize('t', data)).toBe(data)
   })
 
-  it('shares the memory of any other Uint8Array, and only the part it shows', () => {
+  it('shares the memory of any other Uint8Array, limited to the part in its view', () => {
     const data = Uint8Array.of(1, 2, 3, 4).subarray(1, 3)
     const stored = bytes().serialize('t', data)
     expect(stored).toEqual(Buffer.of(2, 3))
@@ -51,12 +51,12 @@ describe('bytes', () => {
     expect(stored).toEqual(Buffer.of(9, 3))
   })
 
-  it('takes a Uint8Array of another realm', () => {
+  it('accepts a Uint8Array of another realm', () => {
     const data = runInNewContext('Uint8Array.of(1, 2)') as Uint8Array
     expect(bytes().serialize('t', data)).toEqual(Buffer.of(1, 2))
   })
 
-  it('keeps empty bytes apart from null', () => {
+  it('stores empty bytes as empty bytes, not as null', () => {
     expect(bytes().serialize('t', new Uint8Array())).toEqual(Buffer.alloc(0))
   })
 
@@ -69,7 +69,7 @@ describe('bytes', () => {
     [new ArrayBuffer(2), 'ArrayBuffer'],
     [new Uint16Array(2), 'Uint16Array'],
     [Object.create(null), 'Object'],
-  ])('refuses %j and names its type', (data, type) => {
+  ])('throws a TypeError that names the type for %j', (data, type) => {
     expect(() => untyped(bytes()).serialize('t', data)).toThrow(TypeError)
     expect(() => untyped(bytes()).serialize('t', data)).toThrow(
       `bytes() takes a Uint8Array, got ${type}`,
@@ -84,7 +84,7 @@ describe('string', () => {
     )
   })
 
-  it('gives back every string of whole characters', () => {
+  it('returns every well-formed string unchanged', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(roundTrip(string(), text)).toBe(text)
@@ -92,11 +92,11 @@ describe('string', () => {
     )
   })
 
-  it.each(['', '\ufeffmark', '\u0000', '__proto__'])('gives back %j', (text) => {
+  it.each(['', '\ufeffmark', '\u0000', '__proto__'])('returns %j unchanged', (text) => {
     expect(roundTrip(string(), text)).toBe(text)
   })
 
-  it('stores half of a surrogate pair as the replacement character', () => {
+  it('stores a lone surrogate as the replacement character', () => {
     expect(roundTrip(string(), 'a\ud83d')).toBe('a\ufffd')
   })
 
@@ -106,7 +106,7 @@ describe('string', () => {
     [undefined, 'undefined'],
     [Object('a'), 'String'],
     [Symbol('a'), 'symbol'],
-  ])('refuses %s and names its type', (data, type) => {
+  ])('throws a TypeError that names the type for %s', (data, type) => {
     expect(() => untyped(string()).serialize('t', data)).toThrow(TypeError)
     expect(() => untyped(string()).serialize('t', data)).toThrow(
       `string() takes a string, got ${type}`,
@@ -118,11 +118,11 @@ describe('string', () => {
     ['a cut sequence', [0xe2, 0x82]],
     ['an overlong slash', [0xc0, 0xaf]],
     ['a surrogate', [0xed, 0xa0, 0x80]],
-  ])('refuses to read %s', (_name, stored) => {
+  ])('throws a TypeError when it reads %s', (_name, stored) => {
     expect(() => string().deserialize('t', Buffer.from(stored))).toThrow(TypeError)
   })
 
-  it('reads well again after bytes that it refused', () => {
+  it('reads valid bytes after it has refused invalid ones', () => {
     expect(() => string().deserialize('t', Buffer.of(0xe2, 0x82))).toThrow()
     expect(string().deserialize('t', Buffer.from('é'))).toBe('é')
   })
@@ -133,7 +133,7 @@ describe('json', () => {
     expect(json().serialize('t', { id: 1, name: 'é' })?.toString()).toBe('{"id":1,"name":"é"}')
   })
 
-  it('gives back every value of JSON but null', () => {
+  it('returns every JSON value but null unchanged', () => {
     fc.assert(
       fc.property(
         fc.jsonValue().filter((value) => value !== null),
@@ -145,7 +145,7 @@ describe('json', () => {
     )
   })
 
-  it('gives a property called __proto__ no power', () => {
+  it('does not set the prototype from a property called __proto__', () => {
     const data = json<object>().deserialize('t', Buffer.from('{"__proto__":{"admin":true}}'))
     expect(Object.getPrototypeOf(data)).toBe(Object.prototype)
     expect('admin' in data).toBe(false)
@@ -159,27 +159,27 @@ describe('json', () => {
     ['a map', new Map([[1, 2]]), 'Map'],
     ['a set', new Set([1]), 'Set'],
     ['a promise that was not awaited', Promise.resolve({ id: 1 }), 'an instance of Promise'],
-  ])('refuses %s', (_name, data, type) => {
+  ])('throws a TypeError that names the type for %s', (_name, data, type) => {
     expect(() => json().serialize('t', data)).toThrow(TypeError)
     expect(() => json().serialize('t', data)).toThrow(
       `json() takes a value that JSON can represent, got ${type}`,
     )
   })
 
-  it('stores what is empty, or says itself that it is', () => {
+  it('stores an object without own properties, or whose toJSON returns one, as {}', () => {
     const map = Object.assign(new Map([[1, 2]]), { toJSON: () => ({}) })
     for (const data of [{}, Object.create({ id: 1 }), map]) {
       expect(json().serialize('t', data)?.toString()).toBe('{}')
     }
   })
 
-  it('stores data that has a function named then, and does not call it', () => {
+  it('stores data with a function property called then, without calling it', () => {
     const then = vi.fn()
     expect(json().serialize('t', { id: 1, then })?.toString()).toBe('{"id":1}')
     expect(then).not.toHaveBeenCalled()
   })
 
-  it('refuses a bigint and a cycle', () => {
+  it('throws a TypeError for a bigint and for a cycle', () => {
     const cycle: { self?: unknown } = {}
     cycle.self = cycle
     expect(() => json().serialize('t', { id: 1n })).toThrow(TypeError)
@@ -191,7 +191,7 @@ describe('json', () => {
     ['text', Buffer.from('abc')],
     ['a cut object', Buffer.from('{"id":')],
     ['bytes that are not UTF-8', Buffer.of(0x22, 0x80, 0x22)],
-  ])('refuses to read %s', (_name, stored) => {
+  ])('throws a SyntaxError when it reads %s', (_name, stored) => {
     expect(() => json().deserialize('t', stored)).toThrow(SyntaxError)
   })
 })
@@ -204,7 +204,7 @@ describe('defaultSerde', () => {
     expect(defaultSerde().serialize('t', Uint8Array.of(7))).toEqual(Buffer.of(7))
   })
 
-  it('gives the stored bytes', () => {
+  it('returns the stored bytes', () => {
     const stored = Buffer.from('abc')
     expect(defaultSerde().deserialize('t', stored)).toBe(stored)
   })
@@ -213,7 +213,7 @@ describe('defaultSerde', () => {
     [{ id: 1 }, 'Object'],
     [1, 'number'],
     [undefined, 'undefined'],
-  ])('refuses %j and names its type', (data, type) => {
+  ])('throws a TypeError that names the type for %j', (data, type) => {
     expect(() => untyped(defaultSerde()).serialize('t', data)).toThrow(TypeError)
     expect(() => untyped(defaultSerde()).serialize('t', data)).toThrow(`got ${type}`)
   })

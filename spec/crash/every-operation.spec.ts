@@ -24,7 +24,7 @@ describe('a crash at every operation, and in the recovery from it', () => {
     expect(new Set(WORKLOADS.map(({ name }) => name)).size).toBeGreaterThanOrEqual(30)
   })
 
-  it('interrupts every recovery of at least 30 workloads in the short size of the long programme', () => {
+  it('interrupts every recovery of at least 30 workloads in the short size of the torture run', () => {
     const names = new Set(WORKLOADS.map(({ name }) => name))
     expect([...LONG].filter((name) => !names.has(name))).toEqual([])
     expect(names.size - LONG.size).toBeGreaterThanOrEqual(30)

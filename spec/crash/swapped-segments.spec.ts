@@ -112,28 +112,28 @@ async function verifySubsets(
   return count
 }
 
-describe.each(LAYOUTS)('a replacement of $name', (layout) => {
-  it('loses no record whichever names a power loss keeps', async () => {
+describe.each(LAYOUTS)('a replacement of segments: $name', (layout) => {
+  it('loses no record, whichever renames a power loss keeps', async () => {
     const groups = await namingsOf(diskWith(layout), (disk) => swapIn(disk, DIR))
     expect(groups.length).toBeGreaterThan(1)
     expect(await verifySubsets(layout, groups)).toBeGreaterThan(10)
   })
 
-  it('decides with one name that is renamed alone, after all others are on the disk', async () => {
+  it('is decided by one rename of its own, after all other renames are durable', async () => {
     const groups = await namingsOf(diskWith(layout), (disk) => swapIn(disk, DIR))
     const lowest = pathOf(layout.replacements[0] ?? 0)
     expect(groups[1]).toEqual([expect.stringContaining(`${lowest}.cleaned -> ${lowest}.swap`)])
     expect(groups[0]).toHaveLength(layout.replacements.length * KINDS.length - 1)
   })
 
-  it('loses none either where all were renamed without a sync, as Kafka does', async () => {
+  it('loses no record even if all files were renamed without a sync, as Kafka does', async () => {
     const groups = await namingsOf(diskWith(layout), (disk) => swapIn(disk, DIR))
     const renames = groups.flat().filter((line) => line.endsWith('.swap'))
     expect(renames).toHaveLength(layout.replacements.length * KINDS.length)
     await verifySubsets(layout, [renames])
   })
 
-  it('is finished or taken back also where that is interrupted', async () => {
+  it('is finished or undone even if its recovery is interrupted', async () => {
     // Three segments with their indexes would have too many subsets to try.
     const kinds = layout.replacements.length < 3 ? KINDS : ['log']
     const groups = await namingsOf(diskWith(layout, kinds), (disk) => swapIn(disk, DIR))

@@ -52,7 +52,7 @@ function withTrace(error: unknown, { fileSystem }: Session): Error {
 }
 
 describe('a broker', () => {
-  it('keeps what it promises, whatever is done to it', async () => {
+  it('keeps its guarantees under random sequences of operations and faults', async () => {
     const sequences = fc.commands(STEPS.map(commandOf), {
       maxCommands: 25,
       // With the default size most sequences are too short to get anywhere.

@@ -55,9 +55,9 @@ async function rowsIn(partition: Partition): Promise<number[]> {
 const ALL = Array.from({ length: ROWS }, (_, row) => row)
 const CUT_OFF = { code: 'OFFSET_OUT_OF_RANGE', topic: 't', partition: 0 }
 
-describe('an import whose records were cut off', () => {
+describe('an import into a log that is truncated', () => {
   it.each([0, 3, 12])(
-    'is refused where it takes them for stored, %i others behind',
+    'is refused if truncated rows were committed, with %i other records in their place',
     async (count) => {
       const { partition, run } = await setUp()
       await expect(run(stopAt(12))).rejects.toThrow('broken off')
@@ -69,7 +69,7 @@ describe('an import whose records were cut off', () => {
     },
   )
 
-  it('is refused too when it had come to the end of its file', async () => {
+  it('is refused even if it had reached the end of its file', async () => {
     const { partition, run } = await setUp()
     await run()
     await partition.log.truncateTo(19)
@@ -78,7 +78,7 @@ describe('an import whose records were cut off', () => {
   })
 
   it.each([0, 3])(
-    'stores them again where it had not committed them, %i others behind',
+    'stores truncated rows again if they were not committed, with %i other records in their place',
     async (count) => {
       const { partition, run } = await setUp()
       await expect(run(stopAt(14))).rejects.toThrow('broken off')
@@ -90,7 +90,7 @@ describe('an import whose records were cut off', () => {
   )
 
   it.each([12, 19])(
-    'while it runs fails, and the next stores them again: at row %i',
+    'fails if rows are truncated during the run, and the next run stores them again: at row %i',
     async (at) => {
       const { partition, run, rows, write } = await setUp()
       rows[at] = 'no row\n'
@@ -105,7 +105,7 @@ describe('an import whose records were cut off', () => {
     },
   )
 
-  it('in front of the row that it was appending fails, and the next is refused', async () => {
+  it('fails if rows before the one being appended are truncated, and the next run is refused', async () => {
     const { partition, run } = await setUp()
     let cutting: Promise<void> = Promise.resolve()
     const cut = (rows: number): void => {
@@ -117,7 +117,7 @@ describe('an import whose records were cut off', () => {
     await expect(run()).rejects.toThrow(/records of t-0 from offset 11 on .* another name/)
   })
 
-  it('is no reason to refuse it where an append of others has failed', async () => {
+  it('continues if only an append of others has failed', async () => {
     const { partition, run, rows, write, fileSystem } = await setUp()
     rows[12] = 'no row\n'
     write()
@@ -132,7 +132,7 @@ describe('an import whose records were cut off', () => {
     expect(await rowsIn(partition)).toEqual(ALL.filter((row) => row !== 12))
   })
 
-  it('is no reason to refuse it where none were, but an append of others and the commit behind it failed', async () => {
+  it('continues if an append of others and the commit after it failed, but no rows were truncated', async () => {
     for (let microtasks = 0; microtasks < 40; microtasks += 1) {
       const { broker, partition, run, rows, write, fileSystem } = await setUp()
       rows[8] = 'no row\n'
@@ -153,7 +153,7 @@ describe('an import whose records were cut off', () => {
     }
   })
 
-  it('of others, while the next run looks for its rows, ends the look', async () => {
+  it('continues if records of others are truncated while it searches for its rows', async () => {
     const { topic, partition, run } = await setUp(2)
     const other = topic.partition(1)
     await appendOthers(other, 10)
@@ -169,7 +169,7 @@ describe('an import whose records were cut off', () => {
     expect(await rowsIn(partition)).toEqual(ALL)
   })
 
-  it('goes on where only records of others were cut off', async () => {
+  it('continues if only records of others were truncated before the run', async () => {
     const { partition, topic, run } = await setUp(2)
     const other = topic.partition(1)
     await appendOthers(other, 9)

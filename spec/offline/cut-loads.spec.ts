@@ -38,8 +38,8 @@ async function cut(partition: Partition, at = 50): Promise<void> {
   for (const id of upTo(120, at)) await partition.append({ value: `{"new":${id}}` })
 }
 
-describe('a load whose records were cut off', () => {
-  it('puts nothing on record of how far it may come that a power loss could take', async () => {
+describe('a load from a log that is truncated', () => {
+  it('commits no offset if the log cannot be made durable', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [100], { flushMessages: 1000 })
@@ -50,7 +50,7 @@ describe('a load whose records were cut off', () => {
   })
 
   it.each(['in the same process', 'after another open'])(
-    'fails while the sink holds them, and passes over none in their place: %s',
+    'fails while the sink holds truncated records, and skips none in their place: %s',
     async (when) => {
       const fileSystem = new SimulatedFileSystem()
       let broker = await brokerFor(fileSystem)
@@ -83,7 +83,7 @@ describe('a load whose records were cut off', () => {
     },
   )
 
-  it('while it goes on fails, and so does the next, in what the log has in their place', async () => {
+  it('fails if records are truncated while a task commits them, and so does the next load', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -103,7 +103,7 @@ describe('a load whose records were cut off', () => {
   })
 
   it.each(['it was killed before', 'a task before them had failed'])(
-    'fails the next one, also where they were not committed: %s',
+    'fails if the sink holds truncated records, even if they were never committed: %s',
     async (why) => {
       const broker = await brokerFor()
       await fill(broker)
@@ -130,7 +130,7 @@ describe('a load whose records were cut off', () => {
     },
   )
 
-  it('counts all that the sink has, when a log is cut that was cut before', async () => {
+  it('names all records that the sink may hold if the log is truncated a second time', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -156,7 +156,7 @@ describe('a load whose records were cut off', () => {
     expect(sink.offsets()).toEqual(upTo(120))
   })
 
-  it('counts what was loaded again below the cut, when the log is cut there', async () => {
+  it('fails if records that were loaded again after a truncation are truncated as well', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -173,7 +173,7 @@ describe('a load whose records were cut off', () => {
     expect(sink.offsets()).toEqual(upTo(120))
   })
 
-  it('loads no more of what came meanwhile in the place of what it had planned', async () => {
+  it('does not load records that have replaced planned ones during the run', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()

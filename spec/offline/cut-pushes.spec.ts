@@ -53,8 +53,8 @@ function heldUpAt(offset: number) {
   return { write, written, release }
 }
 
-describe('a push from a log that is cut', () => {
-  it('that has failed leaves the consumer behind the records that it has written', async () => {
+describe('a push from a log that is truncated', () => {
+  it('leaves the consumer after the written records when it fails, so that a truncation resets it', async () => {
     const { clock, partition, append, consumer, resets } = await filled()
     const reader = consumer()
     const write = (record: ConsumerRecord): void => {
@@ -69,7 +69,7 @@ describe('a push from a log that is cut', () => {
     expect(resets).toEqual([{ ...T0, from: 5, to: 3, reason: 'truncated' }])
   })
 
-  it('commits what it writes in the place of what was cut off, and the next one goes on behind it', async () => {
+  it('commits what it writes in the place of truncated records, and the next push continues after it', async () => {
     const { clock, partition, append, consumer, until, committed } = await filled()
     const written: string[] = []
     const reader = consumer()
@@ -89,7 +89,7 @@ describe('a push from a log that is cut', () => {
     expect(written).toHaveLength(15)
   })
 
-  it('whose write ends behind the cut does not commit what came in its place', async () => {
+  it('does not commit the records that replaced one whose write ends after the truncation', async () => {
     const { clock, partition, append, consumer, until, committed } = await filled()
     const written: string[] = []
     let release: () => void = () => undefined
@@ -115,7 +115,7 @@ describe('a push from a log that is cut', () => {
   })
 
   it.each(['cut', 'sought'])(
-    'writes what it had taken and is still there, when the consumer is %s back into it',
+    'writes what it had taken and still exists when the consumer is %s back into it',
     async (how) => {
       const { clock, partition, append, consumer, until, committed } = await filled()
       const reader = consumer()
@@ -138,7 +138,7 @@ describe('a push from a log that is cut', () => {
   )
 
   it.each(['latest', 'none'] as const)(
-    'reads on from the start of the log where it is moved back and what it had taken was deleted, %s',
+    'continues at the log start offset if it is moved back and what it had taken was deleted, %s',
     async (autoOffsetReset) => {
       const { clock, broker, partition, until, committed } = await filled()
       const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false, autoOffsetReset })
@@ -157,7 +157,7 @@ describe('a push from a log that is cut', () => {
     },
   )
 
-  it('twice leaves the consumer behind what is acknowledged, and hears of the second cut', async () => {
+  it('leaves the consumer after the acknowledged records, so that a second truncation resets it', async () => {
     const { clock, partition, append, consumer, until, committed, resets } = await filled()
     let release: () => void = () => undefined
     const gate = new Promise<void>((resolve) => (release = resolve))
@@ -180,24 +180,27 @@ describe('a push from a log that is cut', () => {
     ])
   })
 
-  it.each([{}, { flushMessages: 1000 }])('while it commits goes on: %o', async (config) => {
-    const { clock, partition, append, consumer, until, committed } = await filled(config)
-    const written: string[] = []
-    const reader = consumer()
-    const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
-    // The truncation happens between the check of what is done and the commit.
-    const commit = reader.commit.bind(reader)
-    let isCut = false
-    reader.commit = async (offsets) => {
-      const isFirst = offsets?.[0]?.offset === 10 && !isCut
-      if (isFirst) await partition.log.truncateTo(5)
-      isCut ||= isFirst
-      await commit(offsets)
-    }
-    await until(() => isCut)
-    await append('new', 5, 9)
-    await until(() => committed() === 9)
-    await push.stop()
-    expect(written).toEqual([...named('old', 0, 10), ...named('new', 5, 9)])
-  })
+  it.each([{}, { flushMessages: 1000 }])(
+    'continues if the log is truncated while it commits: %o',
+    async (config) => {
+      const { clock, partition, append, consumer, until, committed } = await filled(config)
+      const written: string[] = []
+      const reader = consumer()
+      const push = pushTo(reader, (record) => void written.push(text(record)), { clock })
+      // The truncation happens between the check of what is done and the commit.
+      const commit = reader.commit.bind(reader)
+      let isCut = false
+      reader.commit = async (offsets) => {
+        const isFirst = offsets?.[0]?.offset === 10 && !isCut
+        if (isFirst) await partition.log.truncateTo(5)
+        isCut ||= isFirst
+        await commit(offsets)
+      }
+      await until(() => isCut)
+      await append('new', 5, 9)
+      await until(() => committed() === 9)
+      await push.stop()
+      expect(written).toEqual([...named('old', 0, 10), ...named('new', 5, 9)])
+    },
+  )
 })

@@ -86,7 +86,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await run()
   })
 
-  it('leaves a file for each range, under the range in its partition, and nothing else', async () => {
+  it('creates one file per range, named after the range in its partition, and nothing else', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [100])
@@ -105,7 +105,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(fileSystem)).toEqual(upTo(100))
   })
 
-  it('leaves the same bytes when it loads a task twice, however the records come', async () => {
+  it('creates the same bytes when it loads a task twice, however the records are split', async () => {
     const records = upTo(3000).map((each) =>
       record(each, { headers: [{ key: 'h', value: Buffer.from([each % 256]) }] }),
     )
@@ -120,7 +120,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await load(7)).toEqual(await load(3000))
   })
 
-  it('puts aside what does not fit, with the reason, and nothing where all fits', async () => {
+  it('writes records that do not fit to the rejects file, each with the reason', async () => {
     const fileSystem = new SimulatedFileSystem()
     const bytes = Buffer.from([0xff, 0xfe])
     const records = [
@@ -163,7 +163,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     ])
   })
 
-  it('refuses a task that overlaps what was published meanwhile, and leaves nothing of it', async () => {
+  it('refuses to commit a task that overlaps a published one, and leaves no file of it', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = sinkOn(fileSystem)
     const writer = await sink.open(task(0, 10))
@@ -175,7 +175,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(fileSystem).filter((each) => each.endsWith('.tmp'))).toEqual([])
   })
 
-  it('takes away what attempts at the same records have left', async () => {
+  it('removes what earlier attempts at the same records have left', async () => {
     const fileSystem = new SimulatedFileSystem()
     const bad = record(1, { value: Buffer.from([0xff]) })
     const dead = await sinkOn(fileSystem).open(task(0, 10))
@@ -200,7 +200,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(fileSystem).filter((each) => each.endsWith('.tmp'))).toEqual([])
   })
 
-  it('keeps what was put aside when two load one task, whoever is quicker', async () => {
+  it('keeps the rejects when two writers load one task, whichever is quicker', async () => {
     const fileSystem = new SimulatedFileSystem()
     const [quick, slow] = await twoAttempts(() => sinkOn(fileSystem))
     const list = fileSystem.list.bind(fileSystem)
@@ -218,7 +218,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(isOver).toBe(true)
   })
 
-  it('lets one of two that load one task go on while the other is between rejects and data', async () => {
+  it('lets both writers of one task finish if one publishes between the rejects and data of the other', async () => {
     const fileSystem = new SimulatedFileSystem()
     const [quick, slow] = await twoAttempts(() => sinkOn(fileSystem))
     const rename = fileSystem.rename.bind(fileSystem)
@@ -249,7 +249,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(names.sort()).toEqual([`_rejects/${name(0, 5, 'jsonl')}`, name(0, 5, extension)])
   })
 
-  it('has taken away for good what another attempt had put aside, before it counts', async () => {
+  it('removes the rejects of another attempt durably before its own task counts as loaded', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [5])
@@ -265,7 +265,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     ['one after the other', false],
     ['at once', true],
   ])(
-    'keeps what was put aside until all of it is loaded anew, by tasks that are done %s',
+    'keeps rejects until all of their range is loaded again, by tasks that commit %s',
     async (_, isAtOnce) => {
       const fileSystem = new SimulatedFileSystem()
       const sink = sinkOn(fileSystem)
@@ -289,7 +289,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     },
   )
 
-  it('takes away what an attempt that was killed has put aside, also where nothing is any more', async () => {
+  it('removes the rejects of a killed attempt, even if the new attempt has none', async () => {
     const fileSystem = new SimulatedFileSystem()
     const dead = await sinkOn(fileSystem).open(task(0, 2))
     const bad = record(1, { value: Buffer.from([0xff]) })
@@ -305,7 +305,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(namesIn(fileSystem).filter((each) => each.startsWith('_rejects'))).toEqual([])
   })
 
-  it('refuses the records of another topic of the name, whose offsets it would take for loaded', async () => {
+  it('refuses the records of another topic of the same name instead of counting them as loaded', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     const load = async () => {
@@ -329,7 +329,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await sinkOn(later).published(own, 0)).toEqual([{ startOffset: 0, endOffset: 20 }])
   })
 
-  it('is told by the first of many tasks which topic its files are of, and none waits for a lock', async () => {
+  it('takes at most two locks for 200 tasks that begin at once', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [200])
@@ -344,7 +344,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(locks.length).toBeGreaterThan(0)
   })
 
-  it('takes files that nobody has said of which topic they are for its own', async () => {
+  it('adopts files that have no topic id, and refuses another topic from then on', async () => {
     const fileSystem = new SimulatedFileSystem()
     await put(sinkOn(fileSystem), task(0, 1), [record(0)])
     const place = { topic: 'orders', partition: 0, topicId: 'one' }
@@ -355,7 +355,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await expect(sinkOn(fileSystem).published(place, 0)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('goes on where what it has loaded was taken away with its directories', async () => {
+  it('continues if its directories were moved away with what it has loaded', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [20])
@@ -377,7 +377,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(next)).toEqual([21])
   })
 
-  it('takes back a name whose sync fails, so that nobody relies on it', async () => {
+  it('removes a name whose sync fails, so that it does not count as published', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = sinkOn(fileSystem)
     await put(sink, task(0, 1), [record(0)])
@@ -390,7 +390,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(fileSystem)).toEqual([0, 1])
   })
 
-  it('relies on no name whose sync has failed, also where it cannot be taken back', async () => {
+  it('does not publish a name whose sync has failed, even if it cannot be removed', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = sinkOn(fileSystem)
     const place = { topic: 'orders', partition: 0 }
@@ -406,7 +406,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(later)).toEqual([0, 1])
   })
 
-  it('gives ranges that are the caller’s own', async () => {
+  it('returns published ranges that the caller may change', async () => {
     const sink = sinkOn(new SimulatedFileSystem())
     await put(sink, task(0, 3), [record(0)])
     const place = { topic: 'orders', partition: 0 }
@@ -415,7 +415,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
   })
 
   it.each([['/'], [OUT], [`${OUT}/topic=orders`], [`${OUT}/_rejects`]])(
-    'takes nothing for durable in %s whose sync has failed once, so that a power loss takes nothing that counts',
+    'treats nothing in %s as durable after a failed sync, so that a power loss costs no loaded record',
     async (path) => {
       const image = new SimulatedFileSystem()
       const filling = await brokerFor(image)
@@ -444,7 +444,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
   )
 
   it.each(upTo(4))(
-    'leaves the next process no directory whose sync has failed, also where several were made at once (%i)',
+    'leaves the next process no unsynced directory, even if several were created at once (%i)',
     async (seed) => {
       const failed = new SimulatedFileSystem({ seed, completion: 'random' })
       const filling = await brokerFor(failed)
@@ -465,7 +465,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     },
   )
 
-  it('takes names that were found for durable no more once their sync has failed', async () => {
+  it('stops treating existing names as durable once a sync of their directory has failed', async () => {
     const fileSystem = new SimulatedFileSystem()
     await put(sinkOn(fileSystem), task(0, 1), [record(0)])
     const path = `${OUT}/topic=orders/partition=0`
@@ -479,7 +479,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
   })
 
   it.each(['was seen there', 'nobody had looked since it was published'])(
-    'makes a name durable anew that was taken away and put back, and no other: %s',
+    'syncs again for a name that was removed and put back, and for no other: %s',
     async (when) => {
       const fileSystem = new SimulatedFileSystem()
       const sink = sinkOn(fileSystem)
@@ -513,7 +513,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     },
   )
 
-  it('is not done beside what another attempt had put aside, whose removal could not be synced', async () => {
+  it('does not commit a task if the removal of the rejects of another attempt could not be synced', async () => {
     const fileSystem = new SimulatedFileSystem()
     const path = `${OUT}/_rejects/topic=orders/partition=0`
     fileSystem.writeFile(
@@ -528,7 +528,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     })
   })
 
-  it('goes on where a directory could not be opened to be synced, of which nothing is dropped', async () => {
+  it('continues after a sync that failed only because the directory could not be opened', async () => {
     const fileSystem = new SimulatedFileSystem()
     fileSystem.failNext('syncDirectory', 'EMFILE', { path: OUT })
     const sink = sinkOn(fileSystem)
@@ -576,7 +576,7 @@ describe('an NDJSON file', () => {
     ])
   })
 
-  it('keeps JSON as it is, on one line, and bytes as base64', async () => {
+  it('keeps JSON as written, but on one line, and has bytes as base64', async () => {
     const value = Buffer.from('{\r\n "big": 12345678901234567890,\n "text": "a\\nb" }')
     const { fileSystem, rows } = await rowsOf(
       { value: 'json' },
@@ -603,7 +603,7 @@ describe('an NDJSON file', () => {
     o: 'json',
   } as const
 
-  it('has the fields of the value as columns, and the others in rest', async () => {
+  it('has the configured fields of the value as columns, and the others in rest', async () => {
     const value = {
       id: 7,
       name: 'a',
@@ -656,17 +656,20 @@ describe('an NDJSON file', () => {
     ['{', 'the value is not JSON'],
     ['', 'the value is not JSON'],
     ['\ufeff{}', 'the value is not JSON'],
-  ])('puts the value %s aside', async (value, reason) => {
-    const { fileSystem, rows } = await rowsOf(
-      { fields: FIELDS },
-      record(0, { value: Buffer.from(value) }),
-    )
-    expect(rows).toEqual([])
-    const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
-    expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
-  })
+  ])(
+    'leaves out the value %s, which goes to the rejects file with a reason',
+    async (value, reason) => {
+      const { fileSystem, rows } = await rowsOf(
+        { fields: FIELDS },
+        record(0, { value: Buffer.from(value) }),
+      )
+      expect(rows).toEqual([])
+      const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
+      expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
+    },
+  )
 
-  it('keeps numbers of any size in JSON and in rest as they are written', async () => {
+  it('keeps numbers of any size as written in JSON fields and in rest', async () => {
     const value = Buffer.from(
       '{"o": {"big":12345678901234567890,\n"x":[1e999, "]}\\"", 0.12345678901234567890]},' +
         '"more":1e2 , "name":"a","o\\u0032": 18446744073709551615,"text":"1,2","more":-1E400\t}',
@@ -679,7 +682,7 @@ describe('an NDJSON file', () => {
     expect(text).toContain('"rest":{"more":-1E400,"o2":18446744073709551615,"text":"1,2"}}\n')
   })
 
-  it('keeps all digits on both sides of a point, and the sign of zero', async () => {
+  it('keeps all digits around a decimal point, and the sign of a zero', async () => {
     const value = Buffer.from('{"x":-0,"id":-0,"o":5833968967.6920023,"more":[-0]}')
     const { fileSystem } = await rowsOf({ fields: FIELDS }, record(0, { value }))
     const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
@@ -688,7 +691,7 @@ describe('an NDJSON file', () => {
     expect(text).toContain('"o":5833968967.6920023,"rest":{"more":[-0]}}')
   })
 
-  it('takes JSON that is nested deeper than can be written anew as it is', async () => {
+  it('keeps JSON as written that is nested too deeply to be serialized again', async () => {
     const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
     const values = [`{"o":${deep}}`, `{"more":${deep}}`, `{"id":${deep}}`, deep]
     const { fileSystem } = await rowsOf(
@@ -703,7 +706,7 @@ describe('an NDJSON file', () => {
     expect(rejects).toContain('the value is not a JSON object')
   })
 
-  it('takes the 29th of February for a day where there is one', async () => {
+  it('accepts the 29th of February in leap years', async () => {
     const days = ['2024-02-29', '2000-02-29T00:00Z', '0004-02-29', '2023-12-31']
     const { rows } = await rowsOf(
       { fields: FIELDS },
@@ -716,7 +719,7 @@ describe('an NDJSON file', () => {
 
   const HOSTILE_FIELDS = { toString: 'string', id: 'int' } as unknown as Fields
 
-  it('takes hostile names and values for what they are', async () => {
+  it('has hostile field names such as __proto__ as ordinary data', async () => {
     const value = Buffer.from('{"__proto__":{"id":9},"constructor":1,"\\n\\"":2,"toString":"x"}')
     const { rows } = await rowsOf({ fields: HOSTILE_FIELDS }, record(0, { value }))
     expect(rows[0]).toMatchObject({ toString: 'x', id: null })
@@ -726,7 +729,7 @@ describe('an NDJSON file', () => {
     expect(inferred.rows[0]?.['rest']).toEqual(JSON.parse('{"__proto__":{"id":9}}'))
   })
 
-  it('refuses fields that would be columns twice', () => {
+  it('is refused for fields that would become the same column, and for invalid options', () => {
     for (const fields of [
       { offset: 'int' },
       { Rest: 'json' },
@@ -747,7 +750,7 @@ describe('an NDJSON file', () => {
   })
 })
 
-describe('fields that are inferred', () => {
+describe('inferred fields', () => {
   const values = [
     '{"id":1,"price":2,"at":"2024-01-31","note":null,"tags":["a"],"topic":"t","Id":5}',
     '{"id":2,"price":2.5,"at":"2024-02-01T00:00:00Z","mixed":1}',
@@ -758,7 +761,7 @@ describe('fields that are inferred', () => {
   const records = values.map((value, offset) => record(offset, { value: Buffer.from(value) }))
   const FILE = `${OUT}/topic=orders/_fields.json`
 
-  it('fit the first rows, are kept with the topic, and hold for what comes later', async () => {
+  it('match the first rows, are stored with the topic, and apply to later tasks', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sinkOn = (): Sink => ndjsonSink(OUT, { fields: 'infer', fileSystem })
     expect(await put(sinkOn(), task(0, 10), records)).toMatchObject({ records: 4, rejected: 1 })
@@ -781,7 +784,7 @@ describe('fields that are inferred', () => {
     expect(rows.at(-1)).not.toHaveProperty('new')
   })
 
-  it('are those of the file once somebody has edited it, in whatever process', async () => {
+  it('follow an edited fields file, in every process', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
     const named = (offset: number): readonly StoredRecord[] => [
@@ -803,7 +806,7 @@ describe('fields that are inferred', () => {
     ])
   })
 
-  it('keep all digits of ids that a number has too few for', async () => {
+  it('preserve all digits of ids that exceed the precision of a number', async () => {
     const fileSystem = new SimulatedFileSystem()
     const wei = '1234567890123456789012345'
     const ids = ['1234567890123456789', '-9007199254740993', wei, '1e300', '9007199254740993.0']
@@ -817,7 +820,7 @@ describe('fields that are inferred', () => {
     for (const id of ids.slice(0, 3)) expect(texts).toContain(id)
   })
 
-  it('are the same for tasks that begin together', async () => {
+  it('are the same for tasks that begin at the same time', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
     await Promise.all(
@@ -829,7 +832,7 @@ describe('fields that are inferred', () => {
     expect(new Set(columns).size).toBe(1)
   })
 
-  it('are the same for processes that begin together, whoever comes first', async () => {
+  it('are the same for processes that begin at the same time, whichever comes first', async () => {
     for (let delayed = 0; delayed < 12; delayed += 1) {
       const fileSystem = new SimulatedFileSystem()
       const sinks = [0, 1].map(() => ndjsonSink(OUT, { fields: 'infer', fileSystem }))
@@ -868,7 +871,7 @@ describe('fields that are inferred', () => {
   it.each([
     ['were inferred', null],
     ['were found, left by a process that was killed before it had synced them', '{"id":"int"}'],
-  ])('are on the disk before rows are that have them, where they %s', async (_, left) => {
+  ])('are durable before the rows that have them if they %s', async (_, left) => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
     const value = (text: string): { value: Buffer } => ({ value: Buffer.from(text) })
@@ -887,7 +890,7 @@ describe('fields that are inferred', () => {
     expect(rowsIn(next).map((row) => row['id'])).toEqual([undefined, 1, null])
   })
 
-  it('are left for the next task where the first has no object', async () => {
+  it('are inferred by the next task if the first one contains no object', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
     await Promise.all(
@@ -902,7 +905,7 @@ describe('fields that are inferred', () => {
   })
 
   it.each(['{', '[]', '{"id":"number"}', '{"topic":"int","value_topic":"int"}'])(
-    'are not taken from %s',
+    'are not read from a fields file with the content %s, which is reported as damaged',
     async (content) => {
       const fileSystem = new SimulatedFileSystem()
       fileSystem.writeFile(FILE, Buffer.from(content))
@@ -922,7 +925,7 @@ describe('fields that are inferred', () => {
 
 describe('a Parquet file', () => {
   it.each(['none', 'snappy', 'gzip'] as const)(
-    'is read back as it was, with the codec %s',
+    'is read back unchanged with the codec %s',
     async (codec) => {
       const fileSystem = new SimulatedFileSystem()
       const fields = {
@@ -978,7 +981,7 @@ describe('a Parquet file', () => {
     },
   )
 
-  it('has row groups of no more rows, and no more bytes, than it may have', async () => {
+  it('has row groups of at most the configured number of rows and bytes', async () => {
     const { parquetMetadata } = await import('hyparquet')
     const groups = async (options: Parameters<typeof parquetSink>[1]): Promise<number[]> => {
       const fileSystem = new SimulatedFileSystem()
@@ -995,7 +998,7 @@ describe('a Parquet file', () => {
     expect(await groups({})).toEqual([100])
   })
 
-  it('names the least and the greatest of each row group', async () => {
+  it('contains the minimum and maximum of each row group', async () => {
     const { parquetMetadata } = await import('hyparquet')
     const fileSystem = new SimulatedFileSystem()
     const sink = parquetSink(OUT, { fileSystem, fields: { name: 'string' }, rowGroupRows: 2 })
@@ -1018,7 +1021,7 @@ describe('a Parquet file', () => {
     ])
   })
 
-  it('is read back where columns have nothing but null, and where values are large', async () => {
+  it('is read back with columns that are all null and with large values', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = parquetSink(OUT, { fileSystem, rowGroupBytes: 20_000 })
     const sizes = [0, 1, 40_000, 70_000, 5_000_000, 3, 0]
@@ -1039,7 +1042,7 @@ describe('a Parquet file', () => {
     }
   })
 
-  it('takes bytes as they are', async () => {
+  it('stores bytes unchanged', async () => {
     const fileSystem = new SimulatedFileSystem()
     const [key, value] = [Buffer.from([0xff, 0]), Buffer.from([0xfe])]
     await put(parquetSink(OUT, { fileSystem, key: 'bytes', value: 'bytes' }), task(0, 1), [
@@ -1067,84 +1070,91 @@ describe('files on a real disk', () => {
     ['owner', 0o600, 0o700],
     ['group', 0o640, 0o750],
     ['everyone', 0o644, 0o755],
-  ] as const)('are for %s to read', async (readableBy, fileMode, directoryMode) => {
-    const dir = mkdtempSync(join(tmpdir(), 'varve-sink-'))
-    onTestFinished(() => {
-      rmSync(dir, { recursive: true, force: true })
-    })
-    await put(ndjsonSink(join(dir, 'out'), { readableBy }), task(0, 1), [record(0)])
-    const modes = (path: string): number => statSync(path).mode & 0o777
-    const partition = join(dir, 'out/topic=orders/partition=0')
-    const [file = ''] = await readdir(partition)
-    expect([modes(join(partition, file)), modes(partition), modes(join(dir, 'out'))]).toEqual([
-      fileMode,
-      directoryMode,
-      directoryMode,
-    ])
-  })
-
-  it('are read by DuckDB, with the partitions as columns', { timeout: 60_000 }, async (context) => {
-    const duckdb = await import('@duckdb/node-api').catch(() => null)
-    // Its binary does not exist for every platform.
-    if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
-    if (duckdb === null) return
-    const dir = mkdtempSync(join(tmpdir(), 'varve-duckdb-'))
-    onTestFinished(() => {
-      rmSync(dir, { recursive: true, force: true })
-    })
-    const fields = { id: 'int', at: 'timestamp' } as const
-    const records = upTo(100).map((each) =>
-      record(each, { value: Buffer.from(`{"id":${each},"at":${each * 1000},"o":1}`) }),
-    )
-    for (const [folder, sink] of [
-      ['parquet', parquetSink(join(dir, 'parquet'), { fields })],
-      ['ndjson', ndjsonSink(join(dir, 'ndjson'), { fields, gzip: true })],
-    ] as const) {
-      for (const [start, end, partition] of [
-        [0, 50, 0],
-        [50, 100, 0],
-        [0, 10, 1],
-      ] as const) {
-        await put(sink, task(start, end, partition), records.slice(start, end))
-      }
-      await put(sink, task(10, 11, 1), [record(10, { value: Buffer.from('bad') })])
-      const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
-      const source =
-        folder === 'parquet'
-          ? `read_parquet('${dir}/parquet/*/*/*.parquet', hive_partitioning = true)`
-          : `read_ndjson_auto('${dir}/ndjson/*/*/*.ndjson.gz', hive_partitioning = true)`
-      const reader = await connection.runAndReadAll(
-        `select topic, partition::int p, count(*)::int n, count(distinct "offset")::int d, max("offset")::int m, sum(id)::int s, ` +
-          `max("at")::timestamp::varchar a, any_value(typeof("at")) t from ${source} group by all order by p`,
-      )
-      expect(reader.getRowObjects(), folder).toEqual([
-        {
-          topic: 'orders',
-          p: 0,
-          n: 100,
-          d: 100,
-          m: 99,
-          s: 4950,
-          a: '1970-01-01 00:01:39',
-          t: expect.stringMatching(/^TIMESTAMP/) as string,
-        },
-        {
-          topic: 'orders',
-          p: 1,
-          n: 10,
-          d: 10,
-          m: 9,
-          s: 45,
-          a: '1970-01-01 00:00:09',
-          t: expect.stringMatching(/^TIMESTAMP/) as string,
-        },
+  ] as const)(
+    'have the modes that let %s read them',
+    async (readableBy, fileMode, directoryMode) => {
+      const dir = mkdtempSync(join(tmpdir(), 'varve-sink-'))
+      onTestFinished(() => {
+        rmSync(dir, { recursive: true, force: true })
+      })
+      await put(ndjsonSink(join(dir, 'out'), { readableBy }), task(0, 1), [record(0)])
+      const modes = (path: string): number => statSync(path).mode & 0o777
+      const partition = join(dir, 'out/topic=orders/partition=0')
+      const [file = ''] = await readdir(partition)
+      expect([modes(join(partition, file)), modes(partition), modes(join(dir, 'out'))]).toEqual([
+        fileMode,
+        directoryMode,
+        directoryMode,
       ])
-      connection.closeSync()
-    }
-  })
+    },
+  )
+
+  it(
+    'can be read by DuckDB, with topic and partition as columns',
+    { timeout: 60_000 },
+    async (context) => {
+      const duckdb = await import('@duckdb/node-api').catch(() => null)
+      // Its binary does not exist for every platform.
+      if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
+      if (duckdb === null) return
+      const dir = mkdtempSync(join(tmpdir(), 'varve-duckdb-'))
+      onTestFinished(() => {
+        rmSync(dir, { recursive: true, force: true })
+      })
+      const fields = { id: 'int', at: 'timestamp' } as const
+      const records = upTo(100).map((each) =>
+        record(each, { value: Buffer.from(`{"id":${each},"at":${each * 1000},"o":1}`) }),
+      )
+      for (const [folder, sink] of [
+        ['parquet', parquetSink(join(dir, 'parquet'), { fields })],
+        ['ndjson', ndjsonSink(join(dir, 'ndjson'), { fields, gzip: true })],
+      ] as const) {
+        for (const [start, end, partition] of [
+          [0, 50, 0],
+          [50, 100, 0],
+          [0, 10, 1],
+        ] as const) {
+          await put(sink, task(start, end, partition), records.slice(start, end))
+        }
+        await put(sink, task(10, 11, 1), [record(10, { value: Buffer.from('bad') })])
+        const connection = await (await duckdb.DuckDBInstance.create(':memory:')).connect()
+        const source =
+          folder === 'parquet'
+            ? `read_parquet('${dir}/parquet/*/*/*.parquet', hive_partitioning = true)`
+            : `read_ndjson_auto('${dir}/ndjson/*/*/*.ndjson.gz', hive_partitioning = true)`
+        const reader = await connection.runAndReadAll(
+          `select topic, partition::int p, count(*)::int n, count(distinct "offset")::int d, max("offset")::int m, sum(id)::int s, ` +
+            `max("at")::timestamp::varchar a, any_value(typeof("at")) t from ${source} group by all order by p`,
+        )
+        expect(reader.getRowObjects(), folder).toEqual([
+          {
+            topic: 'orders',
+            p: 0,
+            n: 100,
+            d: 100,
+            m: 99,
+            s: 4950,
+            a: '1970-01-01 00:01:39',
+            t: expect.stringMatching(/^TIMESTAMP/) as string,
+          },
+          {
+            topic: 'orders',
+            p: 1,
+            n: 10,
+            d: 10,
+            m: 9,
+            s: 45,
+            a: '1970-01-01 00:00:09',
+            t: expect.stringMatching(/^TIMESTAMP/) as string,
+          },
+        ])
+        connection.closeSync()
+      }
+    },
+  )
 })
 
-it('a load lists the directory of a partition twice for each task: before it, and where it ends', async () => {
+it('lists the directory of a partition twice for each task of a load, and that of its rejects once', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await brokerFor(fileSystem)
   await fill(broker, 'orders', [10])
@@ -1163,7 +1173,7 @@ it('a load lists the directory of a partition twice for each task: before it, an
   await broker.close()
 })
 
-it('a load takes the name of each file apart once, however often its directory is listed', async () => {
+it('parses the name of each file once in a load, however often its directory is listed', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await brokerFor(fileSystem)
   await fill(broker, 'orders', [40])

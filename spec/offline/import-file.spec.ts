@@ -71,7 +71,7 @@ function until(row: number): Partial<ImportOptions<never>> {
 }
 
 describe('an import of NDJSON', () => {
-  it('stores each line as it is, marked with name and row', async () => {
+  it('stores each line unchanged, with a header that contains the name and the row', async () => {
     const { put, run, records, broker } = await setUp()
     put('/f.ndjson', '\ufeff{"a": 1}\r\n\n[2]\n"drei"')
     expect(await run('/f.ndjson')).toEqual({
@@ -97,7 +97,7 @@ describe('an import of NDJSON', () => {
     await expect(importing).rejects.toThrow('broker must be an object with')
   })
 
-  it('rejects bad lines with their number and reason, and takes the others', async () => {
+  it('rejects bad lines with their number and reason, and imports the others', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.jsonl', `{"id":1}\nnot json\n\n{"x":1}\n"${'y'.repeat(500)}"\n7\n{"id":null}\n`)
     const result = await run('/f.jsonl', { keyField: 'id', maxRowBytes: 100 })
@@ -114,7 +114,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('chooses the partition of a key as a producer does, in the order of the file', async () => {
+  it('chooses the partition of a key like a producer, and keeps the order of the file', async () => {
     const { put, run, records, broker } = await setUp({ partitions: 3 })
     const rows = Array.from({ length: 60 }, (_, id) => ({ id, user: `u${id % 7}` }))
     put('/f.ndjson', rows.map((row) => JSON.stringify(row)).join('\n'))
@@ -136,7 +136,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('keeps numbers of any size in keys and fields as they are written', async () => {
+  it('keeps numbers of any size in keys and fields as written', async () => {
     const { put, run, records, broker } = await setUp()
     const rows = [
       '{"id":9007199254740993,"x":1e400,"y":[12345678901234567890],"z":1}',
@@ -154,7 +154,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('leaves alone what stands in another file that is to have the rejected rows', async () => {
+  it('appends to a different rejects file without changing what it contains', async () => {
     const { put, run, fileSystem, broker } = await setUp()
     put('/f.ndjson', 'x\n')
     await run('/f.ndjson', { rejects: '/a' })
@@ -168,7 +168,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('makes records by a function, which may leave rows out and refuse them', async () => {
+  it('builds records with toRecord, which may skip rows and reject them', async () => {
     const { put, run, records, rejects, broker } = await setUp({ partitions: 2 })
     put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
     const result = await run('/f.ndjson', {
@@ -201,7 +201,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('rejects only the records that the topic does not take', async () => {
+  it('rejects only the records that the topic does not accept', async () => {
     const { put, run, values, rejects, broker } = await setUp({ maxMessageBytes: 300 })
     const lines = Array.from({ length: 20 }, (_, id) =>
       id % 6 === 3 ? `"${'x'.repeat(300)}"` : `${id}`,
@@ -221,7 +221,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('reads compressed files, and says what is wrong with one that is cut short', async () => {
+  it('reads compressed files, and fails with an ImportFileError if one is truncated', async () => {
     const { put, run, values, broker } = await setUp()
     const text = Array.from({ length: 500 }, (_, id) => `{"id":${id}}`).join('\n')
     const bytes = gzipSync(text)
@@ -234,7 +234,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('takes zeros behind compressed text for padding, unless something follows', async () => {
+  it('ignores zeros after compressed text as padding, unless something follows', async () => {
     const { put, run, values, broker } = await setUp()
     const padded = Buffer.concat([gzipSync('1\n2\n'), Buffer.alloc(16)])
     put('/f.ndjson.gz', padded)
@@ -245,7 +245,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('tells how far it is, and ends when it is told to; the next run goes on', async () => {
+  it('reports its progress, ends when it is aborted, and continues in the next run', async () => {
     const { put, run, values, broker } = await setUp()
     const lines = Array.from({ length: 50 }, (_, id) => `${id}`)
     put('/f.ndjson', lines.join('\n'))
@@ -268,7 +268,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('stores each row once where it is broken off again, with marks more often', async () => {
+  it('stores each row once if it is interrupted again while it commits more often', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2\n3\n4\n5\n6\n')
     const first = run('/f.ndjson', { commitRecords: 100, ...until(5) })
@@ -280,7 +280,7 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
-  it('rejects each row once where it is broken off again, with marks more often', async () => {
+  it('rejects each row once if it is interrupted again while it commits more often', async () => {
     const { put, run, fileSystem, broker } = await setUp()
     put('/f.ndjson', '1\n2\nx\n4\ny\nz\n')
     const rejects = '/rejects'
@@ -297,7 +297,7 @@ describe('an import of NDJSON', () => {
 })
 
 describe('an import of CSV', () => {
-  it('reads quotes, line ends in fields, a byte order mark and other delimiters', async () => {
+  it('reads quotes, line breaks in fields, a byte order mark and other delimiters', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.csv', '\ufeffid;note\r\n1;"a\r\nb;c"\r\n2;"say ""hi"""\r\n\r\n3;\r\n4;é')
     const result = await run('/f.csv', { delimiter: ';', keyField: 'id' })
@@ -312,7 +312,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('takes a row of empty fields, or of white space, for a row', async () => {
+  it('reads a row of empty fields, or of white space, as a row', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', 'a\tb\n1\t2\r\n\t\n\n \t \n3\t4\n\r')
     expect(await run('/f.csv', { delimiter: '\t' })).toMatchObject({ rows: 4, imported: 4 })
@@ -325,7 +325,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('takes a file without a line end at its end for the same rows as with one', async () => {
+  it('reads the same rows with and without a final line break', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', 'a,b\n1,"x\n2,y\nz"')
     expect(await run('/f.csv')).toMatchObject({ rows: 1, imported: 1, rejected: 0 })
@@ -335,7 +335,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('reads a header of several lines behind a byte order mark', async () => {
+  it('reads a header of several lines after a byte order mark', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', '\ufeff"order\nid",b\n1,2\n')
     await run('/f.csv')
@@ -343,7 +343,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('rejects rows that are malformed one by one', async () => {
+  it('rejects each malformed row on its own', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n3\n"x"y,4\n5,6,7\n8,9\n10,"open\n11,12\n')
     expect(await run('/f.csv')).toMatchObject({ rows: 7, imported: 3, rejected: 4 })
@@ -361,7 +361,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('says of a quote that is out of place in which line of the file it stands', async () => {
+  it('reports the line of the file in which a misplaced quote is', async () => {
     const { put, run, rejects, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\nx"y,at line 7\n"3\n4"5,6\n')
     expect(await run('/f.csv')).toMatchObject({ rows: 3, imported: 1, rejected: 2 })
@@ -373,7 +373,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('takes an empty cell for the empty key, as an empty text of any file', async () => {
+  it('uses an empty cell as the empty key, like an empty string in any format', async () => {
     const { put, run, records, broker } = await setUp()
     put('/f.csv', 'id,n\n,1\n7,2\n')
     put('/f.ndjson', '{"id":"","n":"1"}\n')
@@ -383,7 +383,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('goes on in a file that has grown, below the same header', async () => {
+  it('continues in a file that has grown, with the same header', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n')
     expect(await run('/f.csv')).toMatchObject({ imported: 1 })
@@ -401,7 +401,7 @@ describe('an import of CSV', () => {
     ['a,"b"c\n1,2\n', 'header is malformed'],
     [Buffer.from('a,\xe9\n1,2\n', 'latin1'), 'header is not UTF-8'],
     ['a,"b\r"\r1,2\r', 'header has a carriage return outside of quotes'],
-  ])('is refused without a header that can be used: %j', async (content, reason) => {
+  ])('is refused without a usable header: %j', async (content, reason) => {
     const { put, run, broker } = await setUp()
     put('/f.csv', content)
     const running = run('/f.csv')
@@ -410,7 +410,7 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
-  it('is refused for a field that the header does not have', async () => {
+  it('is refused for a field that the header lacks', async () => {
     const { put, run, broker } = await setUp()
     put('/f.csv', 'a,b\n1,2\n')
     await expect(run('/f.csv', { keyField: 'c' })).rejects.toThrow("in the header (a, b), got 'c'")
@@ -435,11 +435,11 @@ function hadoopLz4(page: Uint8Array): Uint8Array {
   return new Uint8Array(Buffer.concat(blocks))
 }
 
-describe('a file in another encoding', () => {
+describe('an import of a file in another encoding', () => {
   it.each([
     ['ndjson', '{"n":"M\xfcller"}\n{"n":"\xc3\xa9"}\n', '{"n":"é"}'],
     ['csv', 'n\nM\xfcller\n\xc3\xa9\n', '{"n":"é"}'],
-  ])('has the rows rejected that are not UTF-8: %s', async (extension, content, value) => {
+  ])('rejects the rows that are not UTF-8: %s', async (extension, content, value) => {
     const { put, run, values, rejects, broker } = await setUp()
     put(`/f.${extension}`, Buffer.from(content, 'latin1'))
     expect(await run(`/f.${extension}`)).toMatchObject({ imported: 1, rejected: 1 })
@@ -450,7 +450,7 @@ describe('a file in another encoding', () => {
 })
 
 describe('an import of Parquet', () => {
-  it('reads what other writers compress, with each codec', { timeout: 60_000 }, async (context) => {
+  it('reads files of another writer with each codec', { timeout: 60_000 }, async (context) => {
     const duckdb = await import('@duckdb/node-api').catch(() => null)
     if (duckdb === null) context.skip('the binary of DuckDB cannot be loaded')
     if (duckdb === null) return
@@ -541,7 +541,7 @@ describe('an import of Parquet', () => {
     await expect(run('/g.parquet', { name: 'g' })).rejects.toThrow("the keys of its map 'm'")
   })
 
-  it('is refused for a column that no object can have', async () => {
+  it('is refused for a column named __proto__', async () => {
     const { put, run } = await setUp()
     const data = ['a']
     const columnData = [{ name: '__proto__', data, type: 'STRING' as const }]
@@ -549,7 +549,7 @@ describe('an import of Parquet', () => {
     await expect(run('/f.parquet')).rejects.toThrow("has a column '__proto__'")
   })
 
-  it('keeps all digits of a time that is the key', async () => {
+  it('keeps all digits of a time that is used as the key', async () => {
     const { put, run, records } = await setUp()
     const schema = [
       { name: 'root', num_children: 1 },
@@ -567,7 +567,7 @@ describe('an import of Parquet', () => {
     expect((await records()).map(({ key }) => String(key))).toEqual(times)
   })
 
-  it('reads what old writers call LZ4, and tells what is damaged', async () => {
+  it('reads the LZ4 format of old writers, and fails with an ImportFileError on damage', async () => {
     const { put, run, values } = await setUp()
     const data = Array.from({ length: 200 }, (_, id) => `user ${id % 9} of ${id}`)
     const bytes = new Uint8Array(
@@ -613,7 +613,7 @@ describe('an import of Parquet', () => {
     await broker.close()
   })
 
-  it('goes on in the middle of a row group', async () => {
+  it('continues in the middle of a row group', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.parquet', parquet(100))
     const abort = new AbortController()
@@ -634,7 +634,7 @@ describe('an import of Parquet', () => {
     await broker.close()
   })
 
-  it('is refused when the file is none, or a row group is more than may be in memory', async () => {
+  it('is refused for a file that is not Parquet, a damaged one, or a row group above the limit', async () => {
     const { put, run, broker } = await setUp()
     put('/f.parquet', 'PAR1 not at all PAR1')
     await expect(run('/f.parquet')).rejects.toThrow(ImportFileError)
@@ -650,8 +650,8 @@ describe('an import of Parquet', () => {
   })
 })
 
-describe('the file under the name of an import', () => {
-  it('may grow, and only what is new is read', async () => {
+describe('the file of an import', () => {
+  it('may grow, and only the new part is read', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2\n')
     await run('/f.ndjson')
@@ -662,7 +662,7 @@ describe('the file under the name of an import', () => {
     await broker.close()
   })
 
-  it('is refused when it is another one, or was cut', async () => {
+  it('is refused if it was replaced or truncated', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2\n')
     await run('/f.ndjson')
@@ -684,7 +684,7 @@ describe('the file under the name of an import', () => {
   })
 
   it.each([1000, 2000])(
-    'is refused when only its later rows are others: %i of them',
+    'is refused if only its later rows have changed, with %i rows',
     async (count) => {
       const { put, run, broker } = await setUp()
       const rows = (total: number, later: string): string =>
@@ -700,7 +700,7 @@ describe('the file under the name of an import', () => {
     },
   )
 
-  it('may have a last row without a line end, which must not go on later', async () => {
+  it('may end without a line break, but then its last row must not grow later', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2')
     expect(await run('/f.ndjson')).toMatchObject({ imported: 2 })
@@ -717,7 +717,7 @@ describe('the file under the name of an import', () => {
     await broker.close()
   })
 
-  it('is read up to its last line end while somebody is writing to it', async () => {
+  it('is read up to its last line break while it is growing', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.ndjson', '1\n2')
     expect(await run('/f.ndjson', { growing: true })).toMatchObject({ rows: 1, imported: 1 })
@@ -732,7 +732,7 @@ describe('the file under the name of an import', () => {
     await broker.close()
   })
 
-  it('that is cut short while it is read is an error', async () => {
+  it('is reported as truncated if it becomes shorter while it is read', async () => {
     const { put, run, fileSystem, broker } = await setUp()
     put('/f.ndjson', '1\n2\n')
     const cutting = run('/f.ndjson', {
@@ -756,8 +756,8 @@ describe('the file under the name of an import', () => {
   })
 })
 
-describe('partitions that are added', () => {
-  it('take rows of the next run, and none of them twice', async () => {
+describe('partitions that are added between two runs', () => {
+  it('receive rows of the next run, none of them twice', async () => {
     const { put, run, values, broker } = await setUp({ partitions: 2 })
     const lines = Array.from({ length: 40 }, (_, id) => `{"id":${id},"k":"${id % 9}"}`)
     put('/f.ndjson', lines.join('\n'))
@@ -780,7 +780,7 @@ describe('partitions that are added', () => {
   })
 
   it.each([1, 2, 5])(
-    'take none twice when a run over them is broken off at batch %i',
+    'receive no row twice if a run over them is interrupted at batch %i',
     async (stop) => {
       const { put, run, values, broker } = await setUp({ partitions: 2 })
       const lines = Array.from({ length: 300 }, (_, id) => `{"id":${id}}\n`)
@@ -803,7 +803,7 @@ describe('partitions that are added', () => {
   )
 })
 
-describe('misuse of an import', () => {
+describe('the validation of an import', () => {
   it.each([
     [{ topic: '' }, 'topic must be a non-empty string'],
     [{ name: 'x'.repeat(201) }, 'at most 200 characters, got 201'],
@@ -827,16 +827,19 @@ describe('misuse of an import', () => {
       'growing must be false for a compressed file and for',
     ],
     [{ onProgess: 1 } as never, "did you mean 'onProgress'?"],
-  ])('is refused with the value and what is allowed: %o', async (options, message) => {
-    const { put, run, fileSystem, broker } = await setUp()
-    put('/f.ndjson', '1\n')
-    const before = fileSystem.operationCount
-    await expect(run('/f.ndjson', options)).rejects.toThrow(message)
-    expect(fileSystem.operationCount).toBe(before)
-    await broker.close()
-  })
+  ])(
+    'rejects a wrong option before any operation, and names what is allowed: %o',
+    async (options, message) => {
+      const { put, run, fileSystem, broker } = await setUp()
+      put('/f.ndjson', '1\n')
+      const before = fileSystem.operationCount
+      await expect(run('/f.ndjson', options)).rejects.toThrow(message)
+      expect(fileSystem.operationCount).toBe(before)
+      await broker.close()
+    },
+  )
 
-  it('is refused for files and topics that are not there, and formats that are not known', async () => {
+  it('rejects missing files and topics, unknown formats, and a second run at the same time', async () => {
     const { put, run, broker } = await setUp()
     put('/f.ndjson', '1\n')
     for (const path of ['/f.txt', '/f.constructor', '/f.__proto__']) {
@@ -852,7 +855,7 @@ describe('misuse of an import', () => {
     await broker.close()
   })
 
-  it('does not take what others have committed for a position', async () => {
+  it('does not use offsets that others have committed for its group as its position', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n')
     const consumer = broker.consumer({ groupId: 'varve-import:n' })
@@ -865,8 +868,8 @@ describe('misuse of an import', () => {
   })
 })
 
-describe('an import into a topic that keeps what is not consumed', () => {
-  it('consumes nothing by its own commits', async () => {
+describe('an import into a topic that retains unconsumed records', () => {
+  it('does not count its own commits as consumption', async () => {
     const { put, run, values, broker } = await setUp({ retention: 'consumed' })
     await broker.topic('t').partition(0).append({ value: 'waits' })
     put('/f.ndjson', '1\n2\n')
@@ -876,7 +879,7 @@ describe('an import into a topic that keeps what is not consumed', () => {
     await broker.close()
   })
 
-  it('holds back what it may have to look for until it has ended', async () => {
+  it('retains the records that it may have to search until it has ended', async () => {
     const { put, run, values, broker } = await setUp({ retention: 'consumed' })
     put('/f.ndjson', '1\n2\n3\n4\n')
     const onProgress = ({ rows }: { rows: number }): void => {
@@ -894,7 +897,7 @@ describe('an import into a topic that keeps what is not consumed', () => {
     await broker.close()
   })
 
-  it('holds it back also where its file has grown', async () => {
+  it('retains the records that it may have to search after its file has grown', async () => {
     const { put, run, values, broker } = await setUp({ retention: 'consumed' })
     put('/f.ndjson', '1\n2\n')
     await run('/f.ndjson')
@@ -913,7 +916,7 @@ describe('an import into a topic that keeps what is not consumed', () => {
     await broker.close()
   })
 
-  it('holds back nothing that the workers have consumed', async () => {
+  it('retains nothing that the workers have consumed after it has ended', async () => {
     const { put, run, broker } = await setUp({ retention: 'consumed' })
     put('/f.ndjson', '1\n2\n')
     await run('/f.ndjson')
@@ -928,8 +931,8 @@ describe('an import into a topic that keeps what is not consumed', () => {
   })
 })
 
-describe('what cannot be imported', () => {
-  it('is told by the promise alone where it is found while other rows are written', async () => {
+describe('what an import cannot store', () => {
+  it('is reported only by the promise if it is found while other rows are written', async () => {
     const { put, run, broker } = await setUp()
     const bytes = gzipSync(`${'x'.repeat(100_000)}\n`.repeat(20))
     put('/cut.ndjson.gz', bytes.subarray(0, bytes.length - 20))
@@ -948,7 +951,7 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
-  it('is a promise that toRecord gives', async () => {
+  it('includes a promise that toRecord returns', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.ndjson', '1\n')
     const toRecord = (() => Promise.resolve({ value: 'x' })) as never
@@ -959,7 +962,7 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
-  it('is told as it stands in the file, whatever toRecord has made of the row', async () => {
+  it('is reported with its text in the file, whatever toRecord has done to the row', async () => {
     const { put, run, rejects, broker } = await setUp()
     put('/f.csv', 'id,text\r\n1,"a, b"\r\n2,c\r\n3,d\r\n')
     const changes: ((row: Record<string, unknown>) => void)[] = [
@@ -988,7 +991,7 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
-  it('is a field that is nested deeper than JSON can be written, and the reason says so', async () => {
+  it('includes a field that is nested too deeply for JSON, with that as the reason', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.ndjson', `{"id":${'['.repeat(100_000)}${']'.repeat(100_000)}}\n{"id":[1]}\n`)
     expect(await run('/f.ndjson', { keyField: 'id' })).toMatchObject({ imported: 1, rejected: 1 })
@@ -998,7 +1001,7 @@ describe('what cannot be imported', () => {
     await broker.close()
   })
 
-  it('is a number that JSON does not have', async () => {
+  it('includes numbers that JSON cannot represent', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     const data = [1, NaN, -Infinity]
     const buffer = parquetWriteBuffer({ columnData: [{ name: 'x', data, type: 'DOUBLE' }] })

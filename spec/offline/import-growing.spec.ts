@@ -4,7 +4,7 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
 it.each(['', 'id,us', '\ufeffid'])(
-  'a CSV file waits for a header that is being written: "%s"',
+  'waits for the header of a CSV file that is still being written: "%s"',
   async (begun) => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await tempBroker({ fileSystem })

@@ -9,7 +9,7 @@ import { compiledUrl, startScript } from '../helpers/compiled-lib.ts'
 const ROWS = 20_000
 const KILLS = 6
 
-it('an import that is killed again and again stores each row once', async () => {
+it('stores each row once if an import is killed again and again', async () => {
   const root = mkdtempSync(join(tmpdir(), 'varve-import-'))
   onTestFinished(() => {
     rmSync(root, { recursive: true, force: true })

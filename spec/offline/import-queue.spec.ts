@@ -65,24 +65,27 @@ async function fill(partition: Partition): Promise<void> {
 }
 
 describe('an import into a queue that is smaller than its file', () => {
-  it.each([1, 1000])('waits for the workers, and ends, in batches of %i', async (batchRecords) => {
-    const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
-    const progress = { isDone: false }
-    const importing = run({ batchRecords }).finally(() => (progress.isDone = true))
-    for (let second = 0; second < 120 && !progress.isDone; second += 1) {
-      await clock.advance(1000)
+  it.each([1, 1000])(
+    'waits for the workers and then ends, in batches of %i',
+    async (batchRecords) => {
+      const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
+      const progress = { isDone: false }
+      const importing = run({ batchRecords }).finally(() => (progress.isDone = true))
+      for (let second = 0; second < 120 && !progress.isDone; second += 1) {
+        await clock.advance(1000)
+        await consumeAll()
+      }
+      expect(progress.isDone).toBe(true)
+      expect(await importing).toMatchObject({ imported: ROWS })
+      // The last rows may have been appended after the workers' last poll.
       await consumeAll()
-    }
-    expect(progress.isDone).toBe(true)
-    expect(await importing).toMatchObject({ imported: ROWS })
-    // The last rows may have been appended after the workers' last poll.
-    await consumeAll()
-    expect(consumed).toEqual(LINES)
-    await broker.close()
-  })
+      expect(consumed).toEqual(LINES)
+      await broker.close()
+    },
+  )
 
   it.each([1, 1000])(
-    'ends with its signal while it waits, and the next one goes on, in batches of %i',
+    'ends when it is aborted while it waits, and the next one continues, in batches of %i',
     async (batchRecords) => {
       const { broker, clock, consumed, consumeAll, run } = await setUp({ whenFull: 'wait' })
       const abort = new AbortController()
@@ -115,7 +118,7 @@ describe('an import into a queue that is smaller than its file', () => {
     },
   )
 
-  it('listens once to its signal, into however many partitions it appends', async () => {
+  it('adds one listener to its signal, however many partitions it appends to', async () => {
     const { broker, run } = await setUp({ partitions: 40, maxBytes: -1 })
     const { signal } = new AbortController()
     const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
@@ -132,7 +135,7 @@ describe('an import into a queue that is smaller than its file', () => {
   })
 
   it.each([1, 7, 1000])(
-    'comes further each time that it is refused, and gives workers no row twice, in batches of %i',
+    'advances each time before LOG_FULL, and gives workers no row twice, in batches of %i',
     async (batchRecords) => {
       const { broker, partition, consumed, consumeAll, run } = await setUp({})
       const outcomes: string[] = []
@@ -155,7 +158,7 @@ describe('an import into a queue that is smaller than its file', () => {
     },
   )
 
-  it('has what is stored of a broken batch known to the next run', async () => {
+  it('lets the next run know which rows of a failed batch are stored', async () => {
     const { broker, partition, consumed, consumeAll, run } = await setUp({ partitions: 2 })
     const other = broker.topic('jobs').partition(1)
     const toRecord = (row: unknown, at: { readonly row: number }) => {
@@ -179,7 +182,7 @@ describe('an import into a queue that is smaller than its file', () => {
     await broker.close()
   })
 
-  it('closes it to nobody when it was given up', async () => {
+  it('does not block the topic for others after it was abandoned', async () => {
     const { broker, partition, consumed, consumeAll, run } = await setUp({})
     const onProgress = (): void => {
       throw new Error('broken off, and never taken up again')
@@ -193,7 +196,7 @@ describe('an import into a queue that is smaller than its file', () => {
     await broker.close()
   })
 
-  it('loses nothing to those who want room while no worker has consumed it', async () => {
+  it('loses no rows to others that need room before a worker has consumed them', async () => {
     const { broker, partition, consumed, consumeAll, run } = await setUp({})
     await expect(run()).rejects.toMatchObject({ code: 'LOG_FULL' })
     await fill(partition)

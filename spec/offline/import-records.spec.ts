@@ -4,7 +4,7 @@ import { importFile } from '../../lib/offline/index.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 
-it('rows that bring the mark of an earlier import along are imported, each once', async () => {
+it('imports each row once even if rows carry the mark of an earlier import', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })
   const topic = await broker.createTopic('t')
@@ -34,7 +34,7 @@ it('rows that bring the mark of an earlier import along are imported, each once'
   await broker.close()
 })
 
-it('rows whose records are newer by now are not imported again, where a run has failed', async () => {
+it('does not import rows again after a failed run if newer records have replaced theirs', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })
   const topic = await broker.createTopic('t', { cleanupPolicy: 'compact' })
@@ -65,7 +65,7 @@ it('rows whose records are newer by now are not imported again, where a run has 
   await broker.close()
 })
 
-it('records may be of a class, and have no headers that would be lost', async () => {
+it('accepts records that are class instances, and rejects those whose headers would be lost', async () => {
   class Order {
     get key() {
       return 'k'
@@ -107,7 +107,7 @@ it('records may be of a class, and have no headers that would be lost', async ()
   await broker.close()
 })
 
-it('a key that is a number is the same text however large it is, and whatever the file', async () => {
+it('writes a numeric key as the same text, however large it is and whatever the format', async () => {
   const fileSystem = new SimulatedFileSystem()
   const broker = await tempBroker({ fileSystem })
   const ids = [7n, 9_007_199_254_740_993n]

@@ -65,8 +65,8 @@ function rejected(): string[] {
     .map(({ topic, import: name, row }) => `${topic} ${name} ${row}`)
 }
 
-describe('a file of rejected rows', () => {
-  it('has a line for each, with the topic and the import', async () => {
+describe('the rejects file of an import', () => {
+  it('contains a line for each rejected row, with the topic and the import', async () => {
     await run('a')
     expect(JSON.parse(text().split('\n')[1] ?? '')).toEqual({
       topic: 't',
@@ -80,7 +80,7 @@ describe('a file of rejected rows', () => {
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
 
-  it('has the rows of several imports, however they are broken off', async () => {
+  it('contains the rows of several imports, however they are interrupted', async () => {
     await breakOff('a', 3)
     await breakOff('b', 5)
     await run('a')
@@ -90,7 +90,7 @@ describe('a file of rejected rows', () => {
     )
   })
 
-  it('tells imports of a file into two topics apart', async () => {
+  it('distinguishes the imports of one file into two topics', async () => {
     await breakOff('a', 3)
     await run('a', { topic: 'u' })
     await run('a')
@@ -99,7 +99,7 @@ describe('a file of rejected rows', () => {
     )
   })
 
-  it('loses a line that was cut, and what is behind it, and has them again', async () => {
+  it('loses a damaged line and what follows it, and contains them again after the next run', async () => {
     await breakOff('a', 5)
     const [first = ''] = text().split('\n')
     const cut = `${first}\n{"topic":"t","im\0\0\n${text().slice(first.length + 1)}{"row`
@@ -108,7 +108,7 @@ describe('a file of rejected rows', () => {
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
 
-  it('keeps the lines of others behind one that was cut', async () => {
+  it('keeps the lines of other imports after a truncated one', async () => {
     await breakOff('a', 3)
     fileSystem.writeFile(REJECTS, Buffer.from(`${text()}{"topic":"t","imp`))
     await breakOff('b', 3)
@@ -120,7 +120,7 @@ describe('a file of rejected rows', () => {
     expect(rejected()).toEqual(['t /a 2', ...['t /b 2', 't /a 4', 't /a 6', 't /b 4', 't /b 6']])
   })
 
-  it('is found in parts when others have written much', async () => {
+  it('contains each row once even if others have written much after it', async () => {
     await breakOff('a', 3)
     const reason = 'é'.repeat(100_000)
     const other = `${JSON.stringify({ topic: 'u', import: '/a', row: 4, reason })}\n`
@@ -136,7 +136,7 @@ describe('a file of rejected rows', () => {
     ['none', {}],
     ['a function', { rejects: () => undefined }],
     ['another file', { rejects: '/others.jsonl' }],
-  ])('is left as it was by an import that goes on, and had %s before', async (_, before) => {
+  ])('keeps its content if an import continues with it that had %s before', async (_, before) => {
     const onProgress = ({ rows }: { rows: number }): void => {
       if (rows === 3) throw new Error('broken off')
     }
@@ -155,22 +155,25 @@ describe('a file of rejected rows', () => {
     ['none', { rejects: undefined as never }],
     ['a function', { rejects: () => undefined }],
     ['another file', { rejects: '/others.jsonl' }],
-  ])('has no row twice where the import goes on, and had %s before', async (_, before) => {
-    await breakOff('a', 1, 't', before)
-    await breakOff('a', 3)
-    await breakOff('a', 5)
-    await run('a')
-    expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
-  })
+  ])(
+    'contains no row twice if the import continues with it and had %s before',
+    async (_, before) => {
+      await breakOff('a', 1, 't', before)
+      await breakOff('a', 3)
+      await breakOff('a', 5)
+      await run('a')
+      expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
+    },
+  )
 
-  it('has no row twice where the import has gone on without it meanwhile', async () => {
+  it('contains no row twice if the import has continued without it in the meantime', async () => {
     await breakOff('a', 3)
     await breakOff('a', 3, 't', { rejects: undefined as never })
     await run('a')
     expect(rejected()).toEqual(['t /a 2', 't /a 4', 't /a 6'])
   })
 
-  it('has no row twice where an earlier version has left a mark, which names no file', async () => {
+  it('contains no row twice if the mark of an earlier version names no file', async () => {
     await run('b')
     const onProgress = ({ rows }: { rows: number }): void => {
       if (rows === 5) throw new Error('broken off')
@@ -191,7 +194,7 @@ describe('a file of rejected rows', () => {
     ['after a restart of the process', {}, () => fileSystem.restart('process')],
     ['in the same process', {}, () => fileSystem],
     ['in the run that must commit when it fails', { cleanupPolicy: 'compact' }, () => fileSystem],
-  ] as const)('keeps a row whose sync has failed, %s', async (_, config, next) => {
+  ] as const)('contains a row once if its sync has failed, %s', async (_, config, next) => {
     await broker.createTopic('v', config)
     const options = { topic: 'v', keyField: 'id', name: 'v', commitRecords: 2 } as const
     fileSystem.writeFile('/v', Buffer.from('{"id":1}\nx\n{"id":3}\n'))
@@ -214,7 +217,7 @@ describe('a file of rejected rows', () => {
     await goOn(fileSystem.restart('power', { unsynced: 'lost' }))
   })
 
-  it('relies no more on a directory whose sync has failed', async () => {
+  it('is refused after a sync of its directory has failed', async () => {
     fileSystem.failNext('syncDirectory', 'EIO', { path: '/' })
     await expect(run('a')).rejects.toThrow('EIO')
     await expect(run('a')).rejects.toMatchObject({ code: 'STORAGE_ERROR', path: '/' })
@@ -236,7 +239,7 @@ describe('a file of rejected rows', () => {
   })
 
   it.runIf(process.platform === 'linux')(
-    'is told from others by what it is, whatever it is called and whichever process writes to it',
+    'is locked by its device and inode, whatever its path and whichever process writes to it',
     async () => {
       const dir = await temporaryDirectory()
       const [path, link] = [join(dir, 'rejects.jsonl'), join(dir, 'link', 'rejects.jsonl')]
@@ -259,7 +262,7 @@ describe('a file of rejected rows', () => {
     },
   )
 
-  it('is never the file that is imported, whatever it is called', async () => {
+  it('is refused if it is the imported file, whatever its path', async () => {
     const dir = await temporaryDirectory()
     const [path, link] = [join(dir, 'a'), join(dir, 'b')]
     writeFileSync(path, LINES)
@@ -278,7 +281,7 @@ describe('a file of rejected rows', () => {
     expect(broker.topic('t').partition(0).logEndOffset).toBe(0)
   })
 
-  it('is free again when it could not be opened', async () => {
+  it('is released if it could not be opened', async () => {
     const rejects = '/no-such-directory/rejects.jsonl'
     for (let turn = 0; turn < 2; turn++) {
       await expect(run('a', { rejects })).rejects.toMatchObject({ code: 'ENOENT' })

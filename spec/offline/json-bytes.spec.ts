@@ -10,8 +10,8 @@ const CONTROL = fc.string({
   maxLength: 40,
 })
 
-describe('JSON that is put together as bytes', () => {
-  it('has strings escaped as JSON.stringify escapes them', () => {
+describe('JsonBytes', () => {
+  it('escapes strings like JSON.stringify', () => {
     fc.assert(
       fc.property(fc.oneof(ANY_TEXT, CONTROL), (text) => {
         const json = new JsonBytes()
@@ -52,7 +52,7 @@ describe('JSON that is put together as bytes', () => {
         json.ascii(JSON.stringify(text))
       },
     ],
-  ])('grows with what comes as %s, and keeps what is there', (_what, add) => {
+  ])('grows with what is added as %s, and keeps what it contains', (_what, add) => {
     const json = new JsonBytes()
     const texts = ['\u0001'.repeat(5), '"'.repeat(9000), 'a'.repeat(70_000), '\n\\'.repeat(50_000)]
     for (const text of texts) add(json, text)
@@ -62,7 +62,7 @@ describe('JSON that is put together as bytes', () => {
     expect(textOf(json)).toBe('"again"')
   })
 
-  it('has times as toISOString has them', () => {
+  it('writes times like toISOString', () => {
     const json = new JsonBytes()
     const [first, last] = [
       Date.parse('0001-01-01T00:00:00Z'),
@@ -82,7 +82,7 @@ describe('JSON that is put together as bytes', () => {
     )
   })
 
-  it('has JSON of several lines on one', () => {
+  it('writes JSON of several lines on one line', () => {
     const json = new JsonBytes()
     json.jsonLine(Buffer.from('{\r\n"a":\n"\\n"}'))
     expect(textOf(json)).toBe('{  "a": "\\n"}')

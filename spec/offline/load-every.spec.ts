@@ -41,8 +41,8 @@ async function setUp() {
   return { clock, broker, partition, loaded, state, sink, plan: { name: 'l', topics: ['t'] } }
 }
 
-describe('loads at an interval', () => {
-  it('begin at once and take what came since, each time', async () => {
+describe('loadEvery', () => {
+  it('loads at once, and then at each interval what was appended since', async () => {
     const { clock, broker, partition, loaded, sink, plan } = await setUp()
     const results: LoadResult[] = []
     await partition.append({ value: 'a' })
@@ -67,7 +67,7 @@ describe('loads at an interval', () => {
     await broker.close()
   })
 
-  it('go on after a failure', async () => {
+  it('continues after a failure', async () => {
     const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
     state.failures = 2
@@ -90,7 +90,7 @@ describe('loads at an interval', () => {
     await broker.close()
   })
 
-  it('never overlap: a run that takes longer leaves beats out', async () => {
+  it('never overlaps runs: a run that takes longer than the interval skips beats', async () => {
     const { clock, broker, partition, state, sink, plan } = await setUp()
     state.delayMs = 2500
     const times: number[] = []
@@ -113,7 +113,7 @@ describe('loads at an interval', () => {
     await broker.close()
   })
 
-  it('end when they are aborted', async () => {
+  it('ends when it is aborted', async () => {
     const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
     state.delayMs = 500
@@ -128,7 +128,7 @@ describe('loads at an interval', () => {
     await broker.close()
   })
 
-  it('end with their broker, at once and without a word', async () => {
+  it('ends at once and without an error when its broker closes', async () => {
     const { clock, broker, partition, loaded, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
     const errors: unknown[] = []
@@ -141,7 +141,7 @@ describe('loads at an interval', () => {
     expect(() => loadEvery(1000, broker, plan, sink, { clock })).toThrow(ClosedError)
   })
 
-  it('tell what the close of their broker has cut off, once', async () => {
+  it('reports once what the close of its broker has interrupted', async () => {
     const { clock, broker, partition, state, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
     state.delayMs = 500
@@ -157,7 +157,7 @@ describe('loads at an interval', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('are refused for an interval that is none, and for options that are not legal', async () => {
+  it('throws for an invalid interval and for invalid options', async () => {
     const { broker, sink, plan } = await setUp()
     expect(() => loadEvery(0, broker, plan, sink)).toThrow(
       'intervalMs must be a whole number from 1',

@@ -7,8 +7,8 @@ const range = fc
   .tuple(fc.nat({ max: 20 }), fc.nat({ max: 6 }))
   .map(([startOffset, count]) => ({ startOffset, endOffset: startOffset + count }))
 
-describe('ranges of offsets', () => {
-  it('leave what none of them holds, and hold what they leave nothing of', () => {
+describe('offset ranges', () => {
+  it('leave exactly the uncovered offsets when subtracted, and hold a range only if nothing of it is left', () => {
     fc.assert(
       fc.property(fc.array(range, { maxLength: 8 }), range, (ranges, asked) => {
         const { startOffset, endOffset } = asked
@@ -24,7 +24,7 @@ describe('ranges of offsets', () => {
     )
   })
 
-  it('end where the last of them does', () => {
+  it('end at the greatest endOffset, or at 0 if there are none', () => {
     expect(new JoinedRanges([]).endOffset).toBe(0)
     const ranges = [
       { startOffset: 5, endOffset: 9 },

@@ -11,7 +11,7 @@ const { peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'),
 }
 const PEERS = Object.keys(peerDependencies)
 
-describe('what the import of an optional package fails with', () => {
+describe('importError', () => {
   const failure = (message: string, code?: string): Error =>
     Object.assign(new Error(message), code === undefined ? {} : { code })
   const told = (error: unknown): unknown => importError(error, 'csv-parse', 'the import of CSV')
@@ -28,17 +28,20 @@ describe('what the import of an optional package fails with', () => {
       'a bundle of Vite',
       'Could not resolve "csv-parse/sync" imported by "varve". Is it installed?',
     ],
-  ])('says which is missing, in the words of %s', (_whose, message, code?: string) => {
-    const error = failure(message, code)
-    const missing = told(error)
-    expect(missing).toBeInstanceOf(MissingModuleError)
-    expect(missing).toMatchObject({
-      code: 'MISSING_MODULE',
-      module: 'csv-parse',
-      message: 'the import of CSV needs the package csv-parse: npm install csv-parse',
-      cause: error,
-    })
-  })
+  ])(
+    'reports which package is missing, given the error message of %s',
+    (_whose, message, code?: string) => {
+      const error = failure(message, code)
+      const missing = told(error)
+      expect(missing).toBeInstanceOf(MissingModuleError)
+      expect(missing).toMatchObject({
+        code: 'MISSING_MODULE',
+        module: 'csv-parse',
+        message: 'the import of CSV needs the package csv-parse: npm install csv-parse',
+        cause: error,
+      })
+    },
+  )
 
   it.each([
     ["Cannot find package 'x' imported from /node_modules/csv-parse/y", 'ERR_MODULE_NOT_FOUND'],
@@ -47,14 +50,14 @@ describe('what the import of an optional package fails with', () => {
     ["No './sync' in 'csv-parse'", 'ERR_PACKAGE_PATH_NOT_EXPORTED'],
     ['too many open files', 'EMFILE'],
     ['no memory'],
-  ])('is left as it is where that is something else: %s', (message, code?: string) => {
+  ])('returns any other error unchanged: %s', (message, code?: string) => {
     const error = failure(message, code)
     expect(told(error)).toBe(error)
   })
 })
 
 describe('an import of an optional package', () => {
-  it('stands in a try of its function, so that bundlers do without the package', () => {
+  it('is in a try block of its own function, so that bundlers work without the package', () => {
     const found = libraryFiles().flatMap(importsOfPeers)
     expect(found.map(({ name }) => name)).toEqual(
       expect.arrayContaining(['csv-parse/sync', 'hyparquet', 'hyparquet-writer']),

@@ -10,21 +10,21 @@ const MONEY: SchemaElement = {
   ...{ name: 'money', type: 'INT64', converted_type: 'DECIMAL', scale: 2, precision: 18 },
 }
 
-it('tells the reader that what it cannot hold is a plain number', () => {
+it('passes a decimal column to the reader as a plain number, without its converted type', () => {
   const { metadata } = decimalsOf({ name: 'root', num_children: 1 }, MONEY)
   const plain: Partial<SchemaElement> = { ...MONEY }
   delete plain.converted_type
   expect(metadata.schema[1]).toEqual(plain)
 })
 
-it('ends with the schema, however many columns that says it has', () => {
+it('stops at the end of the schema, however many columns the root claims to have', () => {
   const rows: Record<string, unknown>[] = [{ money: 123n }]
   decimalsOf({ name: 'root', num_children: 2 ** 31 - 1 }, MONEY).putInto(rows)
   expect(rows).toEqual([{ money: 1.23 }])
   expect(decimalsOf().metadata.schema).toEqual([])
 })
 
-it('leaves what a variant holds as it is, and takes what stands behind it', () => {
+it('leaves a decimal inside a variant as it is, and converts the column after it', () => {
   const variant: SchemaElement = { name: 'v', num_children: 1, logical_type: { type: 'VARIANT' } }
   const decimals = decimalsOf({ name: 'root', num_children: 2 }, variant, MONEY, MONEY)
   expect(decimals.metadata.schema[2]).toBe(MONEY)
@@ -34,7 +34,7 @@ it('leaves what a variant holds as it is, and takes what stands behind it', () =
   expect(rows).toEqual([{ v: { money: 5n }, money: -0.07 }])
 })
 
-it('finds decimals in groups that are neither the lists nor the maps of the standard', () => {
+it('converts decimals in repeated columns and groups that are not standard lists or maps', () => {
   const repeated: SchemaElement = { ...MONEY, repetition_type: 'REPEATED' }
   const groups: SchemaElement = { name: 'g', num_children: 1, repetition_type: 'REPEATED' }
   const decimals = decimalsOf({ name: 'root', num_children: 2 }, repeated, groups, MONEY)

@@ -17,7 +17,7 @@ const TEXTS = [
 const FIELDS = { i: 'int', d: 'double', s: 'string', b: 'boolean', t: 'timestamp' } as const
 
 it(
-  'finds odd values in Parquet by conditions on each column',
+  'writes odd values to Parquet that DuckDB reads back and finds by conditions on each column',
   { timeout: 60_000 },
   async (context) => {
     const duckdb = await import('@duckdb/node-api').catch(() => null)

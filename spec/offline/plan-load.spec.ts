@@ -3,7 +3,7 @@ import { LoadPlan, planLoad, type PlanLoadOptions } from '../../lib/offline/inde
 import { splitRange } from '../../lib/offline/split-range.ts'
 import { brokerFor, fill, task } from './loads.ts'
 
-describe('splitting a range', () => {
+describe('splitRange', () => {
   const segments = [
     { baseOffset: 0, nextOffset: 100, sizeBytes: 1000 },
     { baseOffset: 100, nextOffset: 110, sizeBytes: 1000 },
@@ -19,23 +19,23 @@ describe('splitting a range', () => {
     return ranges.map(({ endOffset }) => endOffset)
   }
 
-  it('leaves it whole by partition', () => {
+  it('keeps the range whole when it splits by partition', () => {
     expect(cut(5, 200, 'partition')).toEqual([200])
   })
 
-  it('cuts where segments begin', () => {
+  it('splits where segments begin', () => {
     expect(cut(0, 200, 'segment')).toEqual([100, 150, 200])
     expect(cut(100, 150, 'segment')).toEqual([150])
     expect(cut(30, 120, 'segment')).toEqual([100, 120])
   })
 
-  it('cuts by a number of offsets', () => {
+  it('splits by a number of offsets', () => {
     expect(cut(0, 10, { maxRecords: 4 })).toEqual([4, 8, 10])
     expect(cut(0, 8, { maxRecords: 4 })).toEqual([4, 8])
     expect(cut(3, 4, { maxRecords: 4 })).toEqual([4])
   })
 
-  it('cuts by bytes, within segments and across them', () => {
+  it('splits by bytes, within segments and across them', () => {
     expect(cut(0, 200, { maxBytes: 500 })).toEqual([50, 100, 105, 150, 200])
     expect(cut(0, 200, { maxBytes: 10_000 })).toEqual([200])
     expect(cut(0, 100, { maxBytes: 1 })).toHaveLength(100)
@@ -44,7 +44,7 @@ describe('splitting a range', () => {
     expect(cut(105, 110, { maxBytes: 250 })).toEqual([107, 109, 110])
   })
 
-  it('refuses more tasks than can be meant', () => {
+  it('throws if the split would make more than 100,000 tasks', () => {
     const range = { startOffset: 0, endOffset: 1_000_000 }
     expect(() => splitRange(range, { maxRecords: 1 }, [])).toThrow(
       /\{"maxRecords":1\} would make more than 100000 tasks of the offsets 0 to 1000000/,
@@ -52,8 +52,8 @@ describe('splitting a range', () => {
   })
 })
 
-describe('a plan', () => {
-  it('is the records between where the load has come to and the high watermark of that moment', async () => {
+describe('a load plan', () => {
+  it('covers the records from the committed offset to the high watermark of that moment', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 0, 30])
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -74,7 +74,7 @@ describe('a plan', () => {
     [{ from: { timestamp: 1025 } }, 25, 100],
     [{ until: { timestamp: 1025 } }, 0, 25],
     [{ from: { timestamp: 1010 }, until: { timestamp: 9999 } }, 10, 100],
-  ])('takes %j', async (options, start, end) => {
+  ])('covers the offsets that the options select: %j', async (options, start, end) => {
     const broker = await brokerFor()
     await fill(broker)
     expect([...(await planLoad(broker, { topics: ['orders'], ...options }))]).toEqual([
@@ -82,7 +82,7 @@ describe('a plan', () => {
     ])
   })
 
-  it('has no task where there is nothing between its ends', async () => {
+  it('has no task if its range is empty', async () => {
     const broker = await brokerFor()
     await fill(broker)
     for (const options of [
@@ -94,7 +94,7 @@ describe('a plan', () => {
     }
   })
 
-  it('splits by the segments of the log', async () => {
+  it('has one task per segment of the log when it splits by segment', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const { segments } = broker.topic('orders').partition(0).log
@@ -105,7 +105,7 @@ describe('a plan', () => {
     )
   })
 
-  it('refuses to leave out records that are gone, unless it is told to', async () => {
+  it('rejects with RECORDS_GONE if records after the committed offset are gone, unless told to skip them', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const consumer = broker.consumer({ groupId: 'varve-load', enableAutoCommit: false })
@@ -161,7 +161,7 @@ describe('a plan', () => {
     ],
     [{ topics: ['orders'], splitBy: { maxRecords: 1, maxBytes: 1 } }, /splitBy must be/],
     [{ topics: ['nothing'] }, /nothing/],
-  ])('refuses %j', async (options, message) => {
+  ])('rejects the options %j', async (options, message) => {
     const broker = await brokerFor()
     await fill(broker)
     await expect(planLoad(broker, options as PlanLoadOptions)).rejects.toThrow(message)
@@ -169,7 +169,7 @@ describe('a plan', () => {
     await expect(planLoad(none, { topics: ['orders'] })).rejects.toThrow('broker must be an object')
   })
 
-  it('goes through JSON', async () => {
+  it('is the same after a round trip through JSON', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 50])
     const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 30 } })
@@ -201,7 +201,7 @@ describe('a plan', () => {
       { name: 'x', resumes: true, tasks: [task(0, 6), task(5, 9)] },
       /tasks\[1\] begins at offset 5 of orders-0, but the task before it ends at 6/,
     ],
-  ])('is not restored from %j', async (json, message) => {
+  ])('throws when it is restored from %j', async (json, message) => {
     const broker = await brokerFor()
     expect(() => LoadPlan.restore(broker, json as string)).toThrow(message)
   })

@@ -61,7 +61,7 @@ function gatedOffsets() {
   return { fileSystem, close }
 }
 
-describe('a push whose topic is deleted and made anew', () => {
+describe('a push whose topic is deleted and created again', () => {
   it.each(
     (['range', 'cooperative-sticky'] as const).flatMap((strategy) =>
       [true, false].flatMap((drains) =>
@@ -69,7 +69,7 @@ describe('a push whose topic is deleted and made anew', () => {
       ),
     ),
   )(
-    'writes all of the new one, %s, drained: %s, %i records before its group notices',
+    'writes every record of the new topic, %s, drained: %s, %i records before its group notices',
     async (strategy, drains, count) => {
       for (const afterMs of [0, 10, 40, 70, 130]) {
         const bench = await setUp({ partitionAssignmentStrategy: strategy })
@@ -104,9 +104,9 @@ describe('a push whose topic is deleted and made anew', () => {
   )
 })
 
-describe('a push that gives back what was not written', () => {
+describe('a push that seeks back to its unwritten records', () => {
   it.each(['ends', 'drains'] as const)(
-    'leaves alone a topic that was made anew meanwhile, as it %s',
+    'does not seek in a topic that was created again in the meantime, when it %s',
     async (how) => {
       const { clock, broker, reader, until } = await setUp()
       reader.subscribe(['t'])
@@ -137,7 +137,7 @@ describe('a push that gives back what was not written', () => {
 })
 
 describe('a push whose topic is deleted', () => {
-  it('goes on when its commit has waited behind another of the group meanwhile', async () => {
+  it('continues if its commit had to wait behind another commit of the group', async () => {
     const { fileSystem, close } = gatedOffsets()
     const bench = await setUp({ partitionAssignmentStrategy: 'cooperative-sticky' }, fileSystem)
     const { clock, broker, reader, written, until } = bench

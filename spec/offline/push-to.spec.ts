@@ -82,7 +82,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('hands out no more than maxInFlight, pauses, and goes on at the pace of the target', async () => {
+  it('keeps at most maxInFlight records in flight, pauses, and continues as the target acknowledges', async () => {
     const { clock, broker, consumer } = await setUp(2, 40)
     const reader = consumer({ maxPollRecords: 5 })
     const acknowledge: (() => void)[] = []
@@ -136,7 +136,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('takes back no commit that somebody else has made meanwhile', async () => {
+  it('does not move back an offset that somebody else committed in the meantime', async () => {
     const { clock, broker, consumer } = await setUp(1, 6)
     const reader = consumer()
     const release: (() => void)[] = []
@@ -154,7 +154,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('gives several records of one partition to a write where that is asked for', async () => {
+  it('passes up to batchRecords records of one partition to a write', async () => {
     const { clock, broker, consumer } = await setUp(2, 10)
     const batches: string[][] = []
     const write = (records: readonly ConsumerRecord[]): void => void batches.push(records.map(text))
@@ -167,7 +167,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('gives no write more records than maxInFlight leaves room for', async () => {
+  it('passes no more records to a write than maxInFlight leaves room for', async () => {
     const { clock, broker, consumer } = await setUp(2, 10)
     const sizes: number[] = []
     const release: (() => void)[] = []
@@ -188,7 +188,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('tries again with waits that double, and then ends with the error', async () => {
+  it('retries a write after delays that double, and then rejects with the error', async () => {
     const { clock, broker, consumer } = await setUp(1, 3)
     const reader = consumer()
     const times: number[] = []
@@ -216,23 +216,26 @@ describe('a push', () => {
   it.each([
     ['as said', { retries: 4, retryBackoffMs: 10_000 }, [0, 10_000, 30_000, 60_000, 90_000]],
     ['as nobody says', {}, [0, 100, 300, 700]],
-  ])('waits up to 30 s, and 100 ms at first: %s', async (_, options, expected) => {
-    const { clock, broker, consumer } = await setUp(1, 1)
-    const times: number[] = []
-    const failure = new Error('no room')
-    const write = (): void => {
-      times.push(clock.monotonic())
-      throw failure
-    }
-    const ended = expect(pushTo(consumer(), write, { ...options, clock })).rejects.toBe(failure)
-    for (let turn = 0; turn < 100; turn += 1) await clock.advance(1000)
-    const [first = 0] = times
-    expect(times.map((time) => time - first)).toEqual(expected)
-    await ended
-    await broker.close()
-  })
+  ])(
+    'waits 100 ms before the first retry by default, and at most 30 s before any: %s',
+    async (_, options, expected) => {
+      const { clock, broker, consumer } = await setUp(1, 1)
+      const times: number[] = []
+      const failure = new Error('no room')
+      const write = (): void => {
+        times.push(clock.monotonic())
+        throw failure
+      }
+      const ended = expect(pushTo(consumer(), write, { ...options, clock })).rejects.toBe(failure)
+      for (let turn = 0; turn < 100; turn += 1) await clock.advance(1000)
+      const [first = 0] = times
+      expect(times.map((time) => time - first)).toEqual(expected)
+      await ended
+      await broker.close()
+    },
+  )
 
-  it('skips what cannot be written, or puts it somewhere else', async () => {
+  it('skips records that cannot be written, or passes them to onError, whose error ends the push', async () => {
     const { clock, broker, consumer } = await setUp(1, 4)
     const fail = (record: ConsumerRecord): void => {
       if (record.offset % 2 === 1) throw new Error(`not ${record.offset}`)
@@ -264,7 +267,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('ends when it is aborted, with the reason, once its writes have ended', async () => {
+  it('rejects with the abort reason once its writes have ended', async () => {
     const { clock, broker, consumer } = await setUp(1, 4)
     const reader = consumer()
     const abort = new AbortController()
@@ -295,7 +298,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('ends when the consumer is closed, and what was not acknowledged comes again', async () => {
+  it('ends when the consumer is closed, and unacknowledged records are delivered again', async () => {
     const { clock, broker, consumer } = await setUp(1, 5)
     const reader = consumer()
     let release = (): void => undefined
@@ -317,7 +320,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('repeats nothing in a rebalance that drains it', async () => {
+  it('repeats no record in a rebalance that drains it', async () => {
     const { clock, broker, consumer } = await setUp(2, 30)
     const written: string[] = []
     const write = async (record: ConsumerRecord): Promise<void> => {
@@ -338,7 +341,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('repeats nothing in a rebalance that drains it, with the order of keys either', async () => {
+  it('repeats no record when it is drained, ordered by key', async () => {
     const { clock, broker, consumer } = await setUp(1, 12)
     const written: number[] = []
     let release = (): void => undefined
@@ -363,7 +366,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('repeats nothing when its consumer is closed, with the order of keys either', async () => {
+  it('repeats no record when its consumer is closed, ordered by key', async () => {
     const { clock, broker } = await setUp(1, 12)
     const written: number[] = []
     let release = (): void => undefined
@@ -389,7 +392,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('drains a partition also where the targets of others do not answer', async () => {
+  it('drains a partition even if writes of other partitions never end', async () => {
     const { clock, broker, consumer } = await setUp(2, 6)
     const written: string[] = []
     const ofFirst = (): string[] => written.filter((each) => each.startsWith('0:'))
@@ -415,7 +418,7 @@ describe('a push', () => {
     void broker.close({ timeoutMs: 0 })
   })
 
-  it('is no more than maxInFlight and two polls ahead of its commits, where these are slow', async () => {
+  it('is at most maxInFlight and two polls ahead of its commits if these are slow', async () => {
     const { clock, broker, consumer } = await setUp(1, 300)
     const reader = consumer({ maxPollRecords: 20 })
     const commit = reader.commit.bind(reader)
@@ -438,7 +441,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('repeats nothing where partitions are drained each by its own', async () => {
+  it('writes each record once if its partitions are drained by separate calls', async () => {
     const { clock, broker, topic, consumer } = await setUp(2, 0)
     const written: string[] = []
     const started: string[] = []
@@ -475,7 +478,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('keeps no more than maxInFlight behind a record that is not acknowledged', async () => {
+  it('counts the records written after an unacknowledged one towards maxInFlight', async () => {
     const { clock, broker, consumer } = await setUp(1, 300)
     const written: number[] = []
     let release = (): void => undefined
@@ -499,7 +502,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('does not wait for the next try of a write when it is stopped, or loses its consumer', async () => {
+  it('does not wait for the next retry when it is stopped or its consumer is closed', async () => {
     const { clock, broker, consumer } = await setUp(1, 5)
     let tries = 0
     const write = (): void => {
@@ -524,7 +527,7 @@ describe('a push', () => {
     expect([tries, clock.pendingTimers]).toEqual([2, 0])
   })
 
-  it('writes what lies in front of what is written when it is stopped, and nothing behind it', async () => {
+  it('still writes the records before the last one started when it is stopped, and none after it', async () => {
     const { clock, broker, consumer } = await setUp(1, 9)
     const { started, release, write } = heldWrites()
     const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 2 })
@@ -543,7 +546,7 @@ describe('a push', () => {
   })
 
   it.each(['stopped', 'stopped and drained'])(
-    'repeats nothing when it is %s, with the order of keys either',
+    'repeats no record when it is %s, ordered by key',
     async (how) => {
       const { clock, broker, consumer } = await setUp(1, 60)
       const written: number[] = []
@@ -571,7 +574,7 @@ describe('a push', () => {
   )
 
   it.each(['stopped', 'stopped and drained'])(
-    'writes nothing behind a record that cannot be written when it is %s, and what lies in front',
+    'starts no write after a failed record when it is %s, and commits the records before that one',
     async (how) => {
       const { clock, broker, consumer } = await setUp(1, 12)
       const { started, release, write } = heldWrites()
@@ -592,7 +595,7 @@ describe('a push', () => {
     },
   )
 
-  it('starts nothing any more once it is aborted, also while it is being stopped', async () => {
+  it('starts no more writes once it is aborted, even while it is being stopped', async () => {
     const { clock, broker, consumer } = await setUp(1, 9)
     const { started, release, write } = heldWrites()
     const abort = new AbortController()
@@ -610,7 +613,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('starts nothing any more for a consumer that is closed while it is being stopped', async () => {
+  it('starts no more writes if its consumer is closed while it is being stopped', async () => {
     const { clock, broker, consumer } = await setUp(1, 9)
     const { started, release, write } = heldWrites()
     const reader = consumer()
@@ -625,7 +628,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('goes on behind what it has written where it keeps what it drains', async () => {
+  it('continues after the drained records if it keeps the partition, and repeats none', async () => {
     const { clock, broker, consumer } = await setUp(1, 30)
     const written: string[] = []
     const write = async (record: ConsumerRecord): Promise<void> => {
@@ -644,7 +647,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('leaves the consumer where it stands when it is drained after its end', async () => {
+  it('does not move the position of the consumer when it is drained after its end', async () => {
     const { clock, broker, consumer } = await setUp(1)
     const reader = consumer()
     const write = ({ offset }: ConsumerRecord): void => {
@@ -664,7 +667,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('commits what it drains also where the consumer unsubscribes', async () => {
+  it('drains and commits the writes in flight when the consumer unsubscribes', async () => {
     const { clock, broker } = await setUp(2)
     let push: Push | null = null
     const reader = broker.consumer({ groupId: 'g', enableAutoCommit: false })
@@ -687,7 +690,7 @@ describe('a push', () => {
     await broker.close()
   })
 
-  it('refuses a consumer that cannot commit before anything is written', async () => {
+  it('rejects before any write if its consumer cannot commit because the broker is read-only', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await tempBroker({ fileSystem })
     await (await owner.createTopic('t')).partition(0).append({ value: 'x' })
@@ -703,7 +706,7 @@ describe('a push', () => {
     await owner.close()
   })
 
-  it('refuses what it cannot work with', async () => {
+  it('refuses invalid arguments, options and consumers', async () => {
     const { clock, broker, consumer } = await setUp()
     const write = (): void => undefined
     const wrong = (options: object) => () => pushTo(consumer(), write, options)
@@ -735,9 +738,9 @@ describe('a push', () => {
   })
 })
 
-describe('a push among failures, delays, restarts and rebalances', () => {
+describe('a push with random failures, delays, restarts and rebalances', () => {
   it.each(Array.from({ length: 12 }, (_, at) => at + 1))(
-    'loses nothing, repeats little, and keeps the order of one owner, seed %i',
+    'loses no record, and as the only owner repeats few and keeps their order, seed %i',
     async (seed) => {
       const random = new SeededRandom(seed)
       const partitions = 1 + random.integer(4)
@@ -826,8 +829,8 @@ async function closing(
   await one.push.catch(() => undefined)
 }
 
-describe('a push whose partitions go', () => {
-  it('goes on when one of its topics is deleted, and loses no commit of the others', async () => {
+describe('a push that loses partitions or orders by key', () => {
+  it('continues when one of its topics is deleted, and commits the records of the others', async () => {
     const { clock, broker } = await setUp()
     const other = await broker.createTopic('u')
     await other.partition(0).append([{ value: 'u' }, { value: 'u' }])
@@ -848,7 +851,7 @@ describe('a push whose partitions go', () => {
     await broker.close()
   })
 
-  it('starts no write of those that a waiting poll has given away', async () => {
+  it('starts no more writes for partitions that a waiting poll has given up', async () => {
     const { clock, broker, consumer } = await setUp(2, 30)
     const options: ConsumerOptions = { partitionAssignmentStrategy: 'cooperative-sticky' }
     const written: string[] = []
@@ -866,7 +869,7 @@ describe('a push whose partitions go', () => {
     await broker.close()
   })
 
-  it('keeps the order of keys that are no text', async () => {
+  it('keeps the order of records whose keys are deserialized to bigints', async () => {
     const { clock, broker } = await setUp()
     const reader = broker.consumer({
       groupId: 'g',
@@ -887,7 +890,7 @@ describe('a push whose partitions go', () => {
     await broker.close()
   })
 
-  it('keeps the order of keys that hold numbers beyond all others', async () => {
+  it('keeps the order of records per key if keys are objects that contain bigints', async () => {
     const { clock, broker } = await setUp()
     const reader = broker.consumer({
       groupId: 'g',
@@ -914,7 +917,7 @@ describe('a push whose partitions go', () => {
     await broker.close()
   })
 
-  it('keeps no order of records without a key, where keys have one', async () => {
+  it('keeps no order among records without a key when it orders by key', async () => {
     const { clock, broker, topic, consumer } = await setUp(1, 0)
     await topic.partition(0).append([{ value: '0' }, { value: '1' }, { value: '2' }])
     const written: number[] = []
@@ -930,7 +933,7 @@ describe('a push whose partitions go', () => {
   })
 })
 
-it('a push whose commit fails rejects with the error, also where the commit at its end does not', async () => {
+it('a push whose commit fails rejects with the error, even if its last commit succeeds', async () => {
   const { clock, broker, fileSystem, consumer } = await setUp()
   let acknowledge: () => void = () => undefined
   const write = ({ offset }: ConsumerRecord): unknown =>
@@ -947,7 +950,7 @@ it('a push whose commit fails rejects with the error, also where the commit at i
   await broker.close()
 })
 
-it('a push looks at what a write was about, and not at all partitions each time', async () => {
+it('a push looks up only the partition of each write, not all partitions every time', async () => {
   const { clock, broker, consumer } = await setUp(50, 4)
   const reader = consumer({ maxPollRecords: 20 })
   const committed = vi.spyOn(reader, 'committed')
@@ -961,7 +964,7 @@ it('a push looks at what a write was about, and not at all partitions each time'
   await broker.close()
 })
 
-it('a push lets the event loop turn between writes that end at once', async () => {
+it('a push lets the event loop turn between writes that end immediately', async () => {
   const { clock, broker, consumer } = await setUp()
   let endTurn: () => void = () => undefined
   const turn = new Promise<void>((resolve) => (endTurn = resolve))
@@ -985,7 +988,7 @@ it('a push lets the event loop turn between writes that end at once', async () =
   await broker.close()
 })
 
-it('a write that changes the offset of its record commits nothing that is not written', async () => {
+it('a write that changes the offset of its record does not cause a commit of unwritten records', async () => {
   const { clock, broker, consumer } = await setUp()
   let acknowledge: () => void = () => undefined
   const write = (record: { -readonly [F in keyof ConsumerRecord]: unknown }): unknown => {
@@ -1003,7 +1006,7 @@ it('a write that changes the offset of its record commits nothing that is not wr
 })
 
 it.each(['is tried again', 'is given to onError'])(
-  'a write that takes records off its list has all of them when it %s',
+  'a write that removes records from its list loses none of them when it %s',
   async (how) => {
     const { clock, broker, consumer } = await setUp()
     const lists: number[][] = []
@@ -1033,7 +1036,7 @@ it.each(['is tried again', 'is given to onError'])(
   },
 )
 
-it('a push keeps the order of keys that JSON cannot say', async () => {
+it('a push keeps the order of keys that JSON cannot represent', async () => {
   const { clock, broker } = await setUp()
   const reader = broker.consumer({
     groupId: 'g',

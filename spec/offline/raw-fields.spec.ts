@@ -19,11 +19,11 @@ it.each([
     '["\\"", 12345678901234567890, "\\\\", {"1e400": 1e400}]',
     ['"', '12345678901234567890', '\\', { '1e400': '1e400' }],
   ],
-])('of %s keeps all digits', (json, value) => {
+])('keeps all digits of %s', (json, value) => {
   expect(exactJson(json)).toEqual(value)
 })
 
-it('takes nothing that is not JSON', () => {
+it('throws a SyntaxError for text that is not JSON', () => {
   for (const json of ['1e400 2', '01234567890123456789', '{"a":-}12345678901234567890']) {
     expect(() => exactJson(json), json).toThrow(SyntaxError)
   }

@@ -23,8 +23,8 @@ function summary(rows: readonly TextRow[]): string[] {
   )
 }
 
-describe('a row splitter', () => {
-  it('gives each line with the place where it ends', () => {
+describe('RowSplitter', () => {
+  it('returns each line with the position and line number where it ends', () => {
     expect(summary(split('a\r\nbb\n\nccé'))).toEqual([
       'a|1|3|1|-|false',
       'bb|2|6|2|-|false',
@@ -33,14 +33,14 @@ describe('a row splitter', () => {
     ])
   })
 
-  it('keeps a quoted field of several lines together, with its doubled quotes', () => {
+  it('keeps a quoted field of several lines in one row, with its doubled quotes', () => {
     expect(summary(split('1,"x\n""y"\n2,a"b\n', { delimiter: ',' }))).toEqual([
       '1,"x\n""y"|1|10|2|-|false',
       '2,a"b|3|16|3|-|false',
     ])
   })
 
-  it('keeps the last row together where a quoted field of several lines ends the text', () => {
+  it('keeps the last row together if the text ends with a quoted field of several lines', () => {
     expect(summary(split('id\n1,"x\n2,""y""\nz"', { delimiter: ',' }))).toEqual([
       'id|1|3|1|-|false',
       '1,"x\n2,""y""\nz"|2|18|3|-|true',
@@ -51,7 +51,7 @@ describe('a row splitter', () => {
     expect(split('1,"x\n2,y\nz""', { delimiter: ',' })).toHaveLength(3)
   })
 
-  it('passes over what is longer than a row may be, and goes on behind it', () => {
+  it('reports a row longer than maxRowBytes as too long, and continues after it', () => {
     const long = 'z'.repeat(5000)
     const rows = split(`a\n${long}\nb\n`, { maxRowBytes: 10 })
     expect(rows.map(({ fault }) => fault)).toEqual([null, 'too-long', null])
@@ -62,7 +62,7 @@ describe('a row splitter', () => {
     ])
   })
 
-  it('takes a quote that is not closed for a fault of its own line', () => {
+  it('reports an unclosed quote as a fault of its own line only', () => {
     const text = `1,"open\n${'2,3\n'.repeat(50)}`
     const rows = split(text, { delimiter: ',', maxRowBytes: 40 })
     expect(rows).toHaveLength(51)
@@ -72,7 +72,7 @@ describe('a row splitter', () => {
     expect(split('1,"open', { delimiter: ',' })).toMatchObject([{ fault: 'open-quote' }])
   })
 
-  it('looks at many lines that leave a quote open no more often than at one', () => {
+  it('scans less than four times the bytes of a text with many unclosed quotes', () => {
     const text = Buffer.from('12" pipe,"blue\n'.repeat(10_000))
     const splitter = new RowSplitter({
       maxRowBytes: 100_000,
@@ -88,7 +88,7 @@ describe('a row splitter', () => {
   })
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
-    'cuts any text the same in pieces of any size, seed %i',
+    'splits any text the same in pieces of any size, seed %i',
     (seed) => {
       const random = new SeededRandom(seed)
       const letters = ['a', ',', '"', '\n', '\r\n', '""', 'é', 'zzzzzzzzzzzz']

@@ -35,7 +35,7 @@ async function passing<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
 }
 
 describe('a load', () => {
-  it('puts every record into the sink once, and commits how far it has come', async () => {
+  it('writes every record to the sink once, and commits its progress', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 40, 0])
     const sink = new MemorySink()
@@ -51,7 +51,7 @@ describe('a load', () => {
     ]).toEqual([100, 40, 0])
   })
 
-  it('puts all of a task into a sink that changes what it was handed', async () => {
+  it('writes all records of a task to a sink that modifies the task and the records it receives', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [10])
     const sink = new MemorySink()
@@ -76,7 +76,7 @@ describe('a load', () => {
     expect(await committed(broker, 0)).toBe(10)
   })
 
-  it('has begun where there was nothing yet, so that what comes and is deleted is missed', async () => {
+  it('commits its start even if the partition is empty, so that records deleted later are reported as gone', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [0, 0])
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -92,7 +92,7 @@ describe('a load', () => {
     expect(await runLoad(plan, new MemorySink())).toMatchObject({ tasks: 0 })
   })
 
-  it('has begun before its first task is done, so that what is deleted meanwhile is missed', async () => {
+  it('commits its start before its first task, so that records deleted meanwhile are reported as gone', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -106,7 +106,7 @@ describe('a load', () => {
     })
   })
 
-  it('loads what has come since, and nothing else, the next time', async () => {
+  it('loads only the records that were appended since the last load', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -118,7 +118,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(101))
   })
 
-  it('does nothing for a plan that is done, nor for one without tasks', async () => {
+  it('loads nothing if its plan is done or has no tasks', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -133,7 +133,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(100))
   })
 
-  it('loads only what the sink does not have, whatever the borders were', async () => {
+  it('loads only what the sink does not have, whatever the ranges of earlier tasks were', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -153,7 +153,7 @@ describe('a load', () => {
     expect(await committed(broker)).toBe(100)
   })
 
-  it('asks once for all tasks that the sink has had from the start, however many there are', async () => {
+  it('asks the sink once per partition if it already has all tasks, however many there are', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 100])
     const sink = new MemorySink()
@@ -165,7 +165,7 @@ describe('a load', () => {
     expect(asked.mock.calls.map(([place]) => place.partition)).toEqual([0, 1])
   })
 
-  it('asks anew for what it has to load, which others may have loaded since', async () => {
+  it('asks the sink again before it loads a task that others may have loaded in the meantime', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -181,7 +181,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(100))
   })
 
-  it('takes nothing for loaded any more once the sink holds more than the log', async () => {
+  it('fails the remaining tasks once the sink holds more than the log', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -201,7 +201,7 @@ describe('a load', () => {
     )
   })
 
-  it('takes an explicit range again for a sink that has lost it', async () => {
+  it('loads an explicit range again into a sink that has lost it', async () => {
     const broker = await brokerFor()
     await fill(broker)
     await runLoad(await planLoad(broker, { topics: ['orders'] }), new MemorySink())
@@ -211,7 +211,7 @@ describe('a load', () => {
     expect(await committed(broker)).toBe(100)
   })
 
-  it('commits no task before those in front of it, and goes on with all of them', async () => {
+  it('commits only up to a failed task but runs those after it, and the next load adds what is missing', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -232,7 +232,7 @@ describe('a load', () => {
     expect(await committed(broker)).toBe(100)
   })
 
-  it('tries a task again, after twice the time each time', async () => {
+  it('retries a task after delays that double', async () => {
     const clock = new ManualClock()
     const broker = await brokerFor(new SimulatedFileSystem(), clock)
     await fill(broker)
@@ -253,7 +253,7 @@ describe('a load', () => {
     expect(clock.pendingTimers).toBe(timers)
   })
 
-  it('says which records are gone, tries no second time, and does the rest', async () => {
+  it('reports which records are gone, and runs the other tasks', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 20])
     const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 25 } })
@@ -272,7 +272,7 @@ describe('a load', () => {
     expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([0, 20])
   })
 
-  it('tries no second time where a package is missing', async () => {
+  it('does not retry a task if a package is missing', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -285,7 +285,7 @@ describe('a load', () => {
     expect(sink.aborted).toBe(1)
   })
 
-  it('loses nothing to a deletion between two reads of a task', async () => {
+  it('fails a task if records are deleted between two of its reads', async () => {
     const broker = await brokerFor()
     const value = 'x'.repeat(100_000)
     const topic = await broker.createTopic('orders', { segmentBytes: 500_000 })
@@ -304,7 +304,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual([])
   })
 
-  it('does not mix records of before a cut with those that came in the place of others', async () => {
+  it('fails a task whose log is truncated and refilled meanwhile, instead of mixing old and new records', async () => {
     const broker = await brokerFor()
     const value = 'x'.repeat(100_000)
     const topic = await broker.createTopic('orders')
@@ -331,7 +331,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(30))
   })
 
-  it('goes on while a producer appends', async () => {
+  it('loads exactly its plan while a producer appends', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -343,21 +343,18 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(100))
   })
 
-  it.each([1, 3])(
-    'runs %i tasks at a time, each with no more than a read in memory',
-    async (concurrency) => {
-      const broker = await brokerFor()
-      await fill(broker, 'orders', [50, 50])
-      const sink = new MemorySink()
-      sink.before = () => new Promise((resolve) => setImmediate(resolve))
-      const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 10 } })
-      await runLoad(plan, sink, { concurrency })
-      expect(sink.mostOpen).toBe(concurrency)
-      expect(sink.offsets(1)).toEqual(upTo(50))
-    },
-  )
+  it.each([1, 3])('runs %i tasks at a time', async (concurrency) => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [50, 50])
+    const sink = new MemorySink()
+    sink.before = () => new Promise((resolve) => setImmediate(resolve))
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 10 } })
+    await runLoad(plan, sink, { concurrency })
+    expect(sink.mostOpen).toBe(concurrency)
+    expect(sink.offsets(1)).toEqual(upTo(50))
+  })
 
-  it('waits for each write before it reads on', async () => {
+  it('waits for each write to the sink before it starts the next', async () => {
     const broker = await brokerFor()
     const topic = await broker.createTopic('orders')
     const value = 'x'.repeat(300_000)
@@ -380,7 +377,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(12))
   })
 
-  it('ends with the reason of an abort, after its writers have let go', async () => {
+  it('rejects with the abort reason once its writers are closed, and can be run again', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [50, 50])
     const abort = new AbortController()
@@ -402,7 +399,7 @@ describe('a load', () => {
     expect([sink.offsets(0), sink.offsets(1)]).toEqual([upTo(50), upTo(50)])
   })
 
-  it('ends a wait before another try when it is aborted', async () => {
+  it('stops waiting for a retry when it is aborted', async () => {
     const clock = new ManualClock()
     const broker = await brokerFor(new SimulatedFileSystem(), clock)
     await fill(broker)
@@ -420,7 +417,7 @@ describe('a load', () => {
     expect(clock.pendingTimers).toBe(timers)
   })
 
-  it('tells how far it is, and ends with what the callback throws', async () => {
+  it('reports its progress, and rejects with what the onProgress callback throws', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [50, 50])
     const seen: LoadProgress[] = []
@@ -440,7 +437,7 @@ describe('a load', () => {
     await expect(runLoad(again, new MemorySink(), { onProgress })).rejects.toBe(disk)
   })
 
-  it('counts back what a failed task had written', async () => {
+  it('subtracts from its progress what a failed attempt had written', async () => {
     const clock = new ManualClock()
     const broker = await brokerFor(new SimulatedFileSystem(), clock)
     await fill(broker)
@@ -457,7 +454,7 @@ describe('a load', () => {
     expect(offsets.at(-1)).toBe(100)
   })
 
-  it('is refused while one of its name runs, and on a broker that is read-only', async () => {
+  it('rejects while another load of its name runs, and on a read-only broker', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker)
@@ -471,7 +468,7 @@ describe('a load', () => {
     await reader.close()
   })
 
-  it('is refused by a sink that holds more than the log', async () => {
+  it('fails if the sink holds more than the log', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const sink = new MemorySink()
@@ -485,7 +482,7 @@ describe('a load', () => {
     })
   })
 
-  it('takes nothing that a sink says for granted, and loads nothing by it', async () => {
+  it('fails without opening a task if the sink returns invalid published ranges', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [8])
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -510,7 +507,7 @@ describe('a load', () => {
     await broker.close()
   })
 
-  it('refuses a writer that is none, and keeps what a sink has committed and counts wrongly', async () => {
+  it('fails for an invalid writer or commit result, and does not abort what was committed', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [8])
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -548,7 +545,7 @@ describe('a load', () => {
     ],
     ['is not asynchronous', () => undefined as never],
     ['rejects', () => Promise.reject(new Error('nor can it let go'))],
-  ])('tells what has failed first where the abort of a sink %s', async (_, abort) => {
+  ])('reports the first error if the abort of a writer %s', async (_, abort) => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [8])
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -563,7 +560,7 @@ describe('a load', () => {
     await broker.close()
   })
 
-  it('fails where the log does not reach the end of the plan, or the topic is gone', async () => {
+  it('fails if the log ends before the plan, or the topic is gone', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const json = { name: 'x', resumes: false }
@@ -581,7 +578,7 @@ describe('a load', () => {
     [{ retries: -1 }, /retries must be a whole number from 0/],
     [{ signal: 1 }, /signal must be an AbortSignal/],
     [{ onProgres: 1 }, /did you mean 'onProgress'/],
-  ])('refuses %j', async (options, message) => {
+  ])('rejects the options %j', async (options, message) => {
     const broker = await brokerFor()
     await fill(broker)
     const plan = await planLoad(broker, { topics: ['orders'] })
@@ -595,7 +592,7 @@ describe('a load', () => {
     )
   })
 
-  it('ends each task at its end, also where more is read at once', async () => {
+  it('ends each task at its end offset, even if one read returns more', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [1500], { segmentBytes: 1_000_000, flushMessages: 10_000 })
     const sink = new MemorySink()
@@ -605,7 +602,7 @@ describe('a load', () => {
     expect(sink.offsets()).toEqual(upTo(1500))
   })
 
-  it('makes durable what a relaxed topic shows before it loads it', async () => {
+  it('makes the visible records of a relaxed topic durable before it loads them', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [20], { flushMessages: 1000 })
     const { log } = broker.topic('orders').partition(0)
@@ -620,7 +617,7 @@ describe('a load', () => {
     expect(durable).toEqual([20])
   })
 
-  it('fails the tasks of a partition that cannot be made durable, and does the rest', async () => {
+  it('fails the tasks of a partition that cannot be made durable, and runs the others', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [20, 20], { flushMessages: 1000 })
@@ -639,8 +636,8 @@ describe('a load', () => {
   })
 })
 
-describe('one task', () => {
-  it('is done by a process that only reads, and counts for the next load', async () => {
+describe('runTask', () => {
+  it('loads a task in a process that only reads, and the next load skips it', async () => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await brokerFor(fileSystem)
     await fill(broker)
@@ -662,7 +659,7 @@ describe('one task', () => {
     expect(await committed(broker)).toBe(100)
   })
 
-  it('is done where another process has done a later one, of records not seen here yet', async () => {
+  it('loads a task even if another process has loaded a later one that this process does not see yet', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await brokerFor(fileSystem)
     await fill(owner)
@@ -685,7 +682,7 @@ describe('one task', () => {
     await worker.close()
   })
 
-  it('waits for what its owner is about to write, and no longer than it may', async () => {
+  it('waits for records that the owner has yet to write, for at most maxWaitMs', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()
     const broker = await brokerFor(fileSystem, clock)
@@ -717,7 +714,7 @@ describe('one task', () => {
     })
   })
 
-  it('ends with the reason of an abort', async () => {
+  it('rejects with the abort reason', async () => {
     const broker = await brokerFor()
     await fill(broker)
     const abort = new AbortController()
@@ -734,7 +731,7 @@ describe('one task', () => {
     )
   })
 
-  it.each([null, 5, {}])('is refused for the source %j', async (source) => {
+  it.each([null, 5, {}])('rejects the source %j', async (source) => {
     await expect(runTask(source as never, task(0, 1), new MemorySink())).rejects.toThrow(
       /^source, if not a path, must be an object with topic\(\), consumer\(\), describe\(\), got/,
     )

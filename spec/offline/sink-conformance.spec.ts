@@ -67,12 +67,12 @@ async function failedBy(makeSink: () => SinkUnderTest): Promise<readonly string[
   return failed
 }
 
-describe('the cases for a sink', () => {
-  it('are passed by one that commits as a whole', async () => {
+describe('sinkConformance', () => {
+  it('passes a sink that commits each task as a whole', async () => {
     expect(await failedBy(() => sinkOn(() => undefined))).toEqual([])
   })
 
-  it('say what they cannot work with', async () => {
+  it('reports an invalid makeSink, sink or reopen', async () => {
     expect(() => sinkConformance(undefined as never)).toThrow('makeSink must be a function')
     const { sink, offsets } = sinkOn(() => undefined)
     const tried = async (subject: unknown): Promise<void> => {
@@ -91,7 +91,7 @@ describe('the cases for a sink', () => {
     )
   })
 
-  it('are not passed by one whose abort takes away what another has committed', async () => {
+  it('fails a sink whose abort removes what another writer has committed', async () => {
     // delete from loads where topic = $1 and partition = $2 and start_offset = $3 and end_offset = $4
     const takeAway = (loads: Loaded[], task: LoadTask): void => {
       const at = loads.findIndex((each) => isSame(each.task, task))

@@ -30,7 +30,7 @@ async function load(broker: Broker, sink: Sink, maxRecords: number): Promise<voi
 }
 
 describe.each(SINKS)('a load into %s that crashes at any operation', (_, sinkOn, offsetsOf) => {
-  it('has each offset exactly once when it is run again, with other tasks', async () => {
+  it('stores each offset exactly once when it is run again with other tasks', async () => {
     const image = new SimulatedFileSystem()
     const filling = await brokerFor(image)
     await fill(filling, 'orders', [24])

@@ -43,7 +43,7 @@ async function valuesIn(broker: Broker): Promise<string[]> {
 }
 
 describe('a readable stream', () => {
-  it('gives the records of a partition and ends with them', async () => {
+  it('returns the records of a partition and then ends', async () => {
     const { broker, partition } = await setUp()
     const seen: number[] = []
     for await (const each of toReadable(partition.records({ until: 'end' }))) {
@@ -56,7 +56,7 @@ describe('a readable stream', () => {
     await broker.close()
   })
 
-  it('does not end at null as if that were all', async () => {
+  it('fails if its source yields null, instead of ending there', async () => {
     async function* values(): AsyncGenerator<number | null> {
       yield* [1, null, 2]
       await Promise.resolve()
@@ -69,7 +69,7 @@ describe('a readable stream', () => {
     expect(seen).toEqual([1])
   })
 
-  it('of a consumer counts a record as done when the next one is asked for', async () => {
+  it('counts a record of a consumer as done when the next one is requested', async () => {
     const { broker, consumer } = await setUp()
     const reader = consumer()
     for await (const each of toReadable(reader)) {
@@ -86,7 +86,7 @@ describe('a readable stream', () => {
     await broker.close()
   })
 
-  it('of a consumer commits nothing that a target which takes one at a time has not written', async () => {
+  it('commits no record of a consumer that a target which accepts one at a time has not written', async () => {
     const { broker, consumer } = await setUp()
     const failure = new Error('no room')
     const reader = consumer()
@@ -115,7 +115,7 @@ describe('a readable stream', () => {
     await broker.close()
   })
 
-  it('that waits for a record is destroyed or cancelled at once', async () => {
+  it('is destroyed or cancelled immediately while it waits for a record', async () => {
     const { broker, consumer } = await setUp(0)
     const stream = toReadable(consumer())
     const closed = new Promise((resolve) => stream.once('close', resolve))
@@ -129,7 +129,7 @@ describe('a readable stream', () => {
     await broker.close()
   })
 
-  it('passes an error on', async () => {
+  it('passes on the errors of its source', async () => {
     const failing = {
       [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('rot')) }),
     }
@@ -162,7 +162,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('sends records whose fields are getters, as a producer does, and no map that has none', async () => {
+  it('sends records whose fields are getters, as a producer does, and rejects a Map and a null record', async () => {
     const { broker } = await setUp(0)
     class Getters {
       readonly topic: string | undefined = undefined
@@ -190,7 +190,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('makes records by a function', async () => {
+  it('makes records with toRecord, and rejects if that returns a promise', async () => {
     const { broker } = await setUp(0)
     const options = { topic: 't', toRecord: (each: number) => ({ value: `n${each}` }) }
     await pipeline(Readable.from([1, 2]), toWritable(broker.producer(), options))
@@ -203,7 +203,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('asks its source to wait while highWaterMark is on its way', async () => {
+  it('makes its source wait while highWaterMark chunks are in flight', async () => {
     const { broker } = await setUp(0)
     const stream = toWritable(broker.producer(), { topic: 't', highWaterMark: 2 })
     expect([stream.write('a'), stream.write('b')]).toEqual([true, false])
@@ -219,7 +219,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('of one record at a time says of each write whether that record was taken', async () => {
+  it('reports for each write whether its record was accepted if highWaterMark is 1', async () => {
     const { broker } = await setUp(0)
     const options = { topic: 't', highWaterMark: 1 }
     const writer = toWritableStream(broker.producer(), options).getWriter()
@@ -231,7 +231,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('sends what was written before what makes no record', async () => {
+  it('sends what was written before a chunk that is not a record', async () => {
     const { broker } = await setUp(0)
     const stream = toWritable(broker.producer(), { topic: 't' })
     const failed = new Promise((resolve) => stream.once('error', resolve))
@@ -243,7 +243,7 @@ describe('a writable stream', () => {
   })
 
   it.each([null, undefined, 0, '', false, 'text'])(
-    'fails as well where what is thrown is no error: %s',
+    'fails even if toRecord throws something that is not an error: %s',
     async (thrown) => {
       const { broker } = await setUp(0)
       const refuse = (): never => {
@@ -278,7 +278,7 @@ describe('a writable stream', () => {
     await broker.close()
   })
 
-  it('refuses options that are not legal', async () => {
+  it('throws for an invalid producer or invalid options', async () => {
     const { broker } = await setUp(0)
     const producer = broker.producer()
     expect(() => toWritable(producer, {} as never)).toThrow('topic must be a non-empty string')

@@ -7,7 +7,7 @@ import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { settle } from '../helpers/settle.ts'
 
 describe('onAbort', () => {
-  it('calls all who wait, in order, by one listener of the signal', () => {
+  it('calls all callbacks in order, with one listener on the signal', () => {
     const controller = new AbortController()
     const calls: number[] = []
     for (let number = 0; number < 20; number += 1) {
@@ -19,7 +19,7 @@ describe('onAbort', () => {
     expect(calls).toEqual(Array.from({ length: 20 }, (_, number) => number))
   })
 
-  it('calls nobody who waits no more, and leaves no listener when none is left', () => {
+  it('calls no removed callback, and removes its listener with the last one', () => {
     const controller = new AbortController()
     const calls: string[] = []
     const add = (name: string) => onAbort(controller.signal, () => calls.push(name))
@@ -39,7 +39,7 @@ describe('onAbort', () => {
     expect(calls).toEqual(['third'])
   })
 
-  it('never calls who comes after the signal was aborted', () => {
+  it('never calls a callback that is added after the abort', () => {
     const stop = onAbort(AbortSignal.abort(), () => {
       throw new Error('called')
     })
@@ -48,7 +48,7 @@ describe('onAbort', () => {
 })
 
 describe('many waiting calls with one signal', () => {
-  it('add one listener to it where they push, too', async () => {
+  it('share one listener if they are pushes, and remove it when they end', async () => {
     await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
     await broker.createTopic('t')
     const { signal } = new AbortController()
@@ -64,7 +64,7 @@ describe('many waiting calls with one signal', () => {
     expect(getEventListeners(signal, 'abort')).toEqual([])
   })
 
-  it('add one listener to it, and take it back', async () => {
+  it('share one listener if they are fetches, and remove it when they end', async () => {
     await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
     const partition = (await broker.createTopic('t')).partition(0)
     const { signal } = new AbortController()

@@ -79,8 +79,8 @@ async function replaceLockFile(directory: string, ageMs = 0): Promise<void> {
   await rename(`${path}.other`, path)
 }
 
-describe('lockDirectory, asked for a directory that another owner has', () => {
-  it('names the process that has it', async () => {
+describe('lockDirectory on a directory that another owner has locked', () => {
+  it('rejects with the pid, host and time of the process that holds the lock', async () => {
     const directory = await temporaryDirectory()
     const before = Date.now()
     const owner = await startOwner(directory)
@@ -94,7 +94,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('knows the directory under any name', async () => {
+  it('rejects under any path to the directory', async () => {
     const directory = await temporaryDirectory()
     const other = join(await temporaryDirectory(), 'link')
     await symlink(directory, other)
@@ -103,7 +103,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     expect(await refusalOf(join(directory, '.', 'x', '..'))).toMatchObject({ code: 'LOCKED' })
   })
 
-  it('refuses for an owner on another host until its lock is stale', async () => {
+  it('rejects for an owner on another host until its lock is stale', async () => {
     const directory = await temporaryDirectory()
     await replaceLockFile(directory, STALE_AFTER_MS - 10_000)
     expect(await refusalOf(directory)).toMatchObject({
@@ -115,7 +115,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     expect((await lock(directory)).held).toBe(true)
   })
 
-  it('waits before it writes where only age speaks against the owner, who may live', async () => {
+  it('waits out the grace period before it takes a stale lock whose owner may still be alive', async () => {
     const directory = await temporaryDirectory()
     await replaceLockFile(directory, STALE_AFTER_MS + 1000)
     const clock = new ManualClock(Date.now())
@@ -131,7 +131,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     await lock.release()
   })
 
-  it('refuses for an owner it cannot make out', async () => {
+  it('rejects for an unknown owner until its lock is stale', async () => {
     const directory = await temporaryDirectory()
     await writeFile(join(directory, LOCK_FILE_NAME), '')
     const refusal = await refusalOf(directory)
@@ -145,22 +145,25 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
   it.each<[string, string, (path: string) => Promise<unknown>]>([
     ['a directory', 'EINVAL', (path) => mkdir(path)],
     ['a link that leads nowhere', 'ELOOP', (path) => symlink('nowhere', path)],
-  ])('says what is wrong where the lock file is %s, which no wait ends', async (_, code, put) => {
-    const directory = await temporaryDirectory()
-    const path = join(directory, LOCK_FILE_NAME)
-    await put(path)
-    await lutimes(path, 1000, 1000)
-    const refusal = await refusalOf(directory)
-    expect(refusal).toBeInstanceOf(StorageError)
-    expect(refusal).toMatchObject({ path, outcome: 'not-written', cause: { code, path } })
-    expect((refusal as Error).message).toContain(`remove ${path} if no process has the directory`)
-    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
-    await rm(path, { recursive: true })
-    expect((await lock(directory)).held).toBe(true)
-  })
+  ])(
+    'rejects with a StorageError if the lock file is %s, however old that is',
+    async (_, code, put) => {
+      const directory = await temporaryDirectory()
+      const path = join(directory, LOCK_FILE_NAME)
+      await put(path)
+      await lutimes(path, 1000, 1000)
+      const refusal = await refusalOf(directory)
+      expect(refusal).toBeInstanceOf(StorageError)
+      expect(refusal).toMatchObject({ path, outcome: 'not-written', cause: { code, path } })
+      expect((refusal as Error).message).toContain(`remove ${path} if no process has the directory`)
+      expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
+      await rm(path, { recursive: true })
+      expect((await lock(directory)).held).toBe(true)
+    },
+  )
 
   it.runIf(process.platform === 'linux')(
-    'knows that it is in use by the guard, whatever stands in place of the lock file',
+    'detects by the guard that the directory is in use, whatever has replaced the lock file',
     async () => {
       const directory = await temporaryDirectory()
       await startOwner(directory)
@@ -170,7 +173,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
     },
   )
 
-  it('a refusal leaves nothing that refuses later', async () => {
+  it('leaves nothing behind that blocks a later call when it rejects', async () => {
     const directory = await temporaryDirectory()
     await replaceLockFile(directory)
     expect(await refusalOf(directory)).toBeInstanceOf(LockedError)
@@ -180,7 +183,7 @@ describe('lockDirectory, asked for a directory that another owner has', () => {
 })
 
 describe('lockDirectory', () => {
-  it('rejects with the system error where there is no directory', async () => {
+  it('rejects with the system error if there is no such directory', async () => {
     const directory = await temporaryDirectory()
     await writeFile(join(directory, 'file'), '')
     expect(await refusalOf(join(directory, 'absent'))).toMatchObject({ code: 'ENOENT' })
@@ -188,7 +191,7 @@ describe('lockDirectory', () => {
   })
 
   it.runIf(process.platform === 'linux')(
-    'leaves every signal with the effect that it had',
+    'leaves the effect of every signal unchanged',
     async () => {
       // A write beyond a limit on the size of files is an error only while SIGXFSZ is ignored.
       const script = startScript(
@@ -210,7 +213,7 @@ describe('lockDirectory', () => {
     },
   )
 
-  it('leaves the process as it was, listeners and globals', async () => {
+  it('leaves the listeners and globals of the process unchanged', async () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
       import fs from 'node:fs'
@@ -241,7 +244,7 @@ describe('lockDirectory', () => {
   })
 
   it.each(['before', 'after'])(
-    'leaves an application the proper-lockfile it loads %s',
+    'does not affect the proper-lockfile that an application loads %s the lock is taken',
     async (when) => {
       const directory = await temporaryDirectory()
       await mkdir(join(directory, 'ours'))
@@ -269,7 +272,7 @@ describe('lockDirectory', () => {
     },
   )
 
-  it('lets the process end, with the lock held or released', async () => {
+  it('lets the process exit, with the lock held or released', async () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
       import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
@@ -284,7 +287,7 @@ describe('lockDirectory', () => {
 })
 
 describe.runIf(process.platform === 'linux')('an owner on the same Linux machine', () => {
-  it('is succeeded at once when it was killed', async () => {
+  it('is replaced immediately after it was killed', async () => {
     const directory = await temporaryDirectory()
     const owner = await startOwner(directory)
     owner.process.kill('SIGKILL')
@@ -297,7 +300,7 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('is succeeded at once when it exited without releasing', async () => {
+  it('is replaced immediately after it exited without releasing', async () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
       import { lockDirectory } from '${compiledUrl('platform/directory-lock.ts')}'
@@ -309,7 +312,7 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
     expect((await lock(directory)).held).toBe(true)
   })
 
-  it('keeps its lock while it is stopped, however old the lock gets', async () => {
+  it('keeps its lock while it is suspended, however old the lock gets', async () => {
     const directory = await temporaryDirectory()
     const owner = await startOwner(directory)
     owner.process.kill('SIGSTOP')
@@ -337,7 +340,7 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
     expect((await lock(directory)).held).toBe(true)
   })
 
-  it('is not succeeded while a write goes on that its terminated worker thread has begun', async () => {
+  it('is not replaced while a write that its terminated worker thread began is in progress', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, 'data')
     const source = `
@@ -369,7 +372,7 @@ describe.runIf(process.platform === 'linux')('an owner on the same Linux machine
 })
 
 describe('a held lock', () => {
-  it('is released once, however often it is asked', async () => {
+  it('is released only once, however often release is called', async () => {
     const directory = await temporaryDirectory()
     const first = await lock(directory)
     await Promise.all([first.release(), first.release()])
@@ -394,7 +397,7 @@ describe('a held lock', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('is looked after by one heartbeat after the other, of which the first renews its file', async () => {
+  it('is renewed by the first heartbeat, and checked by the next one too', async () => {
     const directory = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const taken = await lock(directory, clock)
@@ -418,7 +421,7 @@ describe('a held lock', () => {
       'another owner wrote into its file',
       (directory) => writeFile(join(directory, LOCK_FILE_NAME), encodeOwnerRecord(foreignRecord())),
     ],
-  ])('is lost with the next heartbeat when %s', async (_how, happen) => {
+  ])('is lost at the next heartbeat when %s', async (_how, happen) => {
     const directory = join(await temporaryDirectory(), 'a')
     await mkdir(directory)
     const clock = new ManualClock(Date.now())
@@ -456,7 +459,7 @@ describe('a held lock', () => {
     expect(taken.held).toBe(true)
   })
 
-  it('is not held while nobody can tell, and lost long before others may take it for stale', async () => {
+  it('is not held while its file cannot be read, and lost long before others may consider it stale', async () => {
     const directory = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const taken = await lock(directory, clock)
@@ -477,7 +480,7 @@ describe('a held lock', () => {
     expect(await loss).toBeInstanceOf(LockLostError)
   })
 
-  it('leaves what its successor has, and can be taken by nobody else until released', async () => {
+  it('leaves the lock file of its successor in place, and keeps others out until it is released', async () => {
     const directory = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const taken = await lock(directory, clock)
@@ -492,7 +495,7 @@ describe('a held lock', () => {
     expect((await lock(directory)).held).toBe(true)
   })
 
-  it('does not pass on what the listener of its loss throws', async () => {
+  it('ignores what the listener of its loss throws', async () => {
     const directory = await temporaryDirectory()
     const clock = new ManualClock(Date.now())
     const taken = await lock(directory, clock)

@@ -19,7 +19,7 @@ async function scene(): Promise<{ behind: SimulatedFileSystem; fileSystem: FileS
 }
 
 describe('FencedFileSystem', () => {
-  it('passes everything on while the lock is held', async () => {
+  it('passes all calls on while the lock is held', async () => {
     const { behind, fileSystem } = await scene()
     const file = await fileSystem.open('/d/a', 'create')
     expect(await file.write([Buffer.from('abc')], 0)).toBe(3)
@@ -45,7 +45,7 @@ describe('FencedFileSystem', () => {
     expect(await behind.stat('/d/b')).toBeNull()
   })
 
-  it('changes and confirms nothing once it is lost, and goes on reading', async () => {
+  it('rejects every change and sync once the lock is lost, and still reads', async () => {
     const { behind, fileSystem } = await scene()
     const file = await fileSystem.open('/d/a', 'create')
     await file.write([Buffer.from('abc')], 0)
@@ -157,8 +157,8 @@ async function workload(thief: LockThief): Promise<void> {
   await attempt(() => broker.close())
 }
 
-describe('a broker whose lock is taken away', () => {
-  it('changes nothing more, whichever call is the last that it made as the owner', async () => {
+describe('a broker that loses its lock', () => {
+  it('changes nothing more, whichever call was the last before the loss', async () => {
     const whole = new LockThief(Infinity)
     await workload(whole)
     const { operationCount } = whole.behind

@@ -56,7 +56,7 @@ class SlowFile implements File {
 }
 
 describe('writeFully and readFully', () => {
-  it('carry all bytes over calls of any length', async () => {
+  it('transfer all bytes, however few a single call transfers', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ maxLength: 9 }), { maxLength: 6 }),
@@ -84,7 +84,7 @@ describe('writeFully and readFully', () => {
     expect(found.toString()).toBe('56a')
   })
 
-  it('a write without progress says that the disk is full', async () => {
+  it('report a full disk if a write makes no progress', async () => {
     const file = new SlowFile(2, 5)
     await expect(writeFully(file, [Buffer.from('0123456789')], 0)).rejects.toMatchObject({
       code: 'ENOSPC',
@@ -94,7 +94,7 @@ describe('writeFully and readFully', () => {
     expect(file.content.toString()).toBe('01234')
   })
 
-  it('nothing to write is no write', async () => {
+  it('accept an empty write and an empty read', async () => {
     await writeFully(new SlowFile(1, 0), [Buffer.alloc(0)], 0)
     expect(await readFully(new SlowFile(1), Buffer.alloc(0), 0)).toBe(0)
   })
@@ -103,12 +103,12 @@ describe('writeFully and readFully', () => {
 describe('readWholeFile', () => {
   const fileSystem = new NodeFileSystem()
 
-  it('gives null for a file that does not exist', async () => {
+  it('returns null for a file that does not exist', async () => {
     const directory = await temporaryDirectory()
     expect(await readWholeFile(fileSystem, join(directory, 'absent'), 10)).toBeNull()
   })
 
-  it('takes a file of exactly the limit and refuses a larger one', async () => {
+  it('reads a file of exactly the limit and rejects a larger one', async () => {
     const path = join(await temporaryDirectory(), 'a')
     await replaceFile(fileSystem, path, '12345')
     expect((await readWholeFile(fileSystem, path, 5))?.toString()).toBe('12345')
@@ -138,7 +138,7 @@ describe('replaceFile', () => {
     expect(await fileSystem.list(directory)).toEqual([{ name: 'a', kind: 'file' }])
   })
 
-  it('takes over a longer temporary file of a call that failed', async () => {
+  it('overwrites a longer temporary file that a failed call left', async () => {
     const fileSystem = new NodeFileSystem()
     const path = join(await temporaryDirectory(), 'a')
     await replaceFile(fileSystem, `${path}.tmp`, 'left behind and longer')
@@ -147,7 +147,7 @@ describe('replaceFile', () => {
     expect(await fileSystem.stat(`${path}.tmp`)).toBeNull()
   })
 
-  it('makes the content durable before the name, and the name before it resolves', async () => {
+  it('syncs the content before the rename, and the directory before it resolves', async () => {
     const steps: string[] = []
     await replaceFile(recordingFileSystem(steps), join('dir', 'a'), 'x')
     expect(steps).toEqual([
@@ -161,7 +161,7 @@ describe('replaceFile', () => {
     ])
   })
 
-  it('does not rename when the content did not become durable', async () => {
+  it('does not rename the file if the sync of its content failed', async () => {
     const steps: string[] = []
     const fileSystem = recordingFileSystem(steps, 'sync')
     await expect(replaceFile(fileSystem, join('dir', 'a'), 'x')).rejects.toThrow('sync failed')

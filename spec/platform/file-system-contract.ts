@@ -19,7 +19,7 @@ export function fileSystemContract(
   name: string,
   make: () => FileSystemUnderTest | Promise<FileSystemUnderTest>,
 ): void {
-  describe(`${name} keeps the contract of a file system`, () => {
+  describe(`${name} under the file system contract`, () => {
     openContract(make)
     contentContract(make)
     closeContract(make)
@@ -32,7 +32,7 @@ export function fileSystemContract(
 type Make = () => FileSystemUnderTest | Promise<FileSystemUnderTest>
 
 function openContract(make: Make): void {
-  it.each<OpenMode>(['read', 'update'])('mode %s requires a file', async (mode) => {
+  it.each<OpenMode>(['read', 'update'])('requires an existing file in mode %s', async (mode) => {
     const { fileSystem, directory } = await make()
     await expect(fileSystem.open(join(directory, 'absent'), mode)).rejects.toMatchObject({
       code: 'ENOENT',
@@ -40,7 +40,7 @@ function openContract(make: Make): void {
     expect(await fileSystem.list(directory)).toEqual([])
   })
 
-  it.each<OpenMode>(['create', 'create-new'])('mode %s creates an empty file', async (mode) => {
+  it.each<OpenMode>(['create', 'create-new'])('creates an empty file in mode %s', async (mode) => {
     const { fileSystem, directory } = await make()
     const path = join(directory, 'a')
     const file = await fileSystem.open(path, mode)
@@ -50,15 +50,18 @@ function openContract(make: Make): void {
     expect(await fileSystem.list(directory)).toEqual([{ name: 'a', kind: 'file' }])
   })
 
-  it.each<OpenMode>(['read', 'update', 'create'])('mode %s keeps the content', async (mode) => {
-    const { fileSystem, directory } = await make()
-    await store(fileSystem, join(directory, 'a'), 'kept')
-    const file = await fileSystem.open(join(directory, 'a'), mode)
-    expect(await contentOf(file)).toBe('kept')
-    await file.close()
-  })
+  it.each<OpenMode>(['read', 'update', 'create'])(
+    'keeps the content of a file opened in mode %s',
+    async (mode) => {
+      const { fileSystem, directory } = await make()
+      await store(fileSystem, join(directory, 'a'), 'kept')
+      const file = await fileSystem.open(join(directory, 'a'), mode)
+      expect(await contentOf(file)).toBe('kept')
+      await file.close()
+    },
+  )
 
-  it('mode create-new refuses an existing file', async () => {
+  it('rejects opening an existing file in mode create-new', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), 'kept')
     await expect(fileSystem.open(join(directory, 'a'), 'create-new')).rejects.toMatchObject({
@@ -67,7 +70,7 @@ function openContract(make: Make): void {
     expect(await load(fileSystem, join(directory, 'a'))).toBe('kept')
   })
 
-  it('mode read refuses to write', async () => {
+  it('rejects changes to a file opened in mode read', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), 'kept')
     const file = await fileSystem.open(join(directory, 'a'), 'read')
@@ -77,14 +80,14 @@ function openContract(make: Make): void {
     await file.close()
   })
 
-  it('a directory is not opened as a file', async () => {
+  it('rejects opening a directory as a file', async () => {
     const { fileSystem, directory } = await make()
     for (const mode of ['read', 'update', 'create'] as const) {
       await expect(fileSystem.open(directory, mode)).rejects.toMatchObject({ code: 'EISDIR' })
     }
   })
 
-  it('a file in a directory that does not exist is not created', async () => {
+  it('does not create a file in a directory that does not exist', async () => {
     const { fileSystem, directory } = await make()
     await expect(fileSystem.open(join(directory, 'absent', 'a'), 'create')).rejects.toMatchObject({
       code: 'ENOENT',
@@ -93,7 +96,7 @@ function openContract(make: Make): void {
 }
 
 function contentContract(make: Make): void {
-  it('several buffers are written one behind the other', async () => {
+  it('writes several buffers one after the other', async () => {
     const { fileSystem, directory } = await make()
     const file = await fileSystem.open(join(directory, 'a'), 'create-new')
     const buffers = ['one', '', 'two', 'three'].map((text) => Buffer.from(text))
@@ -103,7 +106,7 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
-  it('a write counts its bytes', async () => {
+  it('returns the number of bytes that a write wrote', async () => {
     const { fileSystem, directory } = await make()
     const file = await fileSystem.open(join(directory, 'a'), 'create-new')
     const count = await file.write([Buffer.from('one'), Buffer.from('two')], 0)
@@ -114,7 +117,7 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
-  it('a write behind the end leaves zeros in between', async () => {
+  it('fills the gap before a write beyond the end with zeros', async () => {
     const { fileSystem, directory } = await make()
     const file = await fileSystem.open(join(directory, 'a'), 'create-new')
     await writeFully(file, [Buffer.from('x')], 3)
@@ -122,7 +125,7 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
-  it('a read is short only where the file ends', async () => {
+  it('reads fewer bytes than requested only at the end of the file', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), '0123456789')
     const file = await fileSystem.open(join(directory, 'a'), 'read')
@@ -137,7 +140,7 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
-  it('truncate cuts and extends with zeros', async () => {
+  it('truncates a file, and extends it with zeros', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), '0123456789')
     const file = await fileSystem.open(join(directory, 'a'), 'update')
@@ -148,7 +151,7 @@ function contentContract(make: Make): void {
     await file.close()
   })
 
-  it('setModified says when the file was last changed, also by its name and once it is closed', async () => {
+  it('reports the time set by setModified for the open file, and for its path once it is closed', async () => {
     const { fileSystem, directory } = await make()
     const file = await fileSystem.open(join(directory, 'a'), 'create-new')
     await writeFully(file, [Buffer.from('old')], 0)
@@ -162,7 +165,7 @@ function contentContract(make: Make): void {
     expect(await load(fileSystem, join(directory, 'a'))).toBe('old')
   })
 
-  it('tells when a file was created, where it can, whatever becomes of it', async () => {
+  it('reports the same creation time, if any, after a write, setModified and a rename', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), 'old')
     const { createdMs } = (await fileSystem.stat(join(directory, 'a'))) ?? {}
@@ -175,7 +178,7 @@ function contentContract(make: Make): void {
     expect(found).toMatchObject(createdMs === undefined ? {} : { createdMs })
   })
 
-  it('what one handle writes another one of the same file reads', async () => {
+  it('reads through one handle what another handle of the same file wrote', async () => {
     const { fileSystem, directory } = await make()
     const writer = await fileSystem.open(join(directory, 'a'), 'create-new')
     const reader = await fileSystem.open(join(directory, 'a'), 'read')
@@ -187,7 +190,7 @@ function contentContract(make: Make): void {
     await writer.close()
   })
 
-  it('an open file outlives its name', async () => {
+  it('keeps an open file readable after its name is removed', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), 'kept')
     const file = await fileSystem.open(join(directory, 'a'), 'read')
@@ -199,7 +202,7 @@ function contentContract(make: Make): void {
 }
 
 function closeContract(make: Make): void {
-  it('a closed file rejects every call, and closing again is fine', async () => {
+  it('rejects every call on a closed file, but allows another close', async () => {
     const { fileSystem, directory } = await make()
     const file = await fileSystem.open(join(directory, 'a'), 'create-new')
     await file.close()
@@ -216,7 +219,7 @@ function closeContract(make: Make): void {
     for (const call of calls) await expect(call()).rejects.toThrow(ClosedError)
   })
 
-  it('close waits for calls in flight', async () => {
+  it('closes a file only after its calls in flight have ended', async () => {
     const { fileSystem, directory } = await make()
     const path = join(directory, 'a')
     await store(fileSystem, path, 'old content')
@@ -232,7 +235,7 @@ function closeContract(make: Make): void {
 }
 
 function nameContract(make: Make): void {
-  it('rename moves a file and replaces what was there', async () => {
+  it('moves a file by a rename, and replaces an existing one', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'from'), 'new')
     await store(fileSystem, join(directory, 'to'), 'old and longer')
@@ -242,7 +245,7 @@ function nameContract(make: Make): void {
     await fileSystem.syncDirectory(directory)
   })
 
-  it('rename moves a directory with its content', async () => {
+  it('renames a directory with its content', async () => {
     const { fileSystem, directory } = await make()
     await fileSystem.createDirectory(join(directory, 'from'))
     await store(fileSystem, join(directory, 'from', 'a'), 'kept')
@@ -251,7 +254,7 @@ function nameContract(make: Make): void {
     expect(await fileSystem.stat(join(directory, 'from'))).toBeNull()
   })
 
-  it('renaming and unlinking what is not there reject', async () => {
+  it('rejects renaming, removing and syncing a path that does not exist', async () => {
     const { fileSystem, directory } = await make()
     const absent = join(directory, 'absent')
     await expect(fileSystem.rename(absent, join(directory, 'to'))).rejects.toMatchObject({
@@ -262,7 +265,7 @@ function nameContract(make: Make): void {
     await expect(fileSystem.syncDirectory(absent)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
-  it('stat tells kinds, sizes and absence', async () => {
+  it('returns kind and size from stat, or null if nothing is there', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), '123')
     expect(await fileSystem.stat(join(directory, 'a'))).toMatchObject({
@@ -274,7 +277,7 @@ function nameContract(make: Make): void {
     expect(await fileSystem.stat(join(directory, 'absent', 'deeper'))).toBeNull()
   })
 
-  it('the time of the last modification does not go back', async () => {
+  it('does not let the modification time go back when a file is written again', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), '123')
     const before = (await fileSystem.stat(join(directory, 'a')))?.modifiedMs ?? Infinity
@@ -285,7 +288,7 @@ function nameContract(make: Make): void {
 }
 
 function directoryContract(make: Make): void {
-  it('list sorts names by code unit and tells kinds', async () => {
+  it('lists names with their kinds, sorted by code unit', async () => {
     const { fileSystem, directory } = await make()
     for (const name of ['b', 'a10', 'a9', '.hidden', 'é', '～', '😀']) {
       await store(fileSystem, join(directory, name), '')
@@ -306,7 +309,7 @@ function directoryContract(make: Make): void {
     })
   })
 
-  it('createDirectory tells what it created, topmost first', async () => {
+  it('returns from createDirectory what it created, topmost first', async () => {
     const { fileSystem, directory } = await make()
     const [a, b, c] = [join(directory, 'a'), join(directory, 'a/b'), join(directory, 'a/b/c')]
     expect(await fileSystem.createDirectory(a)).toEqual([a])
@@ -315,7 +318,7 @@ function directoryContract(make: Make): void {
     expect(await fileSystem.stat(c)).toMatchObject({ kind: 'directory' })
   })
 
-  it('createDirectory does not replace a file', async () => {
+  it('does not replace a file by createDirectory', async () => {
     const { fileSystem, directory } = await make()
     await store(fileSystem, join(directory, 'a'), 'kept')
     await expect(fileSystem.createDirectory(join(directory, 'a'))).rejects.toMatchObject({
@@ -324,7 +327,7 @@ function directoryContract(make: Make): void {
     expect(await load(fileSystem, join(directory, 'a'))).toBe('kept')
   })
 
-  it('removeDirectory removes an empty directory only', async () => {
+  it('removes a directory only if it is empty', async () => {
     const { fileSystem, directory } = await make()
     await fileSystem.createDirectory(join(directory, 'a'))
     await store(fileSystem, join(directory, 'a', 'x'), 'kept')
@@ -338,7 +341,7 @@ function directoryContract(make: Make): void {
 }
 
 function lockContract(make: Make): void {
-  it('a directory has one owner at a time', async () => {
+  it('locks a directory for one owner at a time', async () => {
     const { fileSystem, directory } = await make()
     const lock = await fileSystem.lock(directory)
     expect(lock.held).toBe(true)
@@ -354,7 +357,7 @@ function lockContract(make: Make): void {
     await next.release()
   })
 
-  it('of several who ask at once one gets the lock', async () => {
+  it('gives the lock to one of several simultaneous callers', async () => {
     const { fileSystem, directory } = await make()
     const results = await Promise.allSettled([1, 2, 3].map(() => fileSystem.lock(directory)))
     const taken = results.filter((result) => result.status === 'fulfilled')
@@ -362,7 +365,7 @@ function lockContract(make: Make): void {
     for (const { value } of taken) await value.release()
   })
 
-  it('two directories are locked independently', async () => {
+  it('locks two directories independently', async () => {
     const { fileSystem, directory } = await make()
     await fileSystem.createDirectory(join(directory, 'a'))
     const outer = await fileSystem.lock(directory)
@@ -372,13 +375,13 @@ function lockContract(make: Make): void {
     await inner.release()
   })
 
-  it('a released lock leaves nothing behind', async () => {
+  it('leaves nothing behind after a lock is released', async () => {
     const { fileSystem, directory } = await make()
     await (await fileSystem.lock(directory)).release()
     expect(await fileSystem.list(directory)).toEqual([])
   })
 
-  it('a directory that does not exist cannot be locked', async () => {
+  it('rejects locking a directory that does not exist', async () => {
     const { fileSystem, directory } = await make()
     await expect(fileSystem.lock(join(directory, 'absent'))).rejects.toMatchObject({
       code: 'ENOENT',

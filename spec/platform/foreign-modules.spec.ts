@@ -6,7 +6,7 @@ it.each([
   ['proper-lockfile', 'lock'],
   ['fs-extra', 'ensureDir'],
 ])(
-  '%s is loaded after a failure, such as the want of a descriptor, when it is asked for again',
+  '%s can be loaded after a first attempt failed, for example for lack of a descriptor',
   async (name, member) => {
     vi.resetModules()
     const modules = await import('../../lib/platform/foreign-modules.ts')

@@ -14,7 +14,7 @@ vi.mock('../../lib/platform/foreign-modules.ts', () => ({
     Promise.reject(systemError('EMFILE', 'open', 'proper-lockfile', 'too many open files')),
 }))
 
-it('a lock whose heartbeats cannot be started for want of descriptors is renewed all the same', async () => {
+it('a lock whose heartbeats cannot be started for lack of descriptors is still renewed', async () => {
   const directory = await temporaryDirectory()
   const clock = new ManualClock(1_700_000_000_000)
   const reasons: Error[] = []

@@ -101,7 +101,7 @@ describe('LockFile', () => {
     vi.useRealTimers()
   })
 
-  it('is one file that names its owner, and is gone after release', async () => {
+  it('is one file that names its owner, and is removed on release', async () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
@@ -112,7 +112,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('makes the record of its owner durable before the lock has a name', async () => {
+  it('syncs the record of its owner before the lock has a name', async () => {
     const directory = await temporaryDirectory()
     const syncs = await syncsOfFileHandles(directory, async (kind) => {
       const names = await readdir(directory)
@@ -122,7 +122,7 @@ describe('LockFile', () => {
     expect(syncs).toEqual(['sync before'])
   })
 
-  it('T4: is not taken when the sync of its record fails, which is tried once, and leaves nothing', async () => {
+  it('T4: is not taken if the sync of its record fails, which is not retried and leaves no file', async () => {
     const directory = await temporaryDirectory()
     const syncs = await syncsOfFileHandles(directory, (kind) => {
       if (syncs.length === 0) {
@@ -138,7 +138,7 @@ describe('LockFile', () => {
     expect(syncs).toEqual(['failed', 'sync'])
   })
 
-  it('whose record a power loss has taken keeps everybody out until it is stale', async () => {
+  it('keeps everybody out until it is stale if a power loss has destroyed its record', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     for (const left of ['', '\0'.repeat(200)]) {
@@ -162,7 +162,7 @@ describe('LockFile', () => {
   })
 
   it.each([20, 3600])(
-    'is watched where its time lies %d s ahead, and taken from a dead owner only',
+    'is watched if its time is %d s ahead, and taken only if nobody renews it',
     async (seconds) => {
       const directory = await temporaryDirectory()
       const path = await leaveLock(directory, -1000 * seconds)
@@ -192,7 +192,7 @@ describe('LockFile', () => {
     },
   )
 
-  it('a stale lock has one successor', async () => {
+  it('has only one successor when it is stale', async () => {
     for (let round = 0; round < 10; round++) {
       const directory = await temporaryDirectory()
       await leaveLock(directory, STALE_AFTER_MS + 1000)
@@ -202,7 +202,7 @@ describe('LockFile', () => {
     }
   })
 
-  it('that may have a living owner is free for nobody, before who replaces it has waited for him', async () => {
+  it('goes to only one of several takers, after the grace period of an owner that may be alive', async () => {
     for (let round = 0; round < 10; round++) {
       const directory = await temporaryDirectory()
       await leaveLock(directory, STALE_AFTER_MS + 1000)
@@ -225,7 +225,7 @@ describe('LockFile', () => {
     }
   })
 
-  it('of a taker that died while it waited for the owner before is waited for in its place', async () => {
+  it('is taken only after the grace period if the previous taker died while it waited for the owner', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     const died = encodeOwnerRecord(foreignRecord({ host: 'dead', token: 'd'.repeat(32) }))
@@ -235,7 +235,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('that a late taker has made of the claim of another is entered after a wait', async () => {
+  it('is taken after the grace period if a late taker has renamed the claim of another to it', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
@@ -248,7 +248,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('is not kept from everybody by a claim whose time lies ahead', async () => {
+  it('is taken after some watching even if a claim on it has a time in the future', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
@@ -279,7 +279,7 @@ describe('LockFile', () => {
     applyToBuiltins(opening)
   }
 
-  it('of a living owner is free for nobody too soon where its taker cannot open what it has put there', async () => {
+  it('keeps others out for the grace period of its old owner even if its taker cannot open it', async () => {
     const directory = await temporaryDirectory()
     await leaveLock(directory, STALE_AFTER_MS + 1000)
     refuseOpen()
@@ -300,14 +300,14 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('is not left behind by a taker that cannot open it', async () => {
+  it('is removed by a taker that cannot open it', async () => {
     const directory = await temporaryDirectory()
     refuseOpen()
     await expect(take(directory)).rejects.toMatchObject({ code: 'EMFILE' })
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('is not taken by one who was taken for dead on the way to it', async () => {
+  it('is not taken by a taker that was considered dead on the way and lost its files', async () => {
     const directory = await temporaryDirectory()
     await leaveLock(directory, 0)
     const lockFile = await LockFile.take({
@@ -327,7 +327,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('is not stolen by a clock that a test has moved', async () => {
+  it('is not considered stale because a test has moved the date', async () => {
     const directory = await temporaryDirectory()
     await leaveLock(directory, 0)
     vi.useFakeTimers({ now: Date.now() + 2 * STALE_AFTER_MS, toFake: ['Date'] })
@@ -343,7 +343,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('leaves the lock of its successor alone', async () => {
+  it('reports its loss, and leaves the lock of its successor alone', async () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
     await unlink(join(directory, LOCK_FILE_NAME))
@@ -367,7 +367,7 @@ describe('LockFile', () => {
     expect(await readFile(path, 'utf8')).toContain('"other"')
   })
 
-  it('moves with its directory, and is lost with it', async () => {
+  it('is reported as removed while its directory is moved away, and held again once that is back', async () => {
     const directory = join(await temporaryDirectory(), 'a')
     const parent = join(directory, '..')
     await mkdir(directory)
@@ -393,7 +393,7 @@ describe('LockFile', () => {
     })
   })
 
-  it('begins with the time of its owner, whatever that of the file system is', async () => {
+  it('starts with the time of the clock of its owner, not that of the file system', async () => {
     const directory = await temporaryDirectory()
     await take(directory, undefined, new ManualClock(1_700_000_000_000))
     expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).toBe(1_700_000_000_000)
@@ -428,7 +428,7 @@ describe('LockFile', () => {
     expect((await stat(join(directory, LOCK_FILE_NAME))).mtimeMs).toBe(mtimeMs)
   })
 
-  it('starts its heartbeats once, however often that is asked', async () => {
+  it('starts its heartbeats only once, however often it is asked to', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const lockFile = await take(await temporaryDirectory())
     await Promise.all([lockFile?.startHeartbeats(), lockFile?.startHeartbeats()])
@@ -436,7 +436,7 @@ describe('LockFile', () => {
     expect(vi.getTimerCount()).toBe(1)
   })
 
-  it('starts its heartbeats when that is asked again after a failure', async () => {
+  it('starts its heartbeats when it is asked again after a failure', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = join(await temporaryDirectory(), 'a')
     await mkdir(directory)
@@ -449,7 +449,7 @@ describe('LockFile', () => {
     expect(vi.getTimerCount()).toBe(1)
   })
 
-  it('tells when its heartbeats could not be started until it was stale', async () => {
+  it('reports an error if its heartbeats could not be started until it was stale', async () => {
     const directory = join(await temporaryDirectory(), 'a')
     await mkdir(directory)
     const clock = new ManualClock(Date.now())
@@ -464,7 +464,7 @@ describe('LockFile', () => {
     expect(reasons).toMatchObject([{ code: 'ENOENT' }])
   })
 
-  it('is taken on a full disk too, and names its owner by a name that it has besides', async () => {
+  it('is taken even on a full disk, where a second file name identifies its owner', async () => {
     const directory = await temporaryDirectory()
     fillDisk(directory)
     const lockFile = await take(directory)
@@ -481,7 +481,7 @@ describe('LockFile', () => {
     expect(await take(directory)).not.toBeNull()
   })
 
-  it('is taken at once from an owner that died on a full disk, and nothing of it is left', async () => {
+  it('is taken immediately from an owner that died on a full disk, and leaves no other file', async () => {
     const directory = await temporaryDirectory()
     const empty = fillDisk(directory)
     expect(await take(directory, undefined, undefined, { host: 'dead' })).not.toBeNull()
@@ -495,7 +495,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('is not taken from who has taken it over on a full disk, between its name and the look at it', async () => {
+  it('is not taken on a full disk if another taker replaces it before it is opened', async () => {
     const directory = await temporaryDirectory()
     fillDisk(directory)
     const path = join(directory, LOCK_FILE_NAME)
@@ -513,7 +513,7 @@ describe('LockFile', () => {
     expect((await readdir(directory)).sort()).toEqual([LOCK_FILE_NAME, basename(other)])
   })
 
-  it('is not taken for a record that names another file, or that no name has room for', async () => {
+  it('is not taken over if the name of a record belongs to another file, or no name has room for it', async () => {
     const directory = await temporaryDirectory()
     const empty = fillDisk(directory)
     const held = await take(directory)
@@ -529,7 +529,7 @@ describe('LockFile', () => {
     expect(nameless?.lossReasonSync()).toBeNull()
   })
 
-  it('is released, also when it is taken over between the last look at it and its removal', async () => {
+  it('is released even if it is taken over between its last check and its removal', async () => {
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
     const { unlinkSync } = fs
@@ -543,7 +543,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([])
   })
 
-  it('has no heartbeat after release, also of one that was about to start', async () => {
+  it('has no heartbeats after its release, even if they were about to start', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const directory = await temporaryDirectory()
     const lockFile = await take(directory)
@@ -559,7 +559,7 @@ describe('LockFile', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it.runIf(process.platform === 'linux')('keeps no descriptor after release', async () => {
+  it.runIf(process.platform === 'linux')('keeps no descriptor open after its release', async () => {
     const directory = await temporaryDirectory()
     const openHere = async (): Promise<string[]> => {
       const descriptors = await readdir('/proc/self/fd')
@@ -572,7 +572,7 @@ describe('LockFile', () => {
     expect(await openHere()).toEqual([])
   })
 
-  describe('whose heartbeat finds another time than its own', () => {
+  describe('whose heartbeat finds a modification time that it did not set', () => {
     /** It finds a modification time that somebody else set. */
     async function findAnotherTime(directory: string, reasons: Error[], clock: ManualClock) {
       vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
@@ -583,7 +583,7 @@ describe('LockFile', () => {
       return lockFile
     }
 
-    it('stays with its owner, by whom it is renewed from then on', async () => {
+    it('stays with its owner, which renews it itself from then on', async () => {
       const directory = await temporaryDirectory()
       const path = join(directory, LOCK_FILE_NAME)
       const reasons: Error[] = []
@@ -605,7 +605,7 @@ describe('LockFile', () => {
       expect(await readdir(directory)).toEqual([])
     })
 
-    it('tells of that when it cannot be renewed until it is stale', async () => {
+    it('reports the loss if it cannot be renewed until it is stale', async () => {
       const directory = await temporaryDirectory()
       const reasons: Error[] = []
       const clock = new ManualClock(Date.now())
@@ -626,7 +626,7 @@ describe('LockFile', () => {
       expect(reasons).toMatchObject([{ code: 'ECOMPROMISED' }])
     })
 
-    it('makes no heartbeat after its release', async () => {
+    it('has no heartbeat after its release', async () => {
       const directory = await temporaryDirectory()
       const reasons: Error[] = []
       const lockFile = await findAnotherTime(directory, reasons, new ManualClock(Date.now()))
@@ -641,7 +641,7 @@ describe('LockFile', () => {
       'in the hands of another owner',
       async (directory: string) => (await stat(await leaveLock(directory, 1000))).mtimeMs,
     ],
-  ])('is not taken, nor touched, where it is %s by the time it is opened', async (_, succeed) => {
+  ])('is neither taken nor touched if it is %s by the time it is opened', async (_, succeed) => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     const { link } = promises
@@ -658,7 +658,7 @@ describe('LockFile', () => {
     if (mtimeMs > 0) expect((await stat(path)).mtimeMs).toBe(mtimeMs)
   })
 
-  it('succeeds a dead owner at once', async () => {
+  it('is taken immediately from a dead owner', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     await writeFile(path, encodeOwnerRecord(foreignRecord({ host: 'dead' })))
@@ -666,7 +666,7 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  it('removes what dead takers left, and what is old', async () => {
+  it('removes the files that dead takers left, and stale ones', async () => {
     const directory = await temporaryDirectory()
     const path = join(directory, LOCK_FILE_NAME)
     const named = (digit: string): string => `${path}.${digit.repeat(32)}`

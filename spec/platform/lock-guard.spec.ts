@@ -9,7 +9,7 @@ import { compiledUrl, startScript } from '../helpers/compiled-lib.ts'
 const DEVICE = BigInt(randomInt(2 ** 40, 2 ** 41))
 
 describe.runIf(process.platform === 'linux')('LockGuard', () => {
-  it('is held once, and can be taken again after it was closed', async () => {
+  it('is held only once, and can be taken again after it is closed', async () => {
     const guard = taken(await LockGuard.take(DEVICE, 1n))
     expect(guard.name).toBe(`varve-${DEVICE}-1`)
     expect(await LockGuard.take(DEVICE, 1n)).toBe('in-use')
@@ -19,14 +19,14 @@ describe.runIf(process.platform === 'linux')('LockGuard', () => {
     await other.close()
   })
 
-  it('tells directories apart whose numbers begin alike', async () => {
+  it('distinguishes directories whose inode numbers begin with the same digits', async () => {
     const guard = taken(await LockGuard.take(DEVICE, 12n))
     await taken(await LockGuard.take(DEVICE, 1n)).close()
     await taken(await LockGuard.take(DEVICE, 123n)).close()
     await guard.close()
   })
 
-  it('has a name of full length, which every version of Node.js takes alike', async () => {
+  it('has a name of full length, which every version of Node.js handles alike', async () => {
     const guard = taken(await LockGuard.take(DEVICE, 3n))
     const sockets = (await readFile('/proc/net/unix', 'utf8')).split('\n')
     const names = sockets.map((line) => line.slice(line.indexOf('@')))
@@ -35,7 +35,7 @@ describe.runIf(process.platform === 'linux')('LockGuard', () => {
     await guard.close()
   })
 
-  it('drops whoever connects, and still closes', async () => {
+  it('drops every connection, and can still be closed', async () => {
     const guard = taken(await LockGuard.take(DEVICE, 4n))
     const connection = connect(`\0${guard.name}`.padEnd(108, '.'))
     await new Promise<void>((resolve) => {

@@ -28,32 +28,35 @@ function keepPoolBusy(fifo: string): void {
   })
 }
 
-describe.skipIf(process.platform === 'win32')('while others keep all threads of the pool', () => {
-  it.each([
-    ['has made heartbeats', 1],
-    ['has made none', 0],
-  ])('a lock that %s never comes to look stale', async (_, beats) => {
-    const directory = await temporaryDirectory()
-    const clock = new ManualClock(Date.now())
-    const lock = await lockDirectory(directory, { clock, times: LOCK_TIMES })
-    onTestFinished(() => lock.release())
-    const takenMs = timeOf(directory)
-    if (beats > 0) {
-      await clock.advance(HEARTBEAT_MS)
-      await eventually(() => {
-        expect(timeOf(directory)).not.toBe(takenMs)
-      })
-    }
-    keepPoolBusy(join(await temporaryDirectory(), 'fifo'))
-    for (let passedMs = 0; passedMs <= 2 * STALE_AFTER_MS; passedMs += HEARTBEAT_MS) {
-      await clock.advance(HEARTBEAT_MS)
-      expect(clock.now() - timeOf(directory)).toBeLessThan(STALE_AFTER_MS / 2 + HEARTBEAT_MS)
-      expect(lock.held).toBe(true)
-    }
-  })
-})
+describe.skipIf(process.platform === 'win32')(
+  'a lock while all threads of the pool are busy',
+  () => {
+    it.each([
+      ['has made heartbeats', 1],
+      ['has made none', 0],
+    ])('never looks stale if it %s', async (_, beats) => {
+      const directory = await temporaryDirectory()
+      const clock = new ManualClock(Date.now())
+      const lock = await lockDirectory(directory, { clock, times: LOCK_TIMES })
+      onTestFinished(() => lock.release())
+      const takenMs = timeOf(directory)
+      if (beats > 0) {
+        await clock.advance(HEARTBEAT_MS)
+        await eventually(() => {
+          expect(timeOf(directory)).not.toBe(takenMs)
+        })
+      }
+      keepPoolBusy(join(await temporaryDirectory(), 'fifo'))
+      for (let passedMs = 0; passedMs <= 2 * STALE_AFTER_MS; passedMs += HEARTBEAT_MS) {
+        await clock.advance(HEARTBEAT_MS)
+        expect(clock.now() - timeOf(directory)).toBeLessThan(STALE_AFTER_MS / 2 + HEARTBEAT_MS)
+        expect(lock.held).toBe(true)
+      }
+    })
+  },
+)
 
-describe('a lock of a process whose time is faked', () => {
+describe('a lock of a process with faked time', () => {
   async function take(clock: ManualClock): Promise<{ directory: string; lockFile: LockFile }> {
     const directory = await temporaryDirectory()
     const reasons: Error[] = []
@@ -73,7 +76,7 @@ describe('a lock of a process whose time is faked', () => {
     return { directory, lockFile }
   }
 
-  it('is renewed where its timers stand still', async () => {
+  it('is renewed even if timers stand still', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     const clock = new ManualClock(Date.now())
     const { directory, lockFile } = await take(clock)
@@ -85,7 +88,7 @@ describe('a lock of a process whose time is faked', () => {
     }
   })
 
-  it('is not renewed with its date', async () => {
+  it('is renewed with the time of its clock, not with the faked date', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
     const clock = new ManualClock(Date.now())
     const { directory, lockFile } = await take(clock)

@@ -44,7 +44,7 @@ const GUARDED: OwnerRecord = foreignRecord({
 })
 
 describe('isOwnerGone', () => {
-  it('is sure of an owner whose guard the caller holds', async () => {
+  it('returns true for an owner whose guard the caller holds', async () => {
     expect(await isOwnerGone(GUARDED, SELF, { guard: GUARD, file: FILE })).toBe(true)
   })
 
@@ -58,14 +58,14 @@ describe('isOwnerGone', () => {
     ['the owner was a thread of a process that cannot be seen', { threadId: 1 }, {}, GUARD],
     ['the thread of the owner is not known', { threadId: null }, {}, GUARD],
     ['no boot is known', { bootId: null }, { bootId: null }, GUARD],
-  ])('is not sure when %s', async (_reason, record, self, guard) => {
+  ])('returns false when %s', async (_reason, record, self, guard) => {
     expect(
       await isOwnerGone({ ...GUARDED, ...record }, { ...SELF, ...self }, { guard, file: FILE }),
     ).toBe(false)
   })
 
-  describe.runIf(process.platform === 'linux')('of a worker thread whose guard has ended', () => {
-    it('is not sure while a file that the thread may be writing to beside is open', async () => {
+  describe.runIf(process.platform === 'linux')('for a worker thread whose guard has ended', () => {
+    it('returns false while its process has the lock file open for writing', async () => {
       const path = join(await temporaryDirectory(), 'lock')
       await writeFile(path, '')
       const self = describeThisProcess()
@@ -81,7 +81,7 @@ describe('isOwnerGone', () => {
     })
 
     it.each(['which files are open', 'how one is open'])(
-      'is not sure where nobody tells %s',
+      'returns false if the system does not tell %s',
       async (what) => {
         const path = join(await temporaryDirectory(), 'lock')
         await writeFile(path, '')
@@ -108,19 +108,19 @@ describe('isOwnerGone', () => {
   })
 
   describe.runIf(process.platform === 'linux')('without a guard', () => {
-    it('knows a living process', async () => {
+    it('returns false for a living process', async () => {
       const self = describeThisProcess()
       expect(await isOwnerGone(foreignRecord(self), self, NO_GUARD)).toBe(false)
     })
 
-    it('knows a later process of the same id by its start', async () => {
+    it('recognizes a later process of the same pid by its start time', async () => {
       const self = describeThisProcess()
       const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
       expect(await isOwnerGone(record, self, NO_GUARD)).toBe(true)
       expect(await isOwnerGone({ ...record, startTime: null }, self, NO_GUARD)).toBe(false)
     })
 
-    it('compares starts by the clock of one time namespace only', async () => {
+    it('compares start times only within one time namespace', async () => {
       const self = describeThisProcess()
       const record = foreignRecord({ ...self, startTime: `${self.startTime}0` })
       for (const timeNamespace of ['time:[1]', null]) {
@@ -130,7 +130,7 @@ describe('isOwnerGone', () => {
       expect(await isOwnerGone({ ...record, timeNamespace: null }, old, NO_GUARD)).toBe(true)
     })
 
-    it('believes no /proc that shows the processes of another pid namespace', async () => {
+    it('ignores a /proc that shows the processes of another pid namespace', async () => {
       const self = describeThisProcess()
       const record = foreignRecord({ ...self, startTime: `${self.startTime}0`, guard: GUARD })
       const { readlinkSync } = fs
@@ -147,7 +147,7 @@ describe('isOwnerGone', () => {
       expect(describeThisProcess()).toEqual({ ...self, startTime: null })
     })
 
-    it('knows a process that has ended, of this pid namespace and boot only', async () => {
+    it('returns true for a process that has ended, only in the same pid namespace and boot', async () => {
       const script = startScript('')
       await script.ended
       const self = describeThisProcess()
@@ -161,14 +161,14 @@ describe('isOwnerGone', () => {
 })
 
 describe('describeThisProcess', () => {
-  it('tells this process from all others', () => {
+  it('returns the pid and host of this process, and the same in every call', () => {
     const self = describeThisProcess()
     expect(self.pid).toBe(process.pid)
     expect(self.host).not.toBe('')
     expect(describeThisProcess()).toEqual(self)
   })
 
-  it('takes a machine without namespaces by its name', async () => {
+  it('identifies a machine without namespaces by its name', async () => {
     const self = describeThisProcess('darwin')
     const script = startScript('')
     await script.ended
@@ -179,22 +179,25 @@ describe('describeThisProcess', () => {
     expect(await isOwnerGone(elsewhere, self, NO_GUARD)).toBe(false)
   })
 
-  it.runIf(process.platform === 'linux')('finds everything that Linux tells', () => {
-    const self = describeThisProcess()
-    // Kernels before 5.5 have none.
-    expect(self.timeNamespace ?? 'time:[1]').toMatch(/^time:\[\d+\]$/)
-    expect(self).toMatchObject({
-      threadId: expect.any(Number) as number,
-      startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
-      bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
-      pidNamespace: expect.stringMatching(/^pid:\[\d+\]$/) as string,
-      networkNamespace: expect.stringMatching(/^net:\[\d+\]$/) as string,
-    })
-  })
+  it.runIf(process.platform === 'linux')(
+    'returns the start time, boot id and namespaces on Linux',
+    () => {
+      const self = describeThisProcess()
+      // Kernels before 5.5 have none.
+      expect(self.timeNamespace ?? 'time:[1]').toMatch(/^time:\[\d+\]$/)
+      expect(self).toMatchObject({
+        threadId: expect.any(Number) as number,
+        startTime: expect.stringMatching(/^[1-9]\d*$/) as string,
+        bootId: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+        pidNamespace: expect.stringMatching(/^pid:\[\d+\]$/) as string,
+        networkNamespace: expect.stringMatching(/^net:\[\d+\]$/) as string,
+      })
+    },
+  )
 })
 
 describe('an owner record', () => {
-  it('is read as it was written, on one line', () => {
+  it('is decoded as it was encoded, on one line', () => {
     const record = { ...foreignRecord(), token: newOwnerToken(), bootId: null }
     const bytes = encodeOwnerRecord(record)
     expect(bytes.toString()).toMatch(/^[^\n]*\n$/)
@@ -211,18 +214,18 @@ describe('an owner record', () => {
     ['a broken pid', { ...foreignRecord(), pid: 1.5 }],
     ['no time', { ...foreignRecord(), sinceMs: null }],
     ['a time that is no date', { ...foreignRecord(), sinceMs: 1e300 }],
-  ])('with %s is none', (_what, content) => {
+  ])('is decoded to null with %s', (_what, content) => {
     expect(decodeOwnerRecord(Buffer.from(JSON.stringify(content)))).toBeNull()
   })
 
-  it('that is not JSON is none', () => {
+  it('is decoded to null if it is not JSON', () => {
     const bytes = encodeOwnerRecord(foreignRecord())
     expect(decodeOwnerRecord(bytes.subarray(0, bytes.length - 5))).toBeNull()
     expect(decodeOwnerRecord(Buffer.alloc(0))).toBeNull()
     expect(decodeOwnerRecord(Buffer.alloc(100))).toBeNull()
   })
 
-  it('of an older version is read without its time namespace, of which nothing is known', () => {
+  it('is decoded without a time namespace if an older version has written it', () => {
     const record = foreignRecord()
     const older = { ...record, timeNamespace: null }
     const content = JSON.stringify({ ...record, timeNamespace: undefined })
@@ -233,12 +236,12 @@ describe('an owner record', () => {
     expect(decodeOwnerName(`${name},`)).toBeNull()
   })
 
-  it('keeps nothing that it does not know', () => {
+  it('drops unknown fields when it is decoded', () => {
     const text = JSON.stringify(foreignRecord()).replace('{', '{"__proto__":{"a":1},"more":2,')
     expect(decodeOwnerRecord(Buffer.from(text))).toEqual(foreignRecord())
   })
 
-  it('has a token of its own every time', () => {
+  it('has a different token every time', () => {
     expect(newOwnerToken()).toMatch(/^[0-9a-f]{32}$/)
     expect(newOwnerToken()).not.toBe(newOwnerToken())
   })

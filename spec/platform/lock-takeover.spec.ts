@@ -55,7 +55,7 @@ async function claimPathOf(path: string): Promise<string> {
 }
 
 describe('replaceAbandoned', () => {
-  it('shows what it found and puts a taker in its place when told so', async () => {
+  it('passes what it found to the check, and replaces the file if that returns true', async () => {
     const { directory, path, replace } = await scene()
     const { dev, ino } = await stat(path, { bigint: true })
     const isReplaced = await replace((found) => {
@@ -69,7 +69,7 @@ describe('replaceAbandoned', () => {
     expect(readLockFile(path)?.record).toMatchObject({ host: 'taker' })
   })
 
-  it('leaves no moment at which there is none', async () => {
+  it('never leaves a moment without a lock file', async () => {
     const { path, replace } = await scene()
     const { unlink: remove, rename: move } = promises
     const seen: boolean[] = []
@@ -88,7 +88,7 @@ describe('replaceAbandoned', () => {
     expect(seen).toEqual([true])
   })
 
-  it('replaces on Windows what is open, which stays under its name when it is removed', async () => {
+  it('replaces an open file on Windows, which keeps its name when it is removed', async () => {
     const { directory, path, replace } = await scene()
     const { unlink: remove, rename: move } = promises
     const spies = [
@@ -107,13 +107,13 @@ describe('replaceAbandoned', () => {
     expect(readLockFile(path)?.record).toMatchObject({ host: 'taker' })
   })
 
-  it('keeps what is not abandoned', async () => {
+  it('keeps a lock that is not abandoned', async () => {
     const { directory, replace } = await scene()
     expect(await replace(() => false)).toBe(false)
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('keeps a lock that was created between the look and the replacement', async () => {
+  it('keeps a lock that was created between the check and the replacement', async () => {
     const { directory, path, replace } = await scene()
     const isReplaced = await replace(async () => {
       await unlink(path)
@@ -126,7 +126,7 @@ describe('replaceAbandoned', () => {
     expect(await readFile(path, 'utf8')).toBe('the lock of a faster taker')
   })
 
-  it('keeps a lock whose owner came back to life', async () => {
+  it('keeps a lock that its owner renewed during the check', async () => {
     const { directory, path, replace } = await scene()
     const isReplaced = await replace(async () => {
       await utimes(path, 2000, 2000)
@@ -136,13 +136,13 @@ describe('replaceAbandoned', () => {
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('leaves a lock to the one that replaces it first', async () => {
+  it('leaves a lock to the taker that replaces it first', async () => {
     const { directory, replace } = await scene()
     expect(await replace(() => replace(isDead))).toBe(false)
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('leaves a lock to the one that has a claim on it', async () => {
+  it('leaves a lock to the taker that has a claim on it', async () => {
     const { directory, path, replace } = await scene()
     const claimPath = await claimPathOf(path)
     await writeFile(claimPath, encodeOwnerRecord(foreignRecord()))
@@ -151,14 +151,14 @@ describe('replaceAbandoned', () => {
     expect(await readdir(directory)).toHaveLength(2)
   })
 
-  it('does not respect the claim of a taker that died', async () => {
+  it('ignores the claim of a taker that died', async () => {
     const { directory, path, replace } = await scene()
     await writeFile(await claimPathOf(path), encodeOwnerRecord(foreignRecord({ host: 'dead' })))
     expect(await replace(isDead)).toBe(true)
     expect(await readdir(directory)).toEqual(['lock'])
   })
 
-  it('of many who replace one file one succeeds', async () => {
+  it('succeeds for only one of several takers of one file', async () => {
     for (let round = 0; round < 20; round++) {
       const { directory, replace } = await scene()
       const results = await Promise.all([1, 2, 3, 4].map(() => replace(isDead)))
@@ -167,19 +167,22 @@ describe('replaceAbandoned', () => {
     }
   })
 
-  it.each(['absent', 'directory', 'link'])('asks nobody about %s', async (name) => {
-    const { directory, path } = await scene()
-    await mkdir(join(directory, 'directory'))
-    await symlink(path, join(directory, 'link'))
-    const isReplaced = await replaceAbandoned(join(directory, name), path, () => {
-      throw new Error('asked')
-    })
-    expect(isReplaced).toBe(false)
-    expect(readLockFile(join(directory, name))).toBeNull()
-    expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
-  })
+  it.each(['absent', 'directory', 'link'])(
+    'does not call the check for a path that is not a regular file: %s',
+    async (name) => {
+      const { directory, path } = await scene()
+      await mkdir(join(directory, 'directory'))
+      await symlink(path, join(directory, 'link'))
+      const isReplaced = await replaceAbandoned(join(directory, name), path, () => {
+        throw new Error('asked')
+      })
+      expect(isReplaced).toBe(false)
+      expect(readLockFile(join(directory, name))).toBeNull()
+      expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
+    },
+  )
 
-  it('finds no record in a file that is none', async () => {
+  it('finds no record in a file that does not contain one', async () => {
     const { path } = await scene()
     await writeFile(path, Buffer.alloc(100_000, 'x'))
     expect(readLockFile(path)).toMatchObject({ record: null })
@@ -210,7 +213,7 @@ describe('createLockFile', () => {
   it.each([
     ['with hard links', link],
     ['without hard links', noLinks],
-  ])('creates a complete file or none, %s', async (_where, hardLink) => {
+  ])('creates a complete file, or rejects if it already exists, %s', async (_where, hardLink) => {
     const directory = await temporaryDirectory()
     const [path, temporaryPath] = [join(directory, 'a'), join(directory, 'a.tmp')]
     await writeFile(temporaryPath, 'content')

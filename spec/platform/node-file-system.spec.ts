@@ -19,7 +19,7 @@ fileSystemContract('NodeFileSystem', async () => ({
 }))
 
 describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
-  it('creates files and directories for their owner only', async () => {
+  it('creates files and directories that only their owner can access', async () => {
     const directory = await temporaryDirectory()
     await fileSystem.createDirectory(join(directory, 'a/b'))
     const file = await fileSystem.open(join(directory, 'a/b/c'), 'create-new')
@@ -30,7 +30,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
   })
 
   it.each<OpenMode>(['read', 'update', 'create', 'create-new'])(
-    'mode %s does not follow a symbolic link',
+    'does not follow a symbolic link in mode %s',
     async (mode) => {
       const directory = await temporaryDirectory()
       await writeFile(join(directory, 'target'), 'kept')
@@ -41,7 +41,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     },
   )
 
-  it('hands every sync to the operating system', async () => {
+  it('passes every sync to the operating system', async () => {
     const directory = await temporaryDirectory()
     const inPool = await syncsOfFileHandles(directory)
     const atOnce = syncsAtOnce()
@@ -60,7 +60,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     await expect(file.datasync()).rejects.toThrow(`${file.path} is closed`)
   })
 
-  it('a dangling link creates nothing at its target', async () => {
+  it('creates nothing at the target of a dangling link', async () => {
     const directory = await temporaryDirectory()
     await symlink(join(directory, 'target'), join(directory, 'link'))
     await expect(fileSystem.open(join(directory, 'link'), 'create')).rejects.toMatchObject({
@@ -70,7 +70,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
   })
 
   it.each<OpenMode>(['read', 'update', 'create'])(
-    'mode %s refuses a FIFO at once',
+    'rejects a FIFO immediately in mode %s',
     async (mode) => {
       const path = join(await temporaryDirectory(), 'fifo')
       execFileSync('mkfifo', [path])
@@ -78,7 +78,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     },
   )
 
-  it('stat and list tell a link and a FIFO from files', async () => {
+  it('reports links and FIFOs as neither files nor directories in stat and list', async () => {
     const directory = await temporaryDirectory()
     await symlink(directory, join(directory, 'link'))
     execFileSync('mkfifo', [join(directory, 'fifo')])
@@ -89,7 +89,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     expect(await fileSystem.stat(join(directory, 'link'))).toMatchObject({ kind: 'other' })
   })
 
-  it('stat inside of the call says the same, follows no link, and finds that nothing is there', async () => {
+  it('returns from statNow what stat returns, for a file, a link and a missing path', async () => {
     const directory = await temporaryDirectory()
     await writeFile(join(directory, 'file'), 'abc')
     await symlink(join(directory, 'file'), join(directory, 'link'))
@@ -102,7 +102,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
   })
 
   it.each<OpenMode>(['create-new', 'create', 'update', 'read'])(
-    'a file that is opened by mode %s says which it is',
+    'reports the identity of a file that is opened in mode %s',
     async (mode) => {
       const path = join(await temporaryDirectory(), 'file')
       if (mode !== 'create-new') await writeFile(path, 'abc')
@@ -113,7 +113,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     },
   )
 
-  it('createDirectory takes a link to a directory for the directory', async () => {
+  it('accepts a link to a directory as the directory in createDirectory', async () => {
     const directory = await temporaryDirectory()
     await symlink(directory, join(directory, 'link'))
     expect(await fileSystem.createDirectory(join(directory, 'link'))).toEqual([])
@@ -122,13 +122,13 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     ])
   })
 
-  it('createDirectory fails where nothing can be created', async () => {
+  it('rejects createDirectory if nothing can be created there', async () => {
     // If there is no such directory, it cannot be created either.
     const path = `/proc/varve-${process.pid}/a`
     await expect(fileSystem.createDirectory(path)).rejects.toMatchObject({ syscall: 'mkdir' })
   })
 
-  it('more buffers than one system call takes are written in order', async () => {
+  it('writes buffers in order, even more of them than one system call accepts', async () => {
     const path = join(await temporaryDirectory(), 'a')
     const file = await fileSystem.open(path, 'create-new')
     const buffers = Array.from({ length: 3000 }, (_, index) => Buffer.from(`${index},`))
@@ -141,8 +141,8 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
   })
 })
 
-describe('a file that was opened at once', () => {
-  it('is read, asked and synced by the pool, and refuses what it was not opened for', async () => {
+describe('a file that was opened synchronously', () => {
+  it('is read and synced by the pool, and rejects changes if it was opened for reading', async () => {
     const path = join(await temporaryDirectory(), 'a')
     await writeFile(path, 'content')
     const descriptor = new PlainDescriptor(openSync(path, 'r'), { isWritable: false })
@@ -157,7 +157,7 @@ describe('a file that was opened at once', () => {
     await descriptor.close()
   })
 
-  it('is written, cut and closed by the pool where it was opened for that', async () => {
+  it('is written, truncated and closed by the pool if it was opened for writing', async () => {
     const path = join(await temporaryDirectory(), 'a')
     await writeFile(path, 'content')
     const descriptor = new PlainDescriptor(openSync(path, 'r+'), { isWritable: true })
@@ -170,7 +170,7 @@ describe('a file that was opened at once', () => {
     await expect(descriptor.sync()).rejects.toMatchObject({ code: 'EBADF' })
   })
 
-  it('is opened to be changed without another thread', async () => {
+  it('is opened for writing without another thread', async () => {
     const path = join(await temporaryDirectory(), 'a')
     await writeFile(path, 'content')
     const open = vi.spyOn(fs, 'openSync')
@@ -192,7 +192,7 @@ describe('a file that was opened at once', () => {
     expect(await readFile(path, 'utf8')).toBe('Content')
   })
 
-  it('is the same as one that the pool has opened, in a directory of many names too', async () => {
+  it('reads the same as one opened by the pool, even in a directory with many names', async () => {
     const directory = await temporaryDirectory()
     const names = Array.from({ length: 1000 }, (_, each) => `${each}`.padStart(40, '0'))
     await Promise.all(names.map((name) => writeFile(join(directory, name), name)))
@@ -209,7 +209,7 @@ describe('a file that was opened at once', () => {
   })
 })
 
-it('close waits for a read that is put off because its turn has been drawn out', async () => {
+it('close waits for a read that is postponed because the time of its turn is used up', async () => {
   const path = join(await temporaryDirectory(), 'a')
   await writeFile(path, 'content')
   const file = await fileSystem.open(path, 'read')

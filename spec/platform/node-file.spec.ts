@@ -34,7 +34,7 @@ async function fileOnQuickDisk(): Promise<{ file: NodeFile; inPool: () => number
   return { file, inPool: () => inPool }
 }
 
-it('leaves the sync of much to the pool, however quick the disk is', async () => {
+it('leaves the sync of a large write to the pool, however quick the disk is', async () => {
   const { file, inPool } = await fileOnQuickDisk()
   for (let sync = 0; sync < FIRST_PROOF; sync += 1) await file.datasync()
   expect(inPool()).toBe(FIRST_PROOF)
@@ -56,7 +56,7 @@ it('leaves the sync of much to the pool, however quick the disk is', async () =>
   expect(file.datasyncNow()).toBe(true)
 })
 
-it('counts what is written during a sync for the next one', async () => {
+it('counts what is written during a sync towards the next one', async () => {
   const { file } = await fileOnQuickDisk()
   for (let sync = 0; sync < FIRST_PROOF; sync += 1) await file.datasync()
   await file.write([Buffer.alloc(2 * MIB)], 0)

@@ -63,11 +63,11 @@ function failing(
   return { calls: () => calls, open }
 }
 
-it('closes the ones that were opened first when there are too many', async () => {
+it('closes the files that were opened first when there are too many', async () => {
   expect(openOf(await opened(new OpenFiles(2), 4))).toEqual([false, false, true, true])
 })
 
-it('spares what was used since it was looked at last, once', async () => {
+it('spares a file that was used since it was last examined, but only once', async () => {
   const files = new OpenFiles(3)
   const all = await opened(files, 3)
   const [first] = all as [FakeFile]
@@ -78,7 +78,7 @@ it('spares what was used since it was looked at last, once', async () => {
   expect(openOf(all)).toEqual([false, false, false])
 })
 
-it('closes one of them also where all were used', async () => {
+it('closes a file even if all of them were used', async () => {
   const files = new OpenFiles(3)
   const all = await opened(files, 3)
   for (const file of all) file.wasUsed = true
@@ -86,7 +86,7 @@ it('closes one of them also where all were used', async () => {
   expect(openOf(all).filter(Boolean)).toHaveLength(3)
 })
 
-it('leaves open what is in use, and closes it later', async () => {
+it('leaves files open while they are in use, and closes them later', async () => {
   const files = new OpenFiles(2)
   const all = await opened(files, 2)
   for (const file of all) file.isBusy = true
@@ -100,7 +100,7 @@ it('leaves open what is in use, and closes it later', async () => {
   expect(openOf(all)).toEqual([false, false])
 })
 
-it('looks at few of many that cannot be closed, and still comes round to all of them', async () => {
+it('examines only a few of many files that cannot be closed, but all of them in the end', async () => {
   const files = new OpenFiles(2)
   const all = Array.from({ length: 1000 }, () => new FakeFile(files))
   for (const file of all) {
@@ -116,7 +116,7 @@ it('looks at few of many that cannot be closed, and still comes round to all of 
   expect(openOf(all)).not.toContain(true)
 })
 
-it('does not count what was closed by others', async () => {
+it('does not count files that others have closed', async () => {
   const files = new OpenFiles(2)
   const [first, second] = (await opened(files, 2)) as [FakeFile, FakeFile]
   await first.park()
@@ -129,7 +129,7 @@ it('does not count what was closed by others', async () => {
 })
 
 it.each(['EMFILE', 'ENFILE'])(
-  'makes room after %s, for good, and tries once more',
+  'closes half of the files after %s, lowers the limit for good, and tries once more',
   async (code) => {
     const files = new OpenFiles(100)
     const all = await opened(files, 40)
@@ -141,7 +141,7 @@ it.each(['EMFILE', 'ENFILE'])(
   },
 )
 
-it('makes room once for all who miss it at one time', async () => {
+it('makes room only once for several opens that fail at the same time', async () => {
   const files = new OpenFiles(100)
   const all = await opened(files, 40)
   const opens = Array.from({ length: 5 }, () => files.withRoom(failing('EMFILE', 1).open))
@@ -149,7 +149,7 @@ it('makes room once for all who miss it at one time', async () => {
   expect(openOf(all).filter(Boolean)).toHaveLength(20)
 })
 
-it('keeps a few open however little room there is', async () => {
+it('keeps a limit of a few open files, however little room there is', async () => {
   const files = new OpenFiles(100)
   for (let round = 0; round < 5; round += 1) {
     await opened(files, 4)
@@ -158,7 +158,7 @@ it('keeps a few open however little room there is', async () => {
   expect(files.maxFiles).toBe(8)
 })
 
-it('tells the failure where nothing can be closed, and where that does not help', async () => {
+it('rejects with the error if nothing can be closed, or if that does not help', async () => {
   const files = new OpenFiles(100)
   const alone = failing('EMFILE', 1)
   await expect(files.withRoom(alone.open)).rejects.toMatchObject({ code: 'EMFILE' })
@@ -169,14 +169,14 @@ it('tells the failure where nothing can be closed, and where that does not help'
   expect(hopeless.calls()).toBe(2)
 })
 
-it('closes nothing because of other failures', async () => {
+it('closes nothing after other errors', async () => {
   const files = new OpenFiles(100)
   const all = await opened(files, 2)
   await expect(files.withRoom(failing('EIO', 1).open)).rejects.toMatchObject({ code: 'EIO' })
   expect(openOf(all)).toEqual([true, true])
 })
 
-it('is one for each file system, unless that is told to share another', () => {
+it('returns one object per file system, unless that shares the one of another', () => {
   const [first, second] = [new SimulatedFileSystem(), new SimulatedFileSystem()]
   expect(openFilesOf(first)).toBe(openFilesOf(first))
   expect(openFilesOf(first)).not.toBe(openFilesOf(second))

@@ -37,7 +37,7 @@ function scene(): { system: StandingSystem; prompt: PromptIo } {
   return { system, prompt: new PromptIo(system) }
 }
 
-it('makes small calls at once, and passes on what they return and throw', () => {
+it('makes small calls synchronously, and passes on what they return and throw', () => {
   const { prompt } = scene()
   expect(prompt.try('read', 64 * 1024, () => 7)).toBe(7)
   const failing = (): number => {
@@ -53,7 +53,7 @@ it('leaves large calls to the pool', () => {
   expect(prompt.try('write', 2 * 1024 * 1024 + 1, () => 7)).toBe(-1)
 })
 
-it('draws no turn of the event loop out for longer than 1 ms', () => {
+it('prolongs no turn of the event loop by more than 1 ms', () => {
   const { system, prompt } = scene()
   expect(prompt.try('write', 1, () => 1)).toBe(1)
   system.nowMs += 1
@@ -65,7 +65,7 @@ it('draws no turn of the event loop out for longer than 1 ms', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-it('counts what a turn was drawn out by before the first call', () => {
+it('counts the time since begin towards the turn, even before the first call', () => {
   const { system, prompt } = scene()
   prompt.begin('write')
   system.nowMs += 0.9
@@ -78,7 +78,7 @@ it('counts what a turn was drawn out by before the first call', () => {
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-it('gives what writes and syncs as much of a turn as what reads, whoever came first', () => {
+it('gives writes and syncs as much of a turn as reads, whichever comes first', () => {
   for (const [first, second] of [
     ['read', 'write'],
     ['write', 'read'],
@@ -98,7 +98,7 @@ it('gives what writes and syncs as much of a turn as what reads, whoever came fi
   }
 })
 
-it('gives what reads less of a turn while somebody asks for syncs, and for 100 ms after', () => {
+it('gives reads less of a turn while syncs are requested, and for 100 ms afterwards', () => {
   const { system, prompt } = scene()
   const readMs = (): number => {
     system.turn()
@@ -118,7 +118,7 @@ it('gives what reads less of a turn while somebody asks for syncs, and for 100 m
   expect(readMs()).toBe(1)
 })
 
-it('tells who was declined when the loop has turned, if that is worth waiting for', async () => {
+it('notifies a declined caller once the event loop has turned, if that is worth waiting for', async () => {
   const { system, prompt } = scene()
   expect(prompt.whenTurned('write', 1)).toBeNull()
   prompt.try('write', 1, () => 1)
@@ -135,13 +135,13 @@ it('tells who was declined when the loop has turned, if that is worth waiting fo
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-describe('after a write that was slow', () => {
+describe('after a slow write', () => {
   const slowIn = (system: StandingSystem) => (): number => {
     system.nowMs += 1.5
     return 1
   }
 
-  it('makes none for a while, and lets nobody wait for a turn', () => {
+  it('makes no write for a while, and lets nobody wait for a turn', () => {
     const { system, prompt } = scene()
     expect(prompt.try('write', 1, slowIn(system))).toBe(1)
     expect(prompt.whenTurned('write', 1)).toBeNull()
@@ -153,7 +153,7 @@ describe('after a write that was slow', () => {
     expect(prompt.try('write', 1, () => 1)).toBe(1)
   })
 
-  it('makes none for a while where it has failed, too', () => {
+  it('makes no call for a while even if the slow one failed', () => {
     const { system, prompt } = scene()
     const failing = (): number => {
       system.nowMs += 1000
@@ -170,7 +170,7 @@ describe('after a write that was slow', () => {
     }
   })
 
-  it('rests longer where it is slow again, up to 50 ms, and no longer once it was well for a time', () => {
+  it('rests longer after each further slow write, up to 50 ms, and briefly again after a good period', () => {
     const { system, prompt } = scene()
     const restMs = (): number => {
       prompt.try('write', 1, slowIn(system))
@@ -188,7 +188,7 @@ describe('after a write that was slow', () => {
     expect(restMs()).toBe(5)
   })
 
-  it('rests at least as long as that took, so that no disk holds up the process most of the time', () => {
+  it('rests at least as long as the write took, so that no disk blocks the process most of the time', () => {
     for (const slowMs of [2, 20, 150, 1000]) {
       const { system, prompt } = scene()
       let heldMs = 0
@@ -205,7 +205,7 @@ describe('after a write that was slow', () => {
     }
   })
 
-  it('rests longer after the next, also where that takes longer than what counts as soon', () => {
+  it('doubles its rest after a relapse, even if the slow write takes longer than the relapse period', () => {
     const { system, prompt } = scene()
     const restMs = (slowMs: number): number => {
       prompt.try('write', 1, () => (system.nowMs += slowMs))
@@ -217,7 +217,7 @@ describe('after a write that was slow', () => {
   })
 })
 
-it('makes who makes no call wait for the next turn, whether or not the disk is slow', async () => {
+it('makes work without calls wait for the next turn once its time is used up, even on a quick disk', async () => {
   const { system, prompt } = scene()
   expect(prompt.turnIfDue()).toBeNull()
   prompt.try('write', 1, () => {
@@ -233,7 +233,7 @@ it('makes who makes no call wait for the next turn, whether or not the disk is s
   expect(prompt.turnIfDue()).toBeNull()
 })
 
-it('tells whether somebody waits for a turn', () => {
+it('reports whether somebody waits for a turn', () => {
   const { system, prompt } = scene()
   prompt.begin('read')
   prompt.begin('write')
@@ -254,7 +254,7 @@ it('tells whether somebody waits for a turn', () => {
   }
 })
 
-it('lets those who wait go on one after the other, as far as there is time, and the others in the next turn', async () => {
+it('resumes waiting callers one after another while there is time, and the others in the next turn', async () => {
   const { system, prompt } = scene()
   prompt.begin('read')
   system.nowMs += 1.1
@@ -277,7 +277,7 @@ it('lets those who wait go on one after the other, as far as there is time, and 
   await Promise.all(working)
 })
 
-it('lets who waits go on in each turn, however long each of them takes, and who writes beside who reads', async () => {
+it('resumes a waiting reader and a waiting writer in each turn, however long each takes', async () => {
   const { system, prompt } = scene()
   prompt.begin('read')
   prompt.begin('write')
@@ -297,7 +297,7 @@ it('lets who waits go on in each turn, however long each of them takes, and who 
   expect(order).toEqual(['read', 'write', 'read', 'write'])
 })
 
-it('bounds calls that move no bytes in the same way, and lets them decline', () => {
+it('limits calls that move no bytes in the same way, and lets them decline', () => {
   const { system, prompt } = scene()
   expect(prompt.attempt(() => null)).toBeNull()
   const declines = (): number | undefined => undefined
@@ -315,7 +315,7 @@ it('bounds calls that move no bytes in the same way, and lets them decline', () 
   expect([prompt.attempt(() => 1), prompt.try('read', 1, () => 1)]).toEqual([undefined, -1])
 })
 
-it('counts what is asked behind a write with what is written, and rests with what is read', () => {
+it('counts an attempt as a write towards the time of writes, but rests together with reads', () => {
   const { system, prompt } = scene()
   expect(prompt.attempt(() => 1)).toBe(1)
   system.nowMs += 1.1
@@ -331,7 +331,7 @@ it('counts what is asked behind a write with what is written, and rests with wha
   expect(prompt.try('write', 1, () => 1)).toBe(1)
 })
 
-describe('after a read that was slow', () => {
+describe('after a slow read', () => {
   /** Makes a read that takes `ms`, with `diskReads` reads of the disk, in a separate turn. */
   function read({ system, prompt }: ReturnType<typeof scene>, ms: number, diskReads = 0): number {
     system.turn()
@@ -342,7 +342,7 @@ describe('after a read that was slow', () => {
     })
   }
 
-  it('makes none for a while where bytes came from the disk', () => {
+  it('makes no read for a while if bytes came from the disk', () => {
     const here = scene()
     expect(read(here, 0.1, 8)).toBe(1)
     expect(read(here, 1.5, 8)).toBe(1)
@@ -352,19 +352,19 @@ describe('after a read that was slow', () => {
     expect(read(here, 0.1)).toBe(1)
   })
 
-  it('goes on where none did, as the thread may have had to wait for the processor', () => {
+  it('continues if no bytes came from the disk, as the thread may have lost the processor', () => {
     const here = scene()
     for (const ms of [1.5, 0.1, 20, 0.1]) expect(read(here, ms)).toBe(1)
   })
 
-  it('makes none for a while where the next is slow as well, wherever the bytes came from', () => {
+  it('makes no read for a while if the next one is slow too, wherever the bytes came from', () => {
     const here = scene()
     expect(read(here, 1.5)).toBe(1)
     expect(read(here, 1.5)).toBe(1)
     expect(read(here, 0.1)).toBe(-1)
   })
 
-  it('writes on, and the other way round', () => {
+  it('still makes writes, as it still makes reads after a slow write', () => {
     const here = scene()
     expect(read(here, 1.5, 1)).toBe(1)
     here.system.turn()

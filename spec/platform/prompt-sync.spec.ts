@@ -66,12 +66,12 @@ class StandingDisk {
   }
 }
 
-it('makes syncs at once when sixteen in a row were quick in the pool', async () => {
+it('makes syncs synchronously once sixteen in a row were quick in the pool', async () => {
   const disk = new StandingDisk()
   expect(await disk.syncs(18)).toBe(`${'pool '.repeat(16)}call call`)
 })
 
-it('never makes a sync at once on a disk that is slow', async () => {
+it('never makes a sync synchronously on a slow disk', async () => {
   const disk = new StandingDisk()
   disk.syncMs = 10
   expect(await disk.syncs(100)).not.toContain('call')
@@ -83,7 +83,7 @@ it('never makes a sync at once on a disk that is slow', async () => {
   expect(await disk.syncs(17)).toBe(`${'pool '.repeat(16)}call`)
 })
 
-it('takes a sync for quick that is heard of late because the event loop was busy, up to 5 ms', async () => {
+it('counts a sync of up to 5 ms as quick if a busy event loop delayed its result', async () => {
   const disk = new StandingDisk()
   disk.isLoopBusy = true
   disk.syncMs = 5.1
@@ -92,7 +92,7 @@ it('takes a sync for quick that is heard of late because the event loop was busy
   expect(await disk.syncs(17)).toBe(`${'pool '.repeat(16)}call`)
 })
 
-it('goes back to the pool after one that took more than 2 ms, until the disk is quick again', async () => {
+it('goes back to the pool after a sync of more than 2 ms, until the disk is quick again', async () => {
   const disk = new StandingDisk()
   await disk.syncs(FIRST_PROOF)
   disk.syncMs = 2
@@ -103,7 +103,7 @@ it('goes back to the pool after one that took more than 2 ms, until the disk is 
   expect(await disk.syncs(33)).toBe(`${'pool '.repeat(32)}call`)
 })
 
-it('asks for twice the proof where it did not last, up to 128 syncs, and for sixteen where it did', async () => {
+it('requires twice the proof if the last did not hold, up to 128 syncs, and sixteen if it did', async () => {
   const disk = new StandingDisk()
   const proofs: number[] = []
   for (let count = 0; count < 10; count += 1) proofs.push(await disk.proof())
@@ -113,7 +113,7 @@ it('asks for twice the proof where it did not last, up to 128 syncs, and for six
   expect(await disk.proof()).toBe(FIRST_PROOF)
 })
 
-it('waits for the next turn when this one has been drawn out for 1 ms', async () => {
+it('waits for the next turn when the time of this one is used up', async () => {
   const disk = new StandingDisk()
   await disk.syncs(FIRST_PROOF)
   disk.turn()
@@ -143,7 +143,7 @@ it('leaves a sync to the pool when the next turn has no time for it either', asy
   expect(disk.made.at(-1)).toBe('pool')
 })
 
-it('sends others to the pool while it is at work on a sync', async () => {
+it('sends other syncs to the pool while the pool makes one', async () => {
   const disk = new StandingDisk()
   await disk.syncs(FIRST_PROOF - 1)
   let end = (): void => undefined
@@ -154,7 +154,7 @@ it('sends others to the pool while it is at work on a sync', async () => {
   expect(await disk.syncs(1)).toBe('call')
 })
 
-it('passes on what a sync fails with, wherever it is made, once', async () => {
+it('passes on the error of a sync, wherever it is made, and makes that sync only once', async () => {
   const disk = new StandingDisk()
   disk.error = new Error('EIO')
   await expect(disk.sync.run(disk.call, disk.callInPool)).rejects.toBe(disk.error)
@@ -169,12 +169,12 @@ it('passes on what a sync fails with, wherever it is made, once', async () => {
   expect(await disk.syncs(1)).toBe('pool')
 })
 
-it('knows each disk by itself', () => {
+it('treats each disk separately', () => {
   expect(promptSyncOf(-1)).toBe(promptSyncOf(-1))
   expect(promptSyncOf(-1)).not.toBe(promptSyncOf(-2))
 })
 
-it('has readers leave more of a turn to who syncs, also where the pool makes the syncs', async () => {
+it('makes reads leave more of a turn to syncs, even if the pool makes the syncs', async () => {
   const disk = new StandingDisk()
   expect(await disk.syncs(1)).toBe('pool')
   disk.turn()

@@ -13,7 +13,7 @@ describe('SystemClock', () => {
     vi.useRealTimers()
   })
 
-  it('tells the time of the machine', async () => {
+  it('returns the time of the machine', async () => {
     const clock = await loadClock()
     const before = Date.now()
     const now = clock.now()
@@ -32,7 +32,7 @@ describe('SystemClock', () => {
     }
   })
 
-  it('is not stopped by globals that are replaced later', async () => {
+  it('is not affected by globals that are replaced later', async () => {
     const clock = await loadClock()
     const before = clock.monotonic()
     vi.useFakeTimers({ now: 0 })
@@ -76,7 +76,7 @@ describe('SystemClock', () => {
     expect(cancelled).not.toHaveBeenCalled()
   })
 
-  it('a background timer lets the process end, any other one keeps it', async () => {
+  it('lets the process exit while a background timer is pending, but not while any other one is', async () => {
     const script = startScript(`
       import { systemClock } from '${compiledUrl('platform/system-clock.ts')}'
       systemClock.startTimer(() => console.log('background'), 2 ** 40, { background: true })

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { isSystemError, systemError } from '../../lib/platform/system-error.ts'
 import { simulatedError } from '../../lib/testing/simulated-error.ts'
 
-describe('a system error', () => {
-  it('is known by its code, and without one by its call', () => {
+describe('isSystemError', () => {
+  it('recognizes a system error by its code, or by its syscall if no code is given', () => {
     const error = systemError('EIO', 'write', '/x', 'it failed')
     expect(isSystemError(error)).toBe(true)
     expect(isSystemError(error, 'ENOENT', 'EIO')).toBe(true)
@@ -13,7 +13,7 @@ describe('a system error', () => {
     expect(isSystemError({ code: 'EIO', syscall: 'write' }, 'EIO')).toBe(false)
   })
 
-  it('is known by its number where Node.js has no name for it, as that of a quota', () => {
+  it('recognizes an error by its number if Node.js has no name for it, as for a quota', () => {
     const inPool = simulatedError('EDQUOT', 'write', '/x')
     expect(inPool.code).toBe('UNKNOWN')
     const atOnce = Object.assign(new Error('x'), { ...inPool, code: 'Unknown system error -122' })

@@ -28,7 +28,7 @@ function scene(failures: number, code = 'EPERM') {
 }
 
 describe('WindowsNames', () => {
-  it.each(['EPERM', 'EACCES', 'EBUSY'])('tries a change again that fails with %s', async (code) => {
+  it.each(['EPERM', 'EACCES', 'EBUSY'])('retries a change that fails with %s', async (code) => {
     const { names, calls, waitsMs } = scene(3, code)
     await names.rename('/a', '/b')
     expect(calls).toEqual(Array(4).fill('rename /a /b'))
@@ -43,7 +43,7 @@ describe('WindowsNames', () => {
   })
 
   it.each(['ENOENT', 'ENOSPC', 'EIO', 'ENOTEMPTY'])(
-    'tries once what fails with %s',
+    'does not retry a change that fails with %s',
     async (code) => {
       const { names, calls } = scene(Infinity, code)
       await expect(names.rename('/a', '/b')).rejects.toMatchObject({ code })
@@ -53,7 +53,7 @@ describe('WindowsNames', () => {
     },
   )
 
-  it('takes a file out of the way before it is removed', async () => {
+  it('renames a file before it removes it', async () => {
     const { names, calls } = scene(0)
     await names.unlink('/0.log')
     expect(calls).toEqual([
@@ -62,7 +62,7 @@ describe('WindowsNames', () => {
     ])
   })
 
-  it('has removed a file once it is out of the way', async () => {
+  it('counts a file as removed once it is renamed, even if its removal fails', async () => {
     const changes: NameChanges = {
       rename: () => Promise.resolve(),
       unlink: (path) => Promise.reject(systemError('EPERM', 'unlink', path, 'it is being removed')),
@@ -77,7 +77,7 @@ describe('WindowsNames', () => {
     await expect(names.unlink('/0.log.00000000.deleted')).rejects.toMatchObject({ code: 'EPERM' })
   })
 
-  it('makes another call again for the codes that it is told', async () => {
+  it('retries another call for the given error codes', async () => {
     const { names } = scene(0)
     let calls = 0
     const call = (): string => {
@@ -95,7 +95,7 @@ describe('WindowsNames', () => {
     ['0.log.deleted', '0.log.deleted'],
     ['0.log.c0ffee1.deleted', '0.log.c0ffee1.deleted'],
     ['0.log', '0.log'],
-  ])('knows what %s was called before: %s', (name, before) => {
+  ])('returns the former name of %s: %s', (name, before) => {
     expect(nameBefore(name)).toBe(before)
   })
 })

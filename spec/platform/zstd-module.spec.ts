@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import { expect, it, vi } from 'vitest'
 import { loadZstdWasm, ZSTD_PACKAGE, type ZstdWasm } from '../../lib/platform/zstd-module.ts'
 
-it('the zstd of the package is made ready once, whoever asks for it, and again after a failure', async () => {
+it('the zstd package is initialized once for all callers, and again after a failure', async () => {
   const library = createRequire(import.meta.url)(ZSTD_PACKAGE) as ZstdWasm
   const init = vi.spyOn(library, 'init').mockRejectedValueOnce(new Error('no memory'))
   await expect(loadZstdWasm()).rejects.toThrow('no memory')

@@ -20,13 +20,13 @@ async function freshDirectory(): Promise<string> {
 const foreign = (...bytes: number[]): Uint8Array =>
   runInNewContext(`new Uint8Array([${bytes.join()}])`) as Uint8Array
 
-it('is a realm in which an error of the file system is no Error', async () => {
+it('runs in a realm in which a file system error is not an instance of Error', async () => {
   const error: unknown = await access('/none').catch((reason: unknown) => reason)
   expect([types.isNativeError(error), error instanceof Error]).toEqual([true, false])
   expect(foreign(1)).not.toBeInstanceOf(Uint8Array)
 })
 
-it('records are sent, consumed in a group, and there again after a close', async () => {
+it('sends records, consumes them in a group, and keeps the committed offset after a reopen', async () => {
   const dir = join(await freshDirectory(), 'data')
   const broker = await Broker.open(dir)
   await broker.createTopic('t', { partitions: 2 })
@@ -45,7 +45,7 @@ it('records are sent, consumed in a group, and there again after a close', async
   expect(await next.poll({ maxWaitMs: 0 })).toEqual([])
 })
 
-it('bytes of any realm are taken, with every codec', async () => {
+it('accepts bytes of any realm with every codec', async () => {
   const broker = await tempBroker()
   onTestFinished(() => broker[Symbol.asyncDispose]())
   for (const compressionType of ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const) {
@@ -64,7 +64,7 @@ it('bytes of any realm are taken, with every codec', async () => {
   }
 })
 
-it('a log that is used alone is opened, cut and salvaged', async () => {
+it('opens, closes and salvages a log without a broker', async () => {
   const dir = await freshDirectory()
   const log = await Log.open(join(dir, 'a'))
   await log.append([{ value: 'x' }, { value: foreign(1) }])
@@ -75,7 +75,7 @@ it('a log that is used alone is opened, cut and salvaged', async () => {
   expect(await saved.read(0)).toHaveLength(2)
 })
 
-it('a file is imported, and a topic is loaded', async () => {
+it('imports a file, and loads a topic', async () => {
   const dir = await freshDirectory()
   await writeFile(join(dir, 'rows.ndjson'), '{"id":1}\n{"id":2}\nnot json\n')
   const broker = await tempBroker()

@@ -8,7 +8,7 @@ import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
 const PLACE = { topic: 'orders', partition: 0 }
 
-it('is compressed at the level that it is given', async () => {
+it('a filtered batch is compressed at the given level', async () => {
   const random = new SeededRandom(1)
   const builder = new RecordBatchBuilder({ compressionType: 'gzip', compressionLevel: 1 })
   for (let each = 0; each < 200; each += 1) {

@@ -34,7 +34,7 @@ function read(
   return marks.recordsIn(bytes, range, PLACE, { offset, count })
 }
 
-it('leads to the records that decoding gives, whichever are wanted', () => {
+it('leads to the records that decoding returns, whichever are requested', () => {
   fc.assert(
     fc.property(
       fc.array(fc.integer({ min: 0, max: 3000 }), { minLength: 1, maxLength: 300 }),
@@ -58,7 +58,7 @@ it('leads to the records that decoding gives, whichever are wanted', () => {
   )
 })
 
-it('names no more than a few KiB of a large batch', () => {
+it('requires at most 4 KiB of a large batch for a few records', () => {
   const batch = batchOf(Array.from({ length: 1000 }, () => 100))
   const marks = BatchMarks.of(batch) as BatchMarks
   for (let offset = BASE_OFFSET; offset <= batch.lastOffset - 10; offset += 1) {
@@ -68,7 +68,7 @@ it('names no more than a few KiB of a large batch', () => {
   expect(marks.memoryBytes).toBeLessThan(batch.sizeBytes / 50)
 })
 
-it('gives nothing of bytes that have changed', () => {
+it('returns null if the bytes have changed', () => {
   const batch = batchOf(Array.from({ length: 100 }, () => 100))
   const marks = BatchMarks.of(batch) as BatchMarks
   const { start, end } = marks.rangeOf(BASE_OFFSET + 50, 5)
@@ -79,7 +79,7 @@ it('gives nothing of bytes that have changed', () => {
   }
 })
 
-it('gives nothing of a record that is no record, whatever its checksum', () => {
+it('returns null for an invalid record even if its checksum is right', () => {
   const batch = batchOf(Array.from({ length: 100 }, () => 100))
   const { start } = (BatchMarks.of(batch) as BatchMarks).rangeOf(BASE_OFFSET, 1)
   // The offset of the first record is wrong now.
@@ -89,7 +89,7 @@ it('gives nothing of a record that is no record, whatever its checksum', () => {
   expect(read(marks, batch, BASE_OFFSET, 1)).toBeNull()
 })
 
-it('is not for batches that lack offsets, are compressed or hold what is longer than most', () => {
+it('returns no marks for batches that lack offsets, are compressed or have unusually long records', () => {
   const sizes = Array.from({ length: 100 }, () => 100)
   const whole = batchOf(sizes)
   expect(BatchMarks.of(whole)).not.toBeNull()

@@ -14,7 +14,7 @@ function filled(memory: BatchMemory, batchCount: number): Buffer[] {
 }
 
 describe('BatchMemory', () => {
-  it('gives memory out again once the last batch in it was let go of', () => {
+  it('reuses memory once the last batch in it is released', () => {
     const memory = new BatchMemory()
     const batches = filled(memory, 3)
     const [first] = batches
@@ -27,14 +27,14 @@ describe('BatchMemory', () => {
     expect(memory.spareBytes).toBe(0)
   })
 
-  it('holds as many bytes as were asked for, whatever their number', () => {
+  it('returns at least as many bytes as requested, whatever the size', () => {
     const memory = new BatchMemory()
     for (const sizeBytes of [1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 65_537, 131_072, 131_073]) {
       expect(memory.take(sizeBytes).length, `${sizeBytes}`).toBeGreaterThanOrEqual(sizeBytes)
     }
   })
 
-  it('gives out no piece that is too small for what is asked', () => {
+  it('reuses no piece that is smaller than requested', () => {
     const memory = new BatchMemory()
     for (const batch of filled(memory, 1)) memory.letGo(batch)
     expect(memory.take(65 * KIB).length).toBe(LARGEST_PIECE_BYTES)
@@ -42,7 +42,7 @@ describe('BatchMemory', () => {
     expect(memory.spareBytes).toBe(64 * KIB)
   })
 
-  it('gives small batches memory that only such share, and each its own bytes', () => {
+  it('gives each small batch its own bytes, in memory that only small batches share', () => {
     const memory = new BatchMemory()
     const batches = Array.from({ length: 1000 }, (_, each) => {
       // What a program allocates between two appends.
@@ -59,7 +59,7 @@ describe('BatchMemory', () => {
     expect(shared).not.toContain(Buffer.from('x').buffer)
   })
 
-  it('does not take memory that it has not given out', () => {
+  it('does not accept memory that it has not handed out', () => {
     const memory = new BatchMemory()
     const foreign = Buffer.alloc(64 * KIB)
     memory.hold(foreign)
@@ -70,7 +70,7 @@ describe('BatchMemory', () => {
     expect(memory.spareBytes).toBe(0)
   })
 
-  it('keeps 4 MiB ready at most', () => {
+  it('keeps at most 4 MiB for reuse', () => {
     const memory = new BatchMemory()
     const batches = Array.from({ length: 80 }, () => filled(memory, 1)).flat()
     for (const batch of batches) memory.letGo(batch)

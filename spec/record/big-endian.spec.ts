@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { int32At, uint32At } from '../../lib/record/big-endian.ts'
 
-it('reads what the methods of Buffer read', () => {
+it('reads the same values as the methods of Buffer', () => {
   const contents = fc.uint8Array({ minLength: 4, maxLength: 12 })
   fc.assert(
     fc.property(contents, (content) => {
@@ -20,13 +20,16 @@ it.each([
   ['ffffffff', -1, 2 ** 32 - 1],
   ['80000000', -(2 ** 31), 2 ** 31],
   ['7fffffff', 2 ** 31 - 1, 2 ** 31 - 1],
-])('reads %s as %d with a sign and %d without one', (hex, signed, unsigned) => {
+])('reads %s as %d if signed and %d if unsigned', (hex, signed, unsigned) => {
   const buffer = Buffer.from(hex, 'hex')
   expect([int32At(buffer, 0), uint32At(buffer, 0)]).toEqual([signed, unsigned])
 })
 
-it.each([-4, -1, 5, 6, 7, 8, 100])('refuses to read at %i of eight bytes', (position) => {
-  const buffer = Buffer.alloc(8)
-  expect(() => int32At(buffer, position)).toThrow(RangeError)
-  expect(() => uint32At(buffer, position)).toThrow(RangeError)
-})
+it.each([-4, -1, 5, 6, 7, 8, 100])(
+  'throws a RangeError when it reads at %i of eight bytes',
+  (position) => {
+    const buffer = Buffer.alloc(8)
+    expect(() => int32At(buffer, position)).toThrow(RangeError)
+    expect(() => uint32At(buffer, position)).toThrow(RangeError)
+  },
+)

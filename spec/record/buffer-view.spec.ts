@@ -5,7 +5,7 @@ describe('BufferView', () => {
   const bytes = Buffer.from('a record of bytes')
   const { buffer: memory, byteOffset } = bytes
 
-  it('makes a buffer like any other, over the same memory', () => {
+  it('creates a buffer like any other, over the same memory', () => {
     const view = new BufferView(memory, byteOffset + 2, 6)
 
     expect(view.toString()).toBe('record')
@@ -15,14 +15,14 @@ describe('BufferView', () => {
     expect(bytes.toString()).toBe('a Record of bytes')
   })
 
-  it('refuses what lies outside of the memory', () => {
+  it('throws a RangeError for bytes outside the memory', () => {
     expect(() => new BufferView(new ArrayBuffer(8), 4, 5)).toThrow(RangeError)
   })
 
   it.each([
     ['there is none', undefined],
     ['it makes plain arrays', Uint8Array],
-  ])('makes buffers also where the species of Buffer is not to be used: %s', (_, species) => {
+  ])('creates buffers even if the species of Buffer cannot be used: %s', (_, species) => {
     const View = viewConstructor(species)
     const view = new View(memory, byteOffset + 12, 5)
 

@@ -26,11 +26,11 @@ async function stepsInOneTurn(step: () => unknown): Promise<number> {
   return count
 }
 
-it('lets the event loop turn between small batches that are decompressed on its thread', async () => {
+it('lets the event loop run while many small batches are decompressed on its thread', async () => {
   const batch = new RecordBatch(await smallBatch())
   expect(await stepsInOneTurn(() => decodeRecords(batch, PLACE))).toBeLessThan(MOST_BATCHES)
 })
 
-it('lets the event loop turn between small batches that are compressed on its thread', async () => {
+it('lets the event loop run while many small batches are compressed on its thread', async () => {
   expect(await stepsInOneTurn(smallBatch)).toBeLessThan(MOST_BATCHES)
 })

@@ -12,26 +12,26 @@ import { withoutZstd } from '../helpers/missing-codec.ts'
 
 const TEXT = Buffer.from('varve '.repeat(1000))
 
-describe('compression ids', () => {
-  it('are those of Kafka', () => {
+describe('conversion of compression ids', () => {
+  it('uses the ids of Kafka', () => {
     expect(COMPRESSION_TYPES.map(compressionIdOf)).toEqual([0, 1, 2, 3, 4])
     expect([0, 1, 2, 3, 4].map(compressionTypeOf)).toEqual(COMPRESSION_TYPES)
   })
 
-  it.each([5, 6, 7])('%d is not known', (id) => {
+  it.each([5, 6, 7])('throws UnsupportedCompressionTypeError for the unknown id %d', (id) => {
     expect(() => compressionTypeOf(id)).toThrow(UnsupportedCompressionTypeError)
     expect(() => compressionTypeOf(id)).toThrow(`compression id ${id} is unknown`)
   })
 })
 
 describe('codec none', () => {
-  it('hands the bytes through', async () => {
+  it('returns the bytes unchanged, without a copy', async () => {
     const codec = codecFor('none')
     expect(await codec.compress(TEXT)).toBe(TEXT)
     expect(await codec.decompress(TEXT, TEXT.length)).toBe(TEXT)
   })
 
-  it('keeps the limit', async () => {
+  it('rejects bytes beyond the decompression limit', async () => {
     await expect(codecFor('none').decompress(TEXT, TEXT.length - 1)).rejects.toThrow(
       'more than the allowed 5999 bytes',
     )
@@ -44,8 +44,8 @@ describe('codec none', () => {
   })
 })
 
-describe('a codec', () => {
-  it('that needs what is not installed says what that is', () => {
+describe('the codec registry', () => {
+  it('throws an error that names what to install if a codec is missing', () => {
     withoutZstd()
     expect(() => codecFor('zstd')).toThrow(UnsupportedCompressionTypeError)
     expect(() => codecFor('zstd')).toThrow(
@@ -54,7 +54,7 @@ describe('a codec', () => {
     )
   })
 
-  it('can be registered, the last one for a type wins', () => {
+  it('returns the codec that was registered last for its type', () => {
     const before = codecFor('zstd')
     onTestFinished(() => {
       registerCodec(before)

@@ -21,8 +21,8 @@ const controlBatch = (key: Buffer | null, value: Buffer | null = null): RecordBa
   return new RecordBatch(builder.buildUncompressed())
 }
 
-describe('the end of a transaction', () => {
-  it('is made byte for byte as Kafka writes it', () => {
+describe('a marker that ends a transaction', () => {
+  it('is byte for byte what Kafka writes', () => {
     expect(buildEndTransactionMarker({ ...MARKER, type: 'COMMIT', baseOffset: 55 })).toEqual(
       COMMIT_MARKER,
     )
@@ -31,7 +31,7 @@ describe('the end of a transaction', () => {
     )
   })
 
-  it('is read', () => {
+  it('is read with its type and coordinator epoch', () => {
     expect(readTransactionEnd(new RecordBatch(COMMIT_MARKER))).toEqual({
       type: 'COMMIT',
       coordinatorEpoch: 9,
@@ -43,25 +43,25 @@ describe('the end of a transaction', () => {
   })
 })
 
-describe('a control record', () => {
-  it.each([2, 6, 7, -1])('of type %d ends no transaction', (type) => {
+describe('readTransactionEnd', () => {
+  it.each([2, 6, 7, -1])('returns null for a control record of type %d', (type) => {
     const key = Buffer.alloc(4)
     key.writeInt16BE(type, 2)
     expect(readTransactionEnd(controlBatch(key, Buffer.of(1)))).toBeNull()
   })
 
-  it('of a later version is read as far as it is known', () => {
+  it('reads the known fields of a control record with a later version', () => {
     const key = Buffer.from('0001000199', 'hex')
     const value = Buffer.from('00020000000799', 'hex')
     expect(readTransactionEnd(controlBatch(key, value))?.coordinatorEpoch).toBe(7)
   })
 
-  it('may be gone after compaction', () => {
+  it('returns null for a control batch that compaction has emptied', () => {
     const bytes = emptyBatch({ baseOffset: 3, lastOffset: 3, maxTimestamp: 0, isControl: true })
     expect(readTransactionEnd(new RecordBatch(bytes))).toBeNull()
   })
 
-  it('is not looked for in a batch for consumers', () => {
+  it('throws for a batch that is not a control batch', () => {
     expect(() => readTransactionEnd(new RecordBatch(PLAIN_BATCH))).toThrow(
       'the batch is not a control batch',
     )
@@ -78,7 +78,7 @@ describe('a control record', () => {
       Buffer.from('00000000', 'hex'),
       Buffer.from('ffff00000001', 'hex'),
     ],
-  ])('%s is corrupt', (_name, key, value) => {
+  ])('throws CorruptRecordError for a control record %s', (_name, key, value) => {
     expect(() => readTransactionEnd(controlBatch(key, value))).toThrow(CorruptRecordError)
   })
 })

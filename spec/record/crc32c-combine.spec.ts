@@ -5,7 +5,7 @@ import { continueCrc32c, crc32c } from '../../lib/record/crc32c.ts'
 const bytes = Buffer.from(Array.from({ length: 3000 }, (_, each) => (each * 7919) & 0xff))
 
 it.each([0, 1, 2, 3, 20, 21, 64, 255, 256, 1000, 2999, 3000])(
-  'the checksum of a whole comes from those of its first %i bytes and of the rest',
+  'combines the checksums of the first %i bytes and of the rest into that of all bytes',
   (length) => {
     const first = crc32c(bytes, 0, length)
     const rest = bytes.subarray(length)
@@ -14,7 +14,7 @@ it.each([0, 1, 2, 3, 20, 21, 64, 255, 256, 1000, 2999, 3000])(
   },
 )
 
-it('lengths of which one takes the place of the other do not get in the way of one another', () => {
+it('combines checksums for lengths that replace each other in the cache', () => {
   for (const length of [1024, 0, 2048, 0, 40, 1064, 40, 2088]) {
     const split = bytes.length - length
     const first = crc32c(bytes, 0, split)
@@ -22,7 +22,7 @@ it('lengths of which one takes the place of the other do not get in the way of o
   }
 })
 
-it('lengths beyond 32 bits count', () => {
+it('combines checksums of more than 2^32 bytes', () => {
   const zeros = { sum: crc32c(Buffer.alloc(1)), length: 1 }
   while (zeros.length < 2 ** 33) {
     zeros.sum = combineCrc32c(zeros.sum, zeros.sum, zeros.length)

@@ -23,7 +23,7 @@ describe('Crc32cFolder', () => {
     vi.unstubAllGlobals()
   })
 
-  it('agrees with the tables for every length around those that it begins and steps at', () => {
+  it('matches the table-based checksum for every length around its minimum and its step size', () => {
     const folding = folder()
     for (let length = 0; length < FEWEST_FOLDED_BYTES + 64; length += 1) {
       const part = bytes.subarray(length, 2 * length)
@@ -31,7 +31,7 @@ describe('Crc32cFolder', () => {
     }
   })
 
-  it('agrees with the tables whatever came before, also in it, and however many bytes there are', () => {
+  it('matches the table-based checksum for any previous checksum, start and number of bytes', () => {
     const folding = folder()
     fc.assert(
       fc.property(
@@ -47,11 +47,11 @@ describe('Crc32cFolder', () => {
     )
   })
 
-  it('takes more than fits its memory piece by piece', () => {
+  it('processes input larger than its memory in pieces', () => {
     expect(folder().continue(7, bytes)).toBe(CRC32C.buf(bytes, 7))
   })
 
-  it('notices each bit of what is folded', () => {
+  it('returns a different checksum when a bit of the input flips', () => {
     const folding = folder()
     const part = Buffer.from(bytes.subarray(0, 2000))
     const crc = folding.continue(0, part)
@@ -63,13 +63,13 @@ describe('Crc32cFolder', () => {
     }
   })
 
-  it('leaves the bytes that are counted as they are', () => {
+  it('leaves the input bytes unchanged', () => {
     const part = Buffer.from(bytes.subarray(0, 20_000))
     folder().continue(1, part)
     expect(part.equals(bytes.subarray(0, 20_000))).toBe(true)
   })
 
-  it('is not there without WebAssembly', () => {
+  it('is not available without WebAssembly', () => {
     vi.stubGlobal('WebAssembly', undefined)
     expect(Crc32cFolder.create()).toBeNull()
   })
@@ -81,13 +81,13 @@ describe('crc32c of many bytes', () => {
     vi.resetModules()
   })
 
-  it('is the same in parts and as a whole', () => {
+  it('is the same whether computed in parts or at once', () => {
     const first = crc32c(bytes, 0, 5000)
     expect(continueCrc32c(first, bytes.subarray(5000, 50_000))).toBe(crc32c(bytes, 0, 50_000))
     expect(crc32c(bytes, 0, 50_000)).toBe(CRC32C.buf(bytes.subarray(0, 50_000), 0) >>> 0)
   })
 
-  it('is the same where there is no WebAssembly', async () => {
+  it('is the same without WebAssembly', async () => {
     vi.resetModules()
     vi.stubGlobal('WebAssembly', undefined)
     const { crc32c: withTables } = await import('../../lib/record/crc32c.ts')

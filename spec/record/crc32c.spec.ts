@@ -18,11 +18,11 @@ describe('crc32c', () => {
     ['', 0],
     ['a', 0xc1d0_4330],
     ['The quick brown fox jumps over the lazy dog', 0x2262_0404],
-  ])('of %j is the published value', (text, crc) => {
+  ])('returns the published value for %j', (text, crc) => {
     expect(crc32c(Buffer.from(text))).toBe(crc)
   })
 
-  it('counts only the bytes of the range', () => {
+  it('covers only the bytes of the given range', () => {
     const buffer = Buffer.from('xx123456789yy')
     expect(crc32c(buffer, 2, 11)).toBe(0xe306_9283)
     expect(crc32c(buffer.subarray(2), 0, 9)).toBe(0xe306_9283)
@@ -31,7 +31,7 @@ describe('crc32c', () => {
     expect(crc32c(buffer, 5, 5)).toBe(0)
   })
 
-  it('is never negative and agrees with the definition', () => {
+  it('returns an unsigned value that matches a bitwise implementation', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 80 }), (bytes) => {
         expect(crc32c(bytes)).toBe(reference(bytes))

@@ -44,20 +44,20 @@ const golden = (baseOffset: number, timestamps: readonly number[]): unknown[] =>
 
 const GOLDEN_TIMESTAMPS = [GOLDEN_TIMESTAMP, GOLDEN_TIMESTAMP + 5, GOLDEN_TIMESTAMP - 10]
 
-describe('decoding', () => {
-  it('gives the records that Kafka wrote', () => {
+describe('decodeRecords', () => {
+  it('returns the records that Kafka wrote', () => {
     const records = decodeNow(new RecordBatch(PLAIN_BATCH))
     expect(records).toEqual(golden(100, GOLDEN_TIMESTAMPS))
   })
 
-  it('replaces every timestamp by the time of the append', () => {
+  it('returns the append time as every timestamp of a LogAppendTime batch', () => {
     const records = decodeNow(new RecordBatch(APPEND_TIME_BATCH))
     const time = 1_700_000_009_999
     expect(records).toEqual(golden(7, [time, time, time]))
   })
 
   it.each(['none', 'gzip'] as const)(
-    'takes the time of the append where a producer has any timestamps: %s',
+    'returns the append time even if the timestamps of the producer are out of range: %s',
     async (codec) => {
       const records = Buffer.from('1e00feffffffffffffffff01000101000c000202010100', 'hex')
       const body = codec === 'gzip' ? gzipSync(records) : records
@@ -72,7 +72,7 @@ describe('decoding', () => {
     },
   )
 
-  it('gives a promise of the records that any gzip compressed', async () => {
+  it('returns a promise for records that any gzip encoder has compressed', async () => {
     const batch = rawBatch(gzipSync(GOLDEN_RECORDS), {
       attributes: 1,
       baseOffset: 100,
@@ -85,7 +85,7 @@ describe('decoding', () => {
   })
 
   it.each(Object.entries(COMPRESSED_BATCHES))(
-    'of %s, as Kafka compresses them',
+    'reads %s batches as Kafka compresses them',
     async (_type, bytes) => {
       const batch = new RecordBatch(bytes)
       batch.ensureValid()
@@ -93,7 +93,7 @@ describe('decoding', () => {
     },
   )
 
-  it('of a codec that is missing are refused, and the header can still be read', async () => {
+  it('rejects if the codec is missing, while the header can still be read', async () => {
     withoutZstd()
     const batch = new RecordBatch(COMPRESSED_BATCHES.zstd)
     const result = Promise.resolve(decodeRecords(batch, PLACE))
@@ -102,19 +102,19 @@ describe('decoding', () => {
     expect(batch).toMatchObject({ baseOffset: 0, nextOffset: 3, recordCount: 3 })
   })
 
-  it('refuses a codec that has no name', () => {
+  it('throws UnsupportedCompressionTypeError for a codec id that has no name', () => {
     expect(() => decodeNow(rawBatch('', { attributes: 7 }))).toThrow(
       UnsupportedCompressionTypeError,
     )
   })
 
-  it('gives nothing of control batches and of batches that compaction has emptied', async () => {
+  it('returns no records for control batches and for batches that compaction has emptied', async () => {
     expect(decodeNow(new RecordBatch(COMMIT_MARKER))).toEqual([])
     expect(decodeNow(new RecordBatch(EMPTY_BATCH))).toEqual([])
     expect(await decodeRecords(rawBatch('', { attributes: 1, recordCount: 0 }), PLACE)).toEqual([])
   })
 
-  it('leaves out what is below the offset that was asked for', async () => {
+  it('skips records below fromOffset', async () => {
     const offsetsFrom = async (
       fromOffset: number,
       compressionType: CompressionType,
@@ -130,7 +130,7 @@ describe('decoding', () => {
     }
   })
 
-  it('ends behind as many records as were asked for', async () => {
+  it('returns at most maxRecords records', async () => {
     for (const compressionType of ['none', 'gzip'] as const) {
       const bytes = await goldenBuilder({ baseOffset: 100, compressionType }).build()
       const offsetsOf = async (options: DecodeOptions): Promise<number[]> =>
@@ -141,13 +141,13 @@ describe('decoding', () => {
     }
   })
 
-  it('takes no record of -1 bytes for one to leave out', () => {
+  it('throws for a record that claims -1 bytes instead of skipping it', () => {
     const batch = rawBatch('0100000000000000', { baseOffset: 0, recordCount: 1 })
     const decode = (): unknown => decodeNow(batch, { fromOffset: 1 })
     expect(decode).toThrow('a record claims -1 bytes')
   })
 
-  it('gives views of the batch, and one list for all records without headers', () => {
+  it('returns views of the batch, and one frozen list for all records without headers', () => {
     const bytes = Buffer.from(PLAIN_BATCH)
     const [first, second, third] = decodeNow(new RecordBatch(bytes))
     bytes.fill(0x21)
@@ -158,7 +158,7 @@ describe('decoding', () => {
     expect(second?.headers).toSatisfy(Object.isFrozen)
   })
 
-  it('keeps headers that repeat a name, in order, and names in any script', () => {
+  it('keeps headers with repeated keys in order, and keys in any script', () => {
     const headers = [
       { key: 'ключ', value: Buffer.of(2) },
       { key: '', value: Buffer.alloc(0) },
@@ -170,7 +170,7 @@ describe('decoding', () => {
     expect(decodeNow(new RecordBatch(builder.buildUncompressed()))[0]?.headers).toEqual(headers)
   })
 
-  it('gives back whatever was appended, with every codec there is', async () => {
+  it('returns whatever was appended, uncompressed or with gzip', async () => {
     const record = fc.record({ timestamp, content, gap: fc.nat({ max: 3 }) })
     const records = fc.array(record, { minLength: 1, maxLength: 20 })
     const baseOffset = fc.nat()
@@ -282,22 +282,25 @@ const DAMAGE: readonly (readonly [string, string, Record<string, number>, string
   ['a number that never ends', 'ffffffffffffffffffff', {}, 'does not fit 32 bits'],
 ]
 
-describe('decoding finds', () => {
-  it.each(DAMAGE)('%s', (_name, hex, header, reason) => {
+describe('decodeRecords of a damaged batch', () => {
+  it.each(DAMAGE)('throws CorruptRecordError for %s', (_name, hex, header, reason) => {
     const batch = rawBatch(hex, header)
     expect(() => decodeNow(batch)).toThrow(CorruptRecordError)
     expect(() => decodeNow(batch)).toThrow(reason)
   })
 
-  it.each(DAMAGE)('%s inside compressed records', async (_name, hex, header, reason) => {
-    const records = Buffer.from(hex.replaceAll(' ', ''), 'hex')
-    const batch = rawBatch(gzipSync(records), { ...header, attributes: 1 })
-    const result = Promise.resolve(decodeRecords(batch, PLACE))
-    await expect(result).rejects.toThrow(CorruptRecordError)
-    await expect(result).rejects.toThrow(reason)
-  })
+  it.each(DAMAGE)(
+    'rejects with CorruptRecordError for %s inside compressed records',
+    async (_name, hex, header, reason) => {
+      const records = Buffer.from(hex.replaceAll(' ', ''), 'hex')
+      const batch = rawBatch(gzipSync(records), { ...header, attributes: 1 })
+      const result = Promise.resolve(decodeRecords(batch, PLACE))
+      await expect(result).rejects.toThrow(CorruptRecordError)
+      await expect(result).rejects.toThrow(reason)
+    },
+  )
 
-  it('damage with its position in the batch and the offsets of the batch', async () => {
+  it('reports the position of the damage in the batch, and the offsets of the batch', async () => {
     const damaged = Buffer.concat([GOLDEN_RECORDS, Buffer.of(0)])
     const header = { baseOffset: 100, recordCount: 3 }
     const place = { path: null, firstOffset: 100, lastOffset: 102 }
@@ -310,7 +313,7 @@ describe('decoding finds', () => {
     )
   })
 
-  it('a compressed stream that is damaged', async () => {
+  it('reports a damaged compressed stream', async () => {
     const batch = rawBatch('1f8b', { attributes: 1 })
     await expect(decodeRecords(batch, PLACE)).rejects.toThrow(
       expect.objectContaining({
@@ -338,7 +341,7 @@ describe('hostile bytes', () => {
   it.each([
     ['with a CRC that covers up for them', true],
     ['without', false],
-  ])('end in records or in an error of the library, %s', async (_name, isCrcRight) => {
+  ])('decode to records within the batch or throw a VarveError, %s', async (_name, isCrcRight) => {
     await fc.assert(
       fc.asyncProperty(samples, edits, async (sample, changes) => {
         const bytes = Buffer.from(sample)
@@ -359,7 +362,7 @@ describe('hostile bytes', () => {
     )
   })
 
-  it('ask for no more memory than they bring', () => {
+  it('throw if they claim more records than they have bytes for', () => {
     const batch = rawBatch('0c000000010100', { recordCount: 2 ** 31 - 1 })
     expect(() => decodeNow(batch)).toThrow('claims 2147483647 records, but 7 bytes can hold 0 to 1')
   })

@@ -33,7 +33,7 @@ describe('a built batch', () => {
     expect(await builder.build()).toEqual(PLAIN_BATCH)
   })
 
-  it('is what Kafka writes with append time and a producer', async () => {
+  it('is byte for byte what Kafka writes with append time and a producer', async () => {
     const builder = goldenBuilder({
       baseOffset: 7,
       partitionLeaderEpoch: 0,
@@ -47,7 +47,7 @@ describe('a built batch', () => {
     expect(await builder.build()).toEqual(APPEND_TIME_BATCH)
   })
 
-  it('is what Kafka writes when a log stamps what was built at once', () => {
+  it('is byte for byte what Kafka writes after buildUncompressed and stampBatch', () => {
     const buffer = goldenBuilder({}).buildUncompressed()
     expect(new RecordBatch(buffer)).toMatchObject({ crc: 0, baseOffset: 0 })
     expect(new RecordBatch(buffer).partitionLeaderEpoch).toBe(-1)
@@ -55,7 +55,7 @@ describe('a built batch', () => {
     expect(buffer).toEqual(PLAIN_BATCH)
   })
 
-  it('holds the same records compressed in one piece', async () => {
+  it('holds all appended records in fewer bytes when it is compressed', async () => {
     const options = { compressionType: 'gzip', compressionLevel: 9, baseOffset: 100 } as const
     const builder = goldenBuilder(options)
     for (let count = 0; count < 100; count++) builder.append(GOLDEN_TIMESTAMP, null, GOLDEN_RECORDS)
@@ -69,19 +69,19 @@ describe('a built batch', () => {
     expect(records[102]).toMatchObject({ offset: 202, value: GOLDEN_RECORDS })
   })
 
-  it('carries the bits that were asked for', async () => {
+  it('has the requested attribute bits', async () => {
     const transactional = goldenBuilder({ isTransactional: true })
     expect(new RecordBatch(await transactional.build()).attributes).toBe(0x10)
     const control = goldenBuilder({ isControl: true, timestampType: 'LogAppendTime' })
     expect(new RecordBatch(await control.build()).attributes).toBe(0x28)
   })
 
-  it('has the largest timestamp of its records where append time is not known', () => {
+  it('has the largest timestamp of its records if the append time is not known yet', () => {
     const builder = goldenBuilder({ timestampType: 'LogAppendTime' })
     expect(new RecordBatch(builder.buildUncompressed()).maxTimestamp).toBe(GOLDEN_TIMESTAMP + 5)
   })
 
-  it('counts timestamps from the delete horizon where it has one', () => {
+  it('stores timestamps relative to the delete horizon if it has one', () => {
     const builder = goldenBuilder({ deleteHorizonMs: 5000 })
     const batch = new RecordBatch(builder.buildUncompressed())
     expect(batch).toMatchObject({ hasDeleteHorizon: true, baseTimestamp: 5000 })
@@ -95,7 +95,7 @@ describe('a built batch', () => {
 })
 
 describe('appending to a builder', () => {
-  it('returns offset deltas and keeps count, size and largest timestamp', () => {
+  it('returns offset deltas and updates count, size and largest timestamp', () => {
     const builder = new RecordBatchBuilder({ baseOffset: 10 })
     expect(builder).toMatchObject({ recordCount: 0, sizeBytes: 61, maxTimestamp: -1 })
     expect(builder.append(20, null, Buffer.of(1))).toBe(0)
@@ -109,7 +109,7 @@ describe('appending to a builder', () => {
     expect(builder).toMatchObject({ recordCount: 3, sizeBytes, maxTimestamp: 30 })
   })
 
-  it('takes records without a timestamp', () => {
+  it('accepts records without a timestamp', () => {
     const builder = new RecordBatchBuilder()
     builder.append(-1, null, null)
     expect(new RecordBatch(builder.buildUncompressed())).toMatchObject({
@@ -118,7 +118,7 @@ describe('appending to a builder', () => {
     })
   })
 
-  it('grows over any initial capacity without losing a byte', () => {
+  it('grows from any initial capacity without losing a byte', () => {
     const built = (capacityBytes: number): Buffer => {
       const builder = new RecordBatchBuilder({ capacityBytes })
       const bytes = Buffer.alloc(40, 0xff)
@@ -133,7 +133,7 @@ describe('appending to a builder', () => {
     }
   })
 
-  it('gives back memory that it outgrows, and is held in what it has grown into', () => {
+  it('returns an outgrown buffer to the pool, and builds the batch in the larger one', () => {
     const pool = new BatchMemory()
     const builder = new RecordBatchBuilder({ pool, capacityBytes: 4096 })
     for (let count = 0; count < 3; count++) builder.append(0, null, Buffer.alloc(2000, count))
@@ -144,7 +144,7 @@ describe('appending to a builder', () => {
     expect(pool.spareBytes).toBe(8192)
   })
 
-  it('copies what it is given', () => {
+  it('copies the bytes of the record', () => {
     const value = Buffer.from('v1')
     const builder = new RecordBatchBuilder()
     builder.append(0, null, value)
@@ -159,13 +159,13 @@ describe('appending to a builder', () => {
     ['a timestamp below -1', -2, InvalidTimestampError],
     ['a timestamp with a fraction', 0.5, RangeError],
     ['no number as a timestamp', Number.NaN, RangeError],
-  ])('refuses %s and changes nothing', async (_name, timestamp, error) => {
+  ])('throws for %s and leaves the builder unchanged', async (_name, timestamp, error) => {
     const builder = goldenBuilder({ baseOffset: 100, partitionLeaderEpoch: 0 })
     expect(() => builder.append(timestamp, null, null)).toThrow(error)
     expect(await builder.build()).toEqual(PLAIN_BATCH)
   })
 
-  it('refuses what would exceed the format before copying any of it', () => {
+  it('throws RecordTooLargeError before copying anything if a record exceeds the format', () => {
     const builder = new RecordBatchBuilder()
     const half = Buffer.allocUnsafe(2 ** 30)
     expect(() => builder.append(0, half, half)).toThrow(RecordTooLargeError)
@@ -175,8 +175,8 @@ describe('appending to a builder', () => {
   })
 })
 
-describe('gaps', () => {
-  it('are kept between records and behind the last', async () => {
+describe('offset gaps in a batch', () => {
+  it('are kept between records and after the last one', async () => {
     const builder = new RecordBatchBuilder({ baseOffset: 10, baseSequence: 5 })
     expect(builder.appendWithOffset(12, 0, null, null)).toBe(2)
     expect(builder.appendWithOffset(15, 0, null, null)).toBe(5)
@@ -193,14 +193,14 @@ describe('gaps', () => {
     })
   })
 
-  it('may be as wide as the format allows', async () => {
+  it('can be as wide as the format allows', async () => {
     const builder = new RecordBatchBuilder({ baseOffset: 10 })
     builder.append(0, null, null)
     builder.appendWithOffset(10 + 2 ** 31 - 1, 0, null, null)
     expect(await offsetsOf(await builder.build())).toEqual([10, 10 + 2 ** 31 - 1])
   })
 
-  it.each([9, 10, 11.5, 10 + 2 ** 31])('cannot lead to offset %d', (offset) => {
+  it.each([9, 10, 11.5, 10 + 2 ** 31])('cannot lead to the invalid offset %d', (offset) => {
     const builder = new RecordBatchBuilder({ baseOffset: 10 })
     builder.append(0, null, null)
     expect(() => builder.appendWithOffset(offset, 0, null, null)).toThrow(
@@ -218,11 +218,11 @@ describe('gaps', () => {
   })
 })
 
-describe('room in a builder', () => {
+describe('tryAppend', () => {
   const value = Buffer.alloc(100)
   const headers = [{ key: 'trace', value }]
 
-  it('is there for a first record of any size', () => {
+  it('accepts a first record of any size', () => {
     const builder = new RecordBatchBuilder()
     expect(builder.tryAppend(10, 0, value, value, headers)).toBe(0)
     expect(builder.sizeBytes).toBeGreaterThan(10)
@@ -231,18 +231,21 @@ describe('room in a builder', () => {
   it.each([
     { what: 'a value', key: null, extra: [] },
     { what: 'key, value and headers', key: value, extra: headers },
-  ])('counts $what of a further one to the byte, and adds none that has none', ({ key, extra }) => {
-    const builder = new RecordBatchBuilder()
-    builder.append(0, null, null)
-    const before = builder.sizeBytes
-    const limitBytes = before + sizeOfRecord(1, 5, key, value, extra)
-    expect(builder.tryAppend(limitBytes - 1, 5, key, value, extra)).toBe(-1)
-    expect(builder).toMatchObject({ sizeBytes: before, recordCount: 1, maxTimestamp: 0 })
-    expect(builder.tryAppend(limitBytes, 5, key, value, extra)).toBe(1)
-    expect(builder.sizeBytes).toBe(limitBytes)
-  })
+  ])(
+    'counts $what of a later record to the byte, and adds nothing if the limit is exceeded',
+    ({ key, extra }) => {
+      const builder = new RecordBatchBuilder()
+      builder.append(0, null, null)
+      const before = builder.sizeBytes
+      const limitBytes = before + sizeOfRecord(1, 5, key, value, extra)
+      expect(builder.tryAppend(limitBytes - 1, 5, key, value, extra)).toBe(-1)
+      expect(builder).toMatchObject({ sizeBytes: before, recordCount: 1, maxTimestamp: 0 })
+      expect(builder.tryAppend(limitBytes, 5, key, value, extra)).toBe(1)
+      expect(builder.sizeBytes).toBe(limitBytes)
+    },
+  )
 
-  it('is used up to the limit', () => {
+  it('appends records up to the limit, but not beyond it', () => {
     const builder = new RecordBatchBuilder()
     const limitBytes = 1000
     builder.append(0, null, null)
@@ -255,25 +258,25 @@ describe('room in a builder', () => {
 })
 
 describe('a builder', () => {
-  it.each([-1, 0.5, 2 ** 53])('refuses base offset %d', (baseOffset) => {
+  it.each([-1, 0.5, 2 ** 53])('throws for base offset %d', (baseOffset) => {
     expect(() => new RecordBatchBuilder({ baseOffset })).toThrow(
       `baseOffset ${baseOffset} must be an integer from 0 to 2^53 - 1`,
     )
   })
 
-  it('refuses a codec that is missing before it takes a record', () => {
+  it('throws on creation if the codec is missing', () => {
     withoutZstd()
     expect(() => new RecordBatchBuilder({ compressionType: 'zstd' })).toThrow(
       UnsupportedCompressionTypeError,
     )
   })
 
-  it('refuses to build a batch without records', async () => {
+  it('throws IllegalStateError when it is built without records', async () => {
     await expect(new RecordBatchBuilder().build()).rejects.toThrow(IllegalStateError)
     expect(() => new RecordBatchBuilder().buildUncompressed()).toThrow('has no records')
   })
 
-  it('is used up when it has built', async () => {
+  it('throws on any further use after the batch was built', async () => {
     const builder = goldenBuilder({})
     await builder.build()
     expect(() => builder.append(0, null, null)).toThrow(IllegalStateError)
@@ -281,7 +284,7 @@ describe('a builder', () => {
     expect(() => builder.buildUncompressed()).toThrow('the batch has already been built')
   })
 
-  it('cannot build a compressed batch at once, and still builds it', async () => {
+  it('throws from buildUncompressed if the batch is compressed, and can still build it', async () => {
     const builder = goldenBuilder({ compressionType: 'gzip' })
     expect(() => builder.buildUncompressed()).toThrow("compressed with 'gzip' needs build()")
     expect(await offsetsOf(await builder.build())).toEqual([0, 1, 2])
@@ -308,7 +311,7 @@ describe('an empty batch', () => {
     )
   })
 
-  it('says that there is no producer when none is named', () => {
+  it('has producer id, producer epoch and sequence -1 if no producer is named', () => {
     const bytes = emptyBatch({
       baseOffset: 0,
       lastOffset: 0,

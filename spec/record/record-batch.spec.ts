@@ -29,8 +29,8 @@ const changed = (bytes: Buffer, change: (copy: Buffer) => void): Buffer => {
   return copy
 }
 
-describe('the format', () => {
-  it('has the numbers of Kafka', () => {
+describe('the batch format', () => {
+  it('has the constants of Kafka', () => {
     expect({ LOG_OVERHEAD, RECORD_BATCH_OVERHEAD, MAGIC_V2, NO_TIMESTAMP, GROUP_START }).toEqual({
       LOG_OVERHEAD: 12,
       RECORD_BATCH_OVERHEAD: 61,
@@ -42,7 +42,7 @@ describe('the format', () => {
 })
 
 describe('a view of a batch', () => {
-  it('shows every field of a plain batch', () => {
+  it('returns every field of a plain batch', () => {
     expect(new RecordBatch(PLAIN_BATCH)).toMatchObject({
       baseOffset: 100,
       lastOffset: 102,
@@ -68,7 +68,7 @@ describe('a view of a batch', () => {
     })
   })
 
-  it('shows append time, producer and sequences', () => {
+  it('returns append time, producer and sequence', () => {
     expect(new RecordBatch(APPEND_TIME_BATCH)).toMatchObject({
       baseOffset: 7,
       timestampType: 'LogAppendTime',
@@ -79,7 +79,7 @@ describe('a view of a batch', () => {
     })
   })
 
-  it('shows a control batch and an empty one', () => {
+  it('returns the fields of a control batch and of an empty batch', () => {
     expect(new RecordBatch(COMMIT_MARKER)).toMatchObject({
       baseOffset: 55,
       attributes: 0x30,
@@ -100,7 +100,7 @@ describe('a view of a batch', () => {
     })
   })
 
-  it('shows the codec', () => {
+  it('returns the codec, and throws if it is unknown', () => {
     const codecs = Object.values(COMPRESSED_BATCHES).map(
       (bytes) => new RecordBatch(bytes).compressionType,
     )
@@ -110,7 +110,7 @@ describe('a view of a batch', () => {
     )
   })
 
-  it('shows the two bits that no producer sets', () => {
+  it('returns the delete horizon bit and the group start bit', () => {
     expect(rawBatch('', { attributes: 0x40 })).toMatchObject({ hasDeleteHorizon: true })
     expect(rawBatch('', { attributes: 0x4000 })).toMatchObject({
       isGroupStart: true,
@@ -118,11 +118,11 @@ describe('a view of a batch', () => {
     })
   })
 
-  it('wraps sequences to 0 behind 2^31 - 1', () => {
+  it('wraps sequences to 0 after 2^31 - 1', () => {
     expect(new RecordBatch(APPEND_TIME_BATCH).lastSequence).toBe(0)
   })
 
-  it('is cut to the batch and shares its bytes', () => {
+  it('covers only the first batch of the buffer, and shares its bytes', () => {
     const buffer = Buffer.concat([PLAIN_BATCH, EMPTY_BATCH])
     const batch = new RecordBatch(buffer)
     expect(batch.sizeBytes).toBe(PLAIN_BATCH.length)
@@ -155,18 +155,18 @@ describe('a view of a batch', () => {
       changed(PLAIN_BATCH, (copy) => copy.writeInt8(1, 16)),
       'its magic is 1, not 2',
     ],
-  ])('refuses %s', (_name, bytes, reason) => {
+  ])('throws CorruptRecordError for %s', (_name, bytes, reason) => {
     expect(() => new RecordBatch(bytes)).toThrow(CorruptRecordError)
     expect(() => new RecordBatch(bytes)).toThrow(reason)
   })
 
-  it('refuses a 64-bit field that a number cannot hold', () => {
+  it('throws CorruptRecordError for a 64-bit field that a number cannot hold', () => {
     const bytes = changed(PLAIN_BATCH, (copy) => copy.writeBigInt64BE(2n ** 60n, 0))
     expect(() => new RecordBatch(bytes).lastOffset).toThrow(CorruptRecordError)
   })
 })
 
-describe('validation', () => {
+describe('validation of a batch', () => {
   it.each([
     ['plain', PLAIN_BATCH],
     ['append time', APPEND_TIME_BATCH],
@@ -180,7 +180,7 @@ describe('validation', () => {
     }).not.toThrow()
   })
 
-  it('tells both checksums and where the damage starts', () => {
+  it('reports both checksums, and the position and base offset of the damage', () => {
     const batch = new RecordBatch(changed(PLAIN_BATCH, (copy) => copy.writeUInt32BE(0xabc, 17)))
     expect(() => {
       batch.ensureValid()
@@ -205,14 +205,14 @@ describe('validation', () => {
       'the next offset is beyond 2^53 - 1',
       0,
     ],
-  ])('finds %s in spite of a right CRC', (_name, header, reason, position) => {
+  ])('reports %s even if the CRC matches', (_name, header, reason, position) => {
     const batch = rawBatch('', header)
     expect(() => {
       batch.ensureValid()
     }).toThrow(expect.objectContaining({ code: 'CORRUPT_MESSAGE', reason, position }))
   })
 
-  it('accepts the very last offsets that a number can count', () => {
+  it('accepts the highest offsets that a number can hold', () => {
     const batch = rawBatch('', { baseOffset: Number.MAX_SAFE_INTEGER - 3, lastOffsetDelta: 2 })
     expect(() => {
       batch.ensureValid()
@@ -220,7 +220,7 @@ describe('validation', () => {
     expect(batch.nextOffset).toBe(Number.MAX_SAFE_INTEGER)
   })
 
-  it('finds a length that was changed under the view', () => {
+  it('reports a length field that has changed since the view was created', () => {
     const batch = new RecordBatch(copyOf(PLAIN_BATCH))
     batch.buffer.writeInt32BE(80, 8)
     expect(() => {
@@ -228,7 +228,7 @@ describe('validation', () => {
     }).toThrow('its length field says 92 bytes, but it has 93')
   })
 
-  it('finds every single bit that flips behind the epoch', () => {
+  it('reports every single bit flip after the leader epoch', () => {
     const batch = new RecordBatch(copyOf(PLAIN_BATCH))
     for (let bit = 16 * 8; bit < PLAIN_BATCH.length * 8; bit++) {
       const flip = (): void => {
@@ -246,7 +246,7 @@ describe('validation', () => {
 })
 
 describe('stampBatch', () => {
-  it('assigns offset and epoch and keeps everything else', () => {
+  it('sets base offset and leader epoch and changes nothing else', () => {
     const buffer = copyOf(PLAIN_BATCH)
     stampBatch(buffer, { baseOffset: 2 ** 40, partitionLeaderEpoch: 9 })
     const batch = new RecordBatch(buffer)
@@ -256,7 +256,7 @@ describe('stampBatch', () => {
     expect(buffer.subarray(16)).toEqual(PLAIN_BATCH.subarray(16))
   })
 
-  it('sets the group start bit inside the CRC, and clears it', () => {
+  it('sets or clears the group start bit, and updates the CRC', () => {
     const buffer = copyOf(PLAIN_BATCH)
     const batch = new RecordBatch(buffer)
     stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, groupStart: true })
@@ -270,7 +270,7 @@ describe('stampBatch', () => {
     expect(buffer).toEqual(PLAIN_BATCH)
   })
 
-  it('turns create time into append time and computes the CRC anew', () => {
+  it('replaces create time with append time, and updates the CRC', () => {
     const buffer = copyOf(PLAIN_BATCH)
     const batch = new RecordBatch(buffer)
     stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, logAppendTime: 1234 })
@@ -283,7 +283,7 @@ describe('stampBatch', () => {
     expect(buffer.subarray(61)).toEqual(PLAIN_BATCH.subarray(61))
   })
 
-  it('leaves what is behind the batch alone', () => {
+  it('leaves the bytes after the batch unchanged', () => {
     const buffer = Buffer.concat([PLAIN_BATCH, EMPTY_BATCH])
     stampBatch(buffer, { baseOffset: 3, partitionLeaderEpoch: 1, groupStart: true })
     new RecordBatch(buffer).ensureValid()
@@ -294,23 +294,26 @@ describe('stampBatch', () => {
     ['offset', { baseOffset: 2 ** 53, partitionLeaderEpoch: 0 }],
     ['epoch', { baseOffset: 100, partitionLeaderEpoch: 2 ** 31 }],
     ['append time', { baseOffset: 100, partitionLeaderEpoch: 0, logAppendTime: 0.5 }],
-  ])('refuses an %s that does not fit, and the CRC stays right', (_name, stamp) => {
-    const buffer = copyOf(PLAIN_BATCH)
-    expect(() => {
-      stampBatch(buffer, stamp)
-    }).toThrow(RangeError)
-    expect(buffer).toEqual(PLAIN_BATCH)
-  })
+  ])(
+    'throws RangeError for an %s that does not fit, and leaves the batch unchanged',
+    (_name, stamp) => {
+      const buffer = copyOf(PLAIN_BATCH)
+      expect(() => {
+        stampBatch(buffer, stamp)
+      }).toThrow(RangeError)
+      expect(buffer).toEqual(PLAIN_BATCH)
+    },
+  )
 
-  it('refuses a batch that is not whole', () => {
+  it('throws CorruptRecordError for an incomplete batch', () => {
     expect(() => {
       stampBatch(PLAIN_BATCH.subarray(0, 80), { baseOffset: 0, partitionLeaderEpoch: 0 })
     }).toThrow(CorruptRecordError)
   })
 })
 
-describe('changing offset or epoch alone', () => {
-  it('keeps the CRC right', () => {
+describe('changing only the offset or the epoch', () => {
+  it('keeps the CRC valid', () => {
     const offset = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER - 3 })
     fc.assert(
       fc.property(offset, fc.integer(), (baseOffset, partitionLeaderEpoch) => {

@@ -15,7 +15,7 @@ function batchOf(values: readonly (Buffer | null)[], withHeaders = false): Recor
   return new RecordBatch(builder.buildUncompressed())
 }
 
-it('gives the records that decoding gives, whichever are wanted', () => {
+it('returns the same records as decoding, for any range', () => {
   fc.assert(
     fc.property(
       fc.array(fc.option(fc.integer({ min: 0, max: 300 })), { minLength: 1, maxLength: 40 }),
@@ -32,7 +32,7 @@ it('gives the records that decoding gives, whichever are wanted', () => {
   )
 })
 
-it('gives records that can be written into, and leaves the batch as it is', () => {
+it('returns copies that can be changed without changing the batch', () => {
   for (const values of [[Buffer.from('a'), Buffer.from('b')], [Buffer.alloc(2 ** 21, 'a')]]) {
     const batch = batchOf(values)
     const before = Buffer.from(batch.buffer)
@@ -44,7 +44,7 @@ it('gives records that can be written into, and leaves the batch as it is', () =
   }
 })
 
-it('tells damage as decoding does, with its position in the batch', () => {
+it('reports damage at the same position in the batch as decoding', () => {
   const whole = batchOf([Buffer.from('first'), Buffer.from('second'), Buffer.from('third')])
   for (let position = 61; position < whole.sizeBytes; position += 1) {
     for (const wrong of [0x00, 0x01, 0x03, 0x7f, 0xff]) {

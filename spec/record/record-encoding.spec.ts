@@ -21,13 +21,13 @@ const encoded = (offsetDelta: number, timestampDelta: number, record: Content): 
 }
 
 describe('an encoded record', () => {
-  it('without content takes the fewest bytes there are', () => {
+  it('has the minimum size if it has no key, value and headers', () => {
     const bytes = encoded(0, 0, { key: null, value: null, headers: [] })
     expect(bytes.toString('hex')).toBe('0c000000010100')
     expect(bytes).toHaveLength(MIN_RECORD_BYTES)
   })
 
-  it('takes the size that was told, and never more than the upper bound', () => {
+  it('has the computed size, which never exceeds the upper bound', () => {
     const offsetDelta = fc.integer({ min: 0, max: INT32_MAX })
     fc.assert(
       fc.property(offsetDelta, fc.maxSafeInteger(), content, (offset, timestamp, record) => {
@@ -39,7 +39,7 @@ describe('an encoded record', () => {
     )
   })
 
-  it('has an upper bound of 21 bytes around its content', () => {
+  it('has an upper bound of 21 bytes plus its key, value and headers', () => {
     const value = Buffer.alloc(64)
     expect(upperBoundOfRecord(null, value, [])).toBe(21 + 1 + (2 + 64) + 1)
     expect(upperBoundOfRecord(Buffer.alloc(3), null, [{ key: 'ä', value }])).toBe(

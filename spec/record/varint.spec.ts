@@ -76,7 +76,7 @@ describe('varint', () => {
     expect(bytes.position).toBe(hex.length / 2)
   })
 
-  it('comes back for any int32, and is what BigInt arithmetic gives', () => {
+  it('reads back any int32, and encodes it like BigInt arithmetic', () => {
     fc.assert(
       fc.property(fc.integer(), (value) => {
         const hex = written(writeVarint, value)
@@ -87,7 +87,7 @@ describe('varint', () => {
     )
   })
 
-  it.each([INT32_MAX + 1, INT32_MIN - 1, 0.5, Number.NaN])('refuses to take %d', (value) => {
+  it.each([INT32_MAX + 1, INT32_MIN - 1, 0.5, Number.NaN])('throws RangeError for %d', (value) => {
     expect(() => writeVarint(Buffer.alloc(12), 0, value)).toThrow(RangeError)
     expect(() => sizeOfVarint(value)).toThrow(`value ${value} is not a 32-bit integer`)
   })
@@ -97,21 +97,21 @@ describe('varint', () => {
   })
 
   it.each(['ffffffffff01', '8080808080', '8080808010', 'ffffffff1f'])(
-    'refuses %s, which does not fit 32 bits',
+    'throws CorruptRecordError for %s, which does not fit 32 bits',
     (hex) => {
       expect(() => reader(hex).readVarint()).toThrow(CorruptRecordError)
       expect(() => reader(hex).readVarint()).toThrow('does not fit 32 bits')
     },
   )
 
-  it.each(['', '80', 'ffffffff'])('refuses %j, which ends early', (hex) => {
+  it.each(['', '80', 'ffffffff'])('throws for %j, which ends early', (hex) => {
     expect(() => reader(hex).readVarint()).toThrow('1 bytes are expected, but 0 remain')
   })
 })
 
-describe('peeking', () => {
+describe('peekVarint', () => {
   it.each(VARINTS)(
-    'at %d, which is %s, tells number and length up to three bytes',
+    'returns value and length of %d, encoded as %s, if it takes at most three bytes',
     (value, hex) => {
       const peeked = peekVarint(Buffer.from(`ff${hex}ff`, 'hex'), 1)
       const length = hex.length / 2
@@ -124,9 +124,12 @@ describe('peeking', () => {
     },
   )
 
-  it.each(['', '80', 'ffff', 'ffffff', 'ffffff01'])('at %j tells nothing', (hex) => {
-    expect(peekVarint(Buffer.from(hex, 'hex'), 0)).toBe(0)
-  })
+  it.each(['', '80', 'ffff', 'ffffff', 'ffffff01'])(
+    'returns 0 for %j, which is incomplete or longer than three bytes',
+    (hex) => {
+      expect(peekVarint(Buffer.from(hex, 'hex'), 0)).toBe(0)
+    },
+  )
 })
 
 describe('varlong', () => {
@@ -138,7 +141,7 @@ describe('varlong', () => {
     expect(bytes.position).toBe(hex.length / 2)
   })
 
-  it('comes back for any safe integer, and is what BigInt arithmetic gives', () => {
+  it('reads back any safe integer, and encodes it like BigInt arithmetic', () => {
     fc.assert(
       fc.property(fc.maxSafeInteger(), (value) => {
         const hex = written(writeVarlong, value)
@@ -150,7 +153,7 @@ describe('varlong', () => {
   })
 
   it.each([2 ** 53, -(2 ** 53), 2 ** 40 + 0.5, Number.NaN, Infinity])(
-    'refuses to take %d',
+    'throws RangeError for %d',
     (value) => {
       expect(() => writeVarlong(Buffer.alloc(12), 0, value)).toThrow(RangeError)
       expect(() => sizeOfVarlong(value)).toThrow('is not an integer within')
@@ -162,7 +165,7 @@ describe('varlong', () => {
   })
 
   it.each(['80808080808080808080', '80808080808080808002', 'ffffffffffffffffffff01'])(
-    'refuses %s, which does not fit 64 bits',
+    'throws for %s, which does not fit 64 bits',
     (hex) => {
       expect(() => reader(hex).readVarlong()).toThrow('does not fit 64 bits')
     },
@@ -174,13 +177,13 @@ describe('varlong', () => {
     ['-2^53 - 1', '8180808080808020'],
     ['the largest int64', 'feffffffffffffffff01'],
     ['the smallest int64', 'ffffffffffffffffff01'],
-  ])('refuses %s, which a number cannot hold', (_name, hex) => {
+  ])('throws CorruptRecordError for %s, which a number cannot hold', (_name, hex) => {
     expect(() => reader(hex).readVarlong()).toThrow(CorruptRecordError)
     expect(() => reader(hex).readVarlong()).toThrow('is outside ±(2^53 - 1)')
   })
 
   it.each(['00', '8001', '8080808080808020', 'ffffffffffffffffff01'])(
-    'passes over %s, however large it is',
+    'skips %s, however large the number is',
     (hex) => {
       const bytes = reader(`${hex}ff`)
       bytes.skipVarlong()
@@ -192,19 +195,19 @@ describe('varlong', () => {
     ['80808080808080808080', 'does not fit 64 bits'],
     ['80808080808080808002', 'does not fit 64 bits'],
     ['ffffffffffff', '1 bytes are expected, but 0 remain'],
-  ])('does not pass over %s, which is none', (hex, reason) => {
+  ])('throws when it skips %s, which is not a valid varlong', (hex, reason) => {
     expect(() => {
       reader(hex).skipVarlong()
     }).toThrow(reason)
   })
 
-  it.each(['', '80', 'ffffffffffff'])('refuses %j, which ends early', (hex) => {
+  it.each(['', '80', 'ffffffffffff'])('throws for %j, which ends early', (hex) => {
     expect(() => reader(hex).readVarlong()).toThrow('1 bytes are expected, but 0 remain')
   })
 })
 
 describe('ByteReader', () => {
-  it('reads integers, text and views one behind the other', () => {
+  it('reads integers, text and views one after the other', () => {
     const buffer = Buffer.from('07fffe80000000c3a4010203', 'hex')
     const bytes = new ByteReader(buffer)
     expect(bytes.remaining).toBe(12)
@@ -220,7 +223,7 @@ describe('ByteReader', () => {
     expect(view[0]).toBe(9)
   })
 
-  it('sees nothing outside the range that it was given', () => {
+  it('reads nothing outside the given range', () => {
     const bytes = new ByteReader(Buffer.of(1, 2, 3, 4, 5), 1, 3)
     expect(bytes.readBytes(2)).toEqual(Buffer.of(2, 3))
     expect(() => bytes.readUInt8()).toThrow(CorruptRecordError)
@@ -233,7 +236,7 @@ describe('ByteReader', () => {
     ['readBytes', (bytes: ByteReader) => bytes.readBytes(3), 0],
     ['readString', (bytes: ByteReader) => bytes.readString(3), 0],
     ['readBytes of less than nothing', (bytes: ByteReader) => bytes.readBytes(-1), 0],
-  ])('%s past the end throws with the position and does not move', (_name, read, position) => {
+  ])('throws with the position and does not move on %s past the end', (_name, read, position) => {
     const bytes = new ByteReader(Buffer.of(0x80, 0x80, 0x80), position, 2)
     expect(() => read(bytes)).toThrow(expect.objectContaining({ path: null, position }))
     expect(bytes.position).toBe(position)
@@ -243,7 +246,7 @@ describe('ByteReader', () => {
     [-1, 2],
     [3, 2],
     [0, 4],
-  ])('refuses the range %d to %d of three bytes', (position, end) => {
+  ])('throws RangeError for the range %d to %d of three bytes', (position, end) => {
     expect(() => new ByteReader(Buffer.alloc(3), position, end)).toThrow(RangeError)
   })
 })

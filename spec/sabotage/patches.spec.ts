@@ -39,8 +39,8 @@ function oldLinesOf(hunk: string): readonly string[] {
     .map((line) => line.slice(1))
 }
 
-describe('the planted bugs', () => {
-  it.each(PATCHES)('%s has lines to change, and a spec that shall notice', (name) => {
+describe('a planted bug', () => {
+  it.each(PATCHES)('changes lines that exist, and names a spec that exists: %s', (name) => {
     const patch = readPatch(name)
     const spec = /^Spec: (.+)$/m.exec(patch)?.[1] ?? ''
     expect(existsSync(join(ROOT, spec)), `the spec ${spec}`).toBe(true)

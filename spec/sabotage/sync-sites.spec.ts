@@ -27,8 +27,8 @@ class Log {
 }
 `
 
-describe('the syncs of the library', () => {
-  it('are calls, named by the function that they are in', () => {
+describe('the sync calls of the library', () => {
+  it('are found outside comments, and named after the function that contains them', () => {
     expect(syncSitesIn('lib/a.ts', SOURCE).map(({ name }) => name)).toEqual([
       'lib/a.ts write',
       'lib/a.ts write (2)',
@@ -38,7 +38,7 @@ describe('the syncs of the library', () => {
     ])
   })
 
-  it('can be left out one by one, and nothing else changes', () => {
+  it('can be left out one by one without changing any other code', () => {
     const switched = withSwitches(join(import.meta.dirname, '../../lib/a.ts'), SOURCE)
     expect(switched).toContain(
       '() => globalThis.varveSync("lib/a.ts write (2)", () => files.syncDirectory(dirname(path))))',
@@ -50,7 +50,7 @@ describe('the syncs of the library', () => {
     expect(restored).toBe(SOURCE)
   })
 
-  it('are all in the table of the guarantees, and nothing else is', () => {
+  it('are exactly those in the table of GUARANTEES.md', () => {
     const [, section = ''] = readFileSync(PAGE, 'utf8').split('## Every sync\n')
     const [table = ''] = section.split('\n## ')
     const rows = [...table.matchAll(/^\| `([^`]+)`/gm)].map((match) => `lib/${match[1] ?? ''}`)

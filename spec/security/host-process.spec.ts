@@ -24,7 +24,7 @@ function roundTrip(dir: string): string {
   `
 }
 
-describe('a process in which', () => {
+describe('a hardened Node.js process', () => {
   it.each([
     ['prototypes cannot be reached by __proto__', ['--disable-proto=throw']],
     ['__proto__ is no more', ['--disable-proto=delete']],
@@ -34,7 +34,7 @@ describe('a process in which', () => {
       'all of these hold',
       ['--disable-proto=throw', '--frozen-intrinsics', '--disallow-code-generation-from-strings'],
     ],
-  ])('%s opens, writes and reads a log', async (_, flags) => {
+  ])('opens, writes and reads a log if %s', async (_, flags) => {
     const dir = join(await temporaryDirectory(), 'data')
     const args = [...flags, '--no-warnings', '--input-type=module', '--eval', roundTrip(dir)]
     expect(execFileSync(process.execPath, args, { encoding: 'utf8' })).toBe('v __proto__ 1\n')

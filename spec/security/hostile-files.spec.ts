@@ -88,7 +88,7 @@ const DEVICE: (typeof IMPOSTORS)[number] = [
 
 const PRESENT = NO_DEVICE === null ? [...IMPOSTORS, DEVICE] : IMPOSTORS
 
-it('a device can be made to stand in place of a file', ({ skip }) => {
+it('includes a device among the tested file types if one can be created', ({ skip }) => {
   // Whether a device is among the tested cases depends on the user and the machine.
   if (NO_DEVICE !== null) skip(NO_DEVICE)
   expect(PRESENT.map(([name]) => name)).toContain('a device')
@@ -117,7 +117,7 @@ describe.each(PRESENT)('%s', (_, put) => {
     ...[FIRST_SEGMENT, '00000000000000000000.index', '00000000000000000000.timeindex'],
     ...['leader-epoch-checkpoint', '00000000000000000001.log', '00000000000000000000.log.swap'],
     ...['00000000000000000001.snapshot'],
-  ])('in place of %s is damage of that partition alone', async (name) => {
+  ])('is reported as damage of that partition only when it is in place of %s', async (name) => {
     const { dir, aside } = await dataDirectory()
     const path = join(dir, 'orders-0', name)
     await rm(path, { force: true })
@@ -139,7 +139,7 @@ describe.each(PRESENT)('%s', (_, put) => {
   it.each([
     ...['meta.properties', 'varve-topics', 'recovery-point-offset-checkpoint'],
     ...['log-start-offset-checkpoint'],
-  ])('in place of %s keeps the directory from opening', async (name) => {
+  ])('prevents the directory from opening when it is in place of %s', async (name) => {
     const { dir, aside } = await dataDirectory()
     await rm(join(dir, name), { force: true })
     await put(join(dir, name), aside)
@@ -148,7 +148,7 @@ describe.each(PRESENT)('%s', (_, put) => {
     expect(await targetIn(aside)).toBe(before)
   })
 
-  it('under the name of a file that is about to be written is not written to', async () => {
+  it('is not written to when it has the name of a temporary file', async () => {
     const { dir, aside } = await dataDirectory()
     await put(join(dir, 'varve-topics.tmp'), aside)
     const before = await targetIn(aside)
@@ -158,7 +158,7 @@ describe.each(PRESENT)('%s', (_, put) => {
     expect(await targetIn(aside)).toBe(before)
   })
 
-  it('in place of a partition is not followed', async () => {
+  it('is not followed when it is in place of a partition directory', async () => {
     const { dir, aside } = await dataDirectory()
     await rm(join(dir, 'orders-0'), { recursive: true })
     await put(join(dir, 'orders-0'), aside)
@@ -174,7 +174,7 @@ describe.each(PRESENT)('%s', (_, put) => {
 })
 
 describe('a link to a directory in place of a partition', () => {
-  it('is not followed: neither by reads, nor by appends, nor by the deletion of the topic', async () => {
+  it('is not followed by an append, nor by deleting the topic or creating it again', async () => {
     const { dir, aside } = await dataDirectory()
     await rename(join(dir, 'orders-0'), join(aside, 'moved'))
     await symlink(join(aside, 'moved'), join(dir, 'orders-0'))
@@ -189,7 +189,7 @@ describe('a link to a directory in place of a partition', () => {
     await log.close()
   })
 
-  it('is not followed where a deletion that a crash interrupted is finished', async () => {
+  it('is not followed when a deletion that a crash interrupted is finished', async () => {
     const { dir, aside } = await dataDirectory()
     await rename(join(dir, 'orders-0'), join(aside, 'moved'))
     await symlink(join(aside, 'moved'), join(dir, `orders-0.${'a'.repeat(32)}-delete`))
@@ -198,9 +198,9 @@ describe('a link to a directory in place of a partition', () => {
   })
 })
 
-describe('modes', () => {
+describe('file modes', () => {
   it.each([0o000, 0o022, 0o077, 0o277, 0o777])(
-    'are 0700 and 0600 whatever the umask, %i included',
+    'are 0700 for directories and 0600 for files with umask %i',
     async (umask) => {
       const dir = join(await temporaryDirectory(), 'a', 'data')
       const before = process.umask(umask)
@@ -218,7 +218,7 @@ describe('modes', () => {
   )
 
   it.each([0o777, 0o1777, 0o702])(
-    'that let every user write to the directory are refused: %i',
+    'are rejected at open if they let every user write to the directory: %i',
     async (mode) => {
       const { dir } = await dataDirectory()
       await chmod(dir, mode)
@@ -236,7 +236,7 @@ describe('modes', () => {
     },
   )
 
-  it('are looked at where a link leads that is the data directory', async () => {
+  it('are checked at the target if the data directory is a link', async () => {
     const { dir, aside } = await dataDirectory()
     await symlink(dir, join(aside, 'link'))
     const broker = await Broker.open(join(aside, 'link'))
@@ -245,7 +245,7 @@ describe('modes', () => {
     await expect(Broker.open(join(aside, 'link'))).rejects.toThrow(StorageError)
   })
 
-  it('of a directory inside a shared one are enough', async () => {
+  it('are not checked for the parent of the data directory', async () => {
     const { aside } = await dataDirectory()
     await chmod(aside, 0o777)
     await (await Broker.open(join(aside, 'varve'))).close()
@@ -255,7 +255,7 @@ describe('modes', () => {
 
 describe('a file of another user', () => {
   it.skipIf(process.getuid?.() !== 0)(
-    'is not written to unless that is allowed (needs root to make one)',
+    'is written to only if sharing is allowed or its user owns the directory (needs root)',
     async () => {
       const { dir } = await dataDirectory()
       const path = join(dir, 'orders-0', FIRST_SEGMENT)

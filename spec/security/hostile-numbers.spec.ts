@@ -36,7 +36,7 @@ function entry(changes: object): string {
   return JSON.stringify({ topics: [{ ...sound, ...changes }] })
 }
 
-describe('a list of topics with a checksum that fits', () => {
+describe('a topic list with a valid checksum', () => {
   it.each([
     ['no JSON', '{"topics":['],
     ['null', 'null'],
@@ -72,7 +72,7 @@ describe('a list of topics with a checksum that fits', () => {
       }),
     ],
     ['deep nesting', `{"topics":${'['.repeat(100_000)}${']'.repeat(100_000)}}`],
-  ])('and %s is damage, and nothing is changed', async (_, body) => {
+  ])('is rejected as damaged, and no data is changed, if it has %s', async (_, body) => {
     const disk = await closedDirectory()
     writeTopics(disk, body)
     const fileSystem = new RecordingFileSystem(disk)
@@ -83,7 +83,7 @@ describe('a list of topics with a checksum that fits', () => {
 })
 
 describe('the number of partitions', () => {
-  it('is limited for all topics together', async () => {
+  it('does not include a topic whose creation was interrupted', async () => {
     const fileSystem = await closedDirectory()
     const sound = JSON.parse(entry({})) as { topics: [object] }
     const many = { ...sound.topics[0], name: 'many', partitionCount: 100_000, state: 'creating' }
@@ -96,7 +96,7 @@ describe('the number of partitions', () => {
   })
 
   it.each(['x-2147483647', 'x-99999999', 'orders-2147483647', 'orders-100000'])(
-    'is not believed to be that of a directory called %s',
+    'is not derived from the name of a directory without a log: %s',
     async (name) => {
       for (const isKnown of [true, false]) {
         const fileSystem = await closedDirectory()
@@ -113,7 +113,7 @@ describe('the number of partitions', () => {
     },
   )
 
-  it('of a directory without a list counts what holds a log only', async () => {
+  it('includes only directories with a log if the topic list is missing', async () => {
     const fileSystem = await closedDirectory()
     await fileSystem.unlink('/data/varve-topics')
     fileSystem.writeFile('/data/photos-2024/beach.jpg', Buffer.from('precious'))
@@ -126,8 +126,8 @@ describe('the number of partitions', () => {
   })
 })
 
-describe('files that nobody here knows', () => {
-  it('are neither changed nor deleted, also when their topic is deleted', async () => {
+describe('unknown files in the data directory', () => {
+  it('are neither changed nor deleted, even when their topic is deleted', async () => {
     const fileSystem = await closedDirectory()
     const foreign = [
       ...['/data/notes.txt', '/data/.hidden', '/data/orders-0/notes.txt', '/data/orders-0/0.log'],
@@ -159,7 +159,7 @@ describe('the size of a file', () => {
     ['orders-0/00000000000000000001.snapshot', true],
     ['orders-0/partition.metadata', true],
     ['orders-0/00000000000000000000.log', true],
-  ])('of %s does not decide how much memory is taken', async (name, opens) => {
+  ])('does not determine how much memory is allocated: %s', async (name, opens) => {
     const dir = join(await temporaryDirectory(), 'data')
     const options = { clock, defaults: { segmentBytes: 1000 } }
     const broker = await Broker.open(dir, options)
@@ -181,14 +181,14 @@ describe('the size of a file', () => {
 })
 
 describe('a batch', () => {
-  it('of gzip that would become too large is refused, whatever the caller allows', async () => {
+  it('is rejected if its gzip content exceeds the limit of the library', async () => {
     const batch = rawBatch(gzipSync(Buffer.alloc(64 * 2 ** 20 + 1)), { attributes: 1 })
     await expect(decodeRecords(batch, place)).rejects.toThrow(
       'records take more than the allowed 67108864 bytes',
     )
   })
 
-  it('is not built larger than it could be read, where it is compressed', () => {
+  it('cannot be built larger than the limit for reading it if it is compressed', () => {
     const builder = new RecordBatchBuilder({ compressionType: 'gzip' })
     const half = Buffer.alloc(2 ** 25)
     builder.append(0, null, half)
@@ -198,7 +198,7 @@ describe('a batch', () => {
     expect(builder.recordCount).toBe(1)
   })
 
-  it('that claims more records or headers than a batch may hold is damaged', async () => {
+  it('is damaged if it claims more records or headers than a batch may hold', async () => {
     const count = 2 ** 20 + 1
     const records = rawBatch(Buffer.alloc(count * 7), { recordCount: count })
     expect(() => decodeRecords(records, place)).toThrow(`claims ${count} records`)
@@ -212,7 +212,7 @@ describe('a batch', () => {
     await expect(decodeRecords(headers, place)).rejects.toThrow('claims 1048576 headers')
   })
 
-  it('is not built with more headers than it could be read with', () => {
+  it('cannot be built with more records and headers than a reader accepts', () => {
     const builder = new RecordBatchBuilder()
     const header = { key: '', value: null }
     const headers = Array.from({ length: 2 ** 20 }, () => header)
@@ -224,8 +224,8 @@ describe('a batch', () => {
   })
 })
 
-describe('damage whose every byte seems to begin a batch', () => {
-  it('is searched in a time that the size of the file decides, and nothing is cut', async () => {
+describe('damage that looks like the header of a batch again and again', () => {
+  it('is searched with reads proportional to the file size, and nothing is truncated', async () => {
     const fileSystem = await closedDirectory()
     await fileSystem.unlink('/data/.kafka_cleanshutdown')
     const path = '/data/orders-0/00000000000000000000.log'

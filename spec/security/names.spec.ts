@@ -35,12 +35,12 @@ class CaseInsensitiveDisk extends SimulatedFileSystem {
   }
 }
 
-describe('a name of a topic', () => {
+describe('a topic name', () => {
   it.each([
     ...['', '.', '..', '../x', '/etc/x', 'a/b', 'a\\b', '..\\x', 'C:\\x', 'a:b', '%2e%2e', '%2F'],
     ...['a\0b', 'a\nb', 'a b', ' ', '\u202ea', 'caf\u00e9', 'cafe\u0301', '\u00c5', '\u212b'],
     ...['\u{1f600}', 'a*', 'a?', '~', '$HOME', '`x`', 'a;b', 'a\ud800', 'x'.repeat(250)],
-  ])('%j is refused before anything is made', async (name) => {
+  ])('is rejected before anything is created: %j', async (name) => {
     const fileSystem = new SimulatedFileSystem()
     const broker = await Broker.open('/data', { fileSystem, clock })
     const before = fileSystem.operationCount
@@ -62,7 +62,7 @@ describe('a name of a topic', () => {
     '-',
     '_',
     'CON',
-  ])('%j is a name like any other', async (name) => {
+  ])('is accepted like any other: %j', async (name) => {
     const fileSystem = new RecordingFileSystem(new SimulatedFileSystem())
     const broker = await Broker.open('/data', { fileSystem, clock })
     const topic = await broker.createTopic(name)
@@ -83,7 +83,7 @@ describe('a name of a topic', () => {
     for (const path of fileSystem.changed) expect(path).toMatch(/^\/data(\/|$)/)
   })
 
-  it('that differs from another only in case is refused where the directory does not tell them apart', async () => {
+  it('is rejected if it differs from another only in case and the file system ignores case', async () => {
     const broker = await Broker.open('/data', { fileSystem: new CaseInsensitiveDisk(), clock })
     const orders = await broker.createTopic('orders')
     await orders.partition(0).append({ value: 'kept' })
@@ -94,7 +94,7 @@ describe('a name of a topic', () => {
     await broker.close()
   })
 
-  it('that differs from another only in case is another one where the directory tells them apart', async () => {
+  it('is accepted if it differs from another only in case and the file system distinguishes case', async () => {
     const broker = await Broker.open('/data', { fileSystem: new SimulatedFileSystem(), clock })
     await broker.createTopic('orders')
     await broker.createTopic('Orders')
@@ -103,9 +103,9 @@ describe('a name of a topic', () => {
   })
 })
 
-describe('an id of a group', () => {
+describe('a group id', () => {
   it.each(['../../x', '/etc/passwd', '__proto__', '-rf', 'a\0b', '%2e%2e', 'caf\u00e9', 'x\\y'])(
-    '%j never becomes part of a path',
+    'never becomes part of a path: %j',
     async (groupId) => {
       const fileSystem = new RecordingFileSystem(new SimulatedFileSystem())
       const broker = await Broker.open('/data', { fileSystem, clock })

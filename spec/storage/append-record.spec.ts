@@ -32,12 +32,12 @@ describe('encodeRecords', () => {
     expect(Math.max(...batches.map((bytes) => bytes.length))).toBeLessThanOrEqual(400)
   })
 
-  it('takes no more memory for large records than they need', async () => {
+  it('allocates no more memory for large records than they need', async () => {
     const records = Array.from({ length: 3 }, () => ({ value: Buffer.alloc(200_000) }))
     for (const { buffer } of await encode(records)) expect(buffer.byteLength).toBeLessThan(201_000)
   })
 
-  it('keeps no more memory than twice a batch, where the first record was far larger than the others', async () => {
+  it('keeps at most twice the memory of a batch if its first record is far larger than the others', async () => {
     const records = [5000, ...new Array<number>(115).fill(1)].map((size) => ({
       value: Buffer.alloc(size),
     }))
@@ -51,13 +51,13 @@ describe('encodeRecords', () => {
     )
   })
 
-  it('gives the time of the append to records that bring none', async () => {
+  it('gives the append time to records without a timestamp', async () => {
     const [bytes] = await encode([{ value: 'a' }, { value: 'b', timestamp: -1 }, { timestamp: 7 }])
     const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
     expect([batch.baseTimestamp, batch.maxTimestamp]).toEqual([1000, 1000])
   })
 
-  it('takes what it needs of the records at once', async () => {
+  it('copies the records before it returns', async () => {
     const value = Buffer.from('before')
     const encoding = encode([{ value }])
     value.fill('x')
@@ -65,7 +65,7 @@ describe('encodeRecords', () => {
     expect(bytes?.includes('before')).toBe(true)
   })
 
-  it('asks nobody for a buffer, nor for the size, of the short text that headers are', async () => {
+  it('encodes short header text without creating a Buffer or measuring the text', async () => {
     const value = Buffer.from('v')
     const headers = [
       { trace: 'abc' },
@@ -91,7 +91,7 @@ describe('encodeRecords', () => {
 
   const SHORT = 'a'.repeat(31)
   it.each(['', SHORT, `${SHORT}b`, `${SHORT}bc`, 'é', `${SHORT}é`, 'é'.repeat(40), '\ud800', '😀'])(
-    'stores the text %j of a header as UTF-8',
+    'stores the header text %j as UTF-8',
     async (text) => {
       const [bytes] = await encode([{ headers: [[text, text]] }, { headers: [['next', text]] }])
       const batch = new RecordBatch(bytes ?? Buffer.alloc(0))
@@ -116,11 +116,11 @@ describe('encodeRecords', () => {
     ['text for a timestamp', [{ timestamp: '7' }], 'timestamp must be a number, got "7"'],
     ['a fraction for a timestamp', [{ timestamp: 1.5 }], 'timestamp must be a whole number'],
     ['a timestamp before 1970', [{ timestamp: -2 }], 'timestamp must be a whole number'],
-  ])('refuses %s', async (_, records, message) => {
+  ])('rejects invalid input: %s', async (_, records, message) => {
     await expect(encode(records as AppendRecord[])).rejects.toThrow(message)
   })
 
-  it('refuses what a topic does not take', async () => {
+  it('rejects records that are too large for the topic, or have no key in a compacted topic', async () => {
     const large = { value: 'x'.repeat(200) }
     await expect(encode([large], { maxMessageBytes: 200 })).rejects.toThrow(RecordTooLargeError)
     await expect(encode([large], { segmentBytes: 200 })).rejects.toThrow('segmentBytes')
@@ -131,7 +131,7 @@ describe('encodeRecords', () => {
   })
 
   it.each(['gzip', 'snappy', 'lz4', 'zstd'] as const)(
-    'fills batches so that %s keeps them within the limit where it can save nothing',
+    'keeps batches within the limit even if %s cannot make the records smaller',
     async (compressionType) => {
       const random = new SeededRandom(7)
       for (let round = 0; round < 20; round += 1) {
@@ -145,13 +145,13 @@ describe('encodeRecords', () => {
     },
   )
 
-  it('fills no batch further than a reader decompresses it', () => {
+  it('fills compressed batches no further than a reader decompresses them', () => {
     const config = resolveTopicConfig({ maxMessageBytes: 2 ** 30 })
     expect(fillLimitOf(config, 'zstd')).toBe(64 * 1024 * 1024)
     expect(fillLimitOf(config, 'none')).toBe(2 ** 30)
   })
 
-  it('judges the size after compression', async () => {
+  it('checks the size limit after compression', async () => {
     const config = { maxMessageBytes: 300, compressionType: 'gzip' } as const
     const [bytes, ...rest] = await encode([{ value: 'x'.repeat(1000) }], config)
     expect(rest).toEqual([])
@@ -164,12 +164,15 @@ it.each([
   ['producer', 'none', 'none'],
   ['uncompressed', 'gzip', 'none'],
   ['gzip', 'none', 'gzip'],
-] as const)('a topic of %s stores what comes as %s as %s', (compressionType, choice, stored) => {
-  expect(storedCompressionType(resolveTopicConfig({ compressionType }), choice)).toBe(stored)
-})
+] as const)(
+  'a topic with compression type %s stores a batch that arrives as %s as %s',
+  (compressionType, choice, stored) => {
+    expect(storedCompressionType(resolveTopicConfig({ compressionType }), choice)).toBe(stored)
+  },
+)
 
 describe('toBytes', () => {
-  it('takes text as UTF-8, and bytes as they are, without a copy', () => {
+  it('encodes text as UTF-8, and returns bytes without a copy', () => {
     expect(toBytes('x', 'é')?.toString('hex')).toBe('c3a9')
     const view = new Uint8Array([1, 2, 3]).subarray(1)
     expect(toBytes('x', view)).toEqual(Buffer.from([2, 3]))
@@ -215,11 +218,11 @@ describe('toHeaders', () => {
         ['__proto__', null],
       ]),
     ],
-  ])('takes %s', (_, headers) => {
+  ])('accepts %s', (_, headers) => {
     expect(toHeaders(headers)).toEqual(expected)
   })
 
-  it('keeps keys that come twice, in their order', () => {
+  it('keeps repeated keys in order', () => {
     expect(
       toHeaders([
         ['a', '1'],
@@ -237,12 +240,12 @@ describe('toHeaders', () => {
     [[{ key: 'a' }], 'a header must be { key, value } or [key, value], got an object'],
     [[[7, '1']], "a header's key must be a string, got 7"],
     [{ a: 7 }, "value of header 'a' must be a string, a Uint8Array or null, got 7"],
-  ])('refuses %j', (headers, message) => {
+  ])('throws for %j', (headers, message) => {
     expect(() => toHeaders(headers as never)).toThrow(message)
   })
 })
 
-it('a timestamp may be the largest number there is', () => {
+it('accepts the largest safe integer as a timestamp', () => {
   expect(checkTimestamp(Number.MAX_SAFE_INTEGER)).toBe(Number.MAX_SAFE_INTEGER)
   expect(checkTimestamp(0)).toBe(0)
 })

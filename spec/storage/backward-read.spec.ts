@@ -34,7 +34,7 @@ function damage(fs: SimulatedFileSystem, slot: number, at: number): void {
 
 describe('reading a log backwards', () => {
   it.each([1, 100, 300, 1_000, 1_000_000])(
-    'gives every batch once, in pieces of about %i bytes',
+    'returns every batch once, in pieces of about %i bytes',
     async (maxBytes) => {
       const log = await openLog(await writtenLog(90, { config: WIDE }), { config: WIDE })
       const found = await pieces(log, maxBytes)
@@ -45,7 +45,7 @@ describe('reading a log backwards', () => {
     },
   )
 
-  it('goes from segment to segment, and ends at the log start or where it is told', async () => {
+  it('continues across segments, and ends at the log start offset or at fromOffset', async () => {
     const log = await openLog(await writtenLog(40))
     expect(log.segments.length).toBeGreaterThan(10)
     expect(inOrder(await pieces(log, 1_000_000))).toEqual(upTo(40))
@@ -55,7 +55,7 @@ describe('reading a log backwards', () => {
     await log.close()
   })
 
-  it('takes no more memory than a piece where there is no index to go by', async () => {
+  it('keeps pieces within the byte limit even without index entries', async () => {
     const config = { ...WIDE, indexIntervalBytes: 1_000_000 }
     const log = await openLog(await writtenLog(90, { config }), { config })
     const found = await pieces(log, 400)
@@ -64,7 +64,7 @@ describe('reading a log backwards', () => {
     await log.close()
   })
 
-  it('refuses offsets that are not in the log', async () => {
+  it('rejects offsets outside the log', async () => {
     const log = await openLog(await writtenLog(10))
     await log.advanceLogStartOffset(4)
     const limits = { fromOffset: 0, maxBytes: 100 }
@@ -79,7 +79,7 @@ describe('reading a log backwards', () => {
 })
 
 describe('reading a damaged log backwards', () => {
-  it('gives what is sound behind a damaged record, then the damage with its place', async () => {
+  it('returns the sound batches after a damaged record, then rejects with its path and offset', async () => {
     const fs = await writtenLog(60, { config: WIDE })
     damage(fs, 20, 66)
     const log = await openLog(fs, { config: WIDE })
@@ -102,7 +102,7 @@ describe('reading a damaged log backwards', () => {
     await log.close()
   })
 
-  it('goes on behind a broken length where an index entry names a batch', async () => {
+  it('reads past a damaged length if an index entry points to a batch after it', async () => {
     const fs = await writtenLog(60, { config: WIDE })
     damage(fs, 20, 8)
     const log = await openLog(fs, { config: WIDE })
@@ -124,7 +124,7 @@ describe('reading a damaged log backwards', () => {
     await log.close()
   })
 
-  it('says so where nothing behind the damage can be told apart', async () => {
+  it('rejects with the damage if no batch after it can be located', async () => {
     const config = { ...WIDE, indexIntervalBytes: 1_000_000 }
     const fs = await writtenLog(30, { config })
     const log = await openLog(fs, { config })
@@ -142,7 +142,7 @@ describe('reading a damaged log backwards', () => {
     await again.close()
   })
 
-  it('does not believe an index that is wrong', async () => {
+  it('returns every batch even if the offset index is wrong', async () => {
     const fs = await writtenLog(60, { config: WIDE })
     const bytes = Buffer.from(fs.snapshot().get(pathOf(0, 'index')) ?? [])
     for (let at = 0; at + 16 < bytes.length; at += 8)

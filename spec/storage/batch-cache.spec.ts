@@ -44,7 +44,7 @@ it('keeps the marks of a batch that it has checked', () => {
   expect(batches.get(0)).toBe(marks)
 })
 
-it('refuses a batch that is damaged, and keeps nothing of it', () => {
+it('throws for a damaged batch, and caches nothing of it', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   for (let position = 17; position < BATCH.sizeBytes; position += 1) {
     const buffer = Buffer.from(BATCH.buffer)
@@ -57,13 +57,13 @@ it('refuses a batch that is damaged, and keeps nothing of it', () => {
   }
 })
 
-it('keeps nothing of what is no larger than a few records are', () => {
+it('caches nothing for a batch that is no larger than a few records', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   batches.checkAt(0)(batchOf({ values: ['x'] }))
   expect(batches.get(0)).toBeNull()
 })
 
-it('holds no more bytes than it may, and lets what is used stay', () => {
+it('stays within its byte limit, and keeps entries that are used', () => {
   const cache = new BatchCache(BUFFER_BYTES)
   const batches = new CachedBatches(cache)
   const positions = Array.from({ length: 3000 }, (_, slot) => slot * 100)
@@ -75,7 +75,7 @@ it('holds no more bytes than it may, and lets what is used stay', () => {
   expect(kept(batches, positions)).toHaveLength(Math.floor(BUFFER_BYTES / MARKS_BYTES))
 })
 
-it('lets nothing go for a batch that is read once, when it is full', () => {
+it('evicts nothing for a batch that is read only once when it is full', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   const [first, ...others] = fill(batches)
   expect(kept(batches, [first as number, ...others])).toEqual(others)
@@ -85,7 +85,7 @@ it('lets nothing go for a batch that is read once, when it is full', () => {
   expect(kept(batches, others)).toEqual(others)
 })
 
-it('keeps a batch that is read a second time, when it is full', () => {
+it('caches a batch that is read a second time when it is full', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   const position = 100 * BATCH.sizeBytes
   const other = fill(batches).at(-1) as number
@@ -96,7 +96,7 @@ it('keeps a batch that is read a second time, when it is full', () => {
   expect(batches.get(other)).not.toBeNull()
 })
 
-it('checks a batch of which it keeps nothing all the same', () => {
+it('checks a batch even if it caches nothing for it', () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   fill(batches)
   const buffer = Buffer.from(BATCH.buffer)
@@ -106,7 +106,7 @@ it('checks a batch of which it keeps nothing all the same', () => {
   }).toThrow(CorruptRecordError)
 })
 
-it('tells the batches of one segment from those of another', () => {
+it('distinguishes batches of different segments at the same position', () => {
   const cache = new BatchCache(BUFFER_BYTES)
   const [one, other] = [new CachedBatches(cache), new CachedBatches(cache)]
   fill(one)
@@ -116,7 +116,7 @@ it('tells the batches of one segment from those of another', () => {
   expect([one.get(position), other.get(position)]).toEqual([null, null])
 })
 
-it('is shared by several, each of which may let go of its own', () => {
+it('is shared by several segments, each of which can drop its own entries', () => {
   const cache = new BatchCache(BUFFER_BYTES)
   const [one, other] = [new CachedBatches(cache), new CachedBatches(cache)]
   one.checkAt(0)(BATCH)
@@ -129,7 +129,7 @@ it('is shared by several, each of which may let go of its own', () => {
   expect(one.get(0)).not.toBeNull()
 })
 
-it('keeps nothing without room for a few', () => {
+it('caches nothing if its limit leaves no room for more than a few entries', () => {
   for (const maxBytes of [0, BUFFER_BYTES - 1]) {
     const cache = new BatchCache(maxBytes)
     const batches = new CachedBatches(cache)
@@ -138,7 +138,7 @@ it('keeps nothing without room for a few', () => {
   }
 })
 
-it('lends a buffer again that nobody keeps, where it is large enough', () => {
+it('lends a returned buffer again if it is large enough', () => {
   const cache = new BatchCache(0)
   const first = cache.borrow(5000)
   expect(first.length).toBe(2 * BUFFER_BYTES)
@@ -151,7 +151,7 @@ it('lends a buffer again that nobody keeps, where it is large enough', () => {
   expect(cache.borrow(1).length).toBe(1)
 })
 
-it('holds nothing in memory of what it has let go of', async () => {
+it('releases the memory of evicted entries', async () => {
   const batches = new CachedBatches(new BatchCache(BUFFER_BYTES))
   batches.checkAt(0)(BATCH)
   const marks = new WeakRef(batches.get(0) ?? {})

@@ -22,8 +22,8 @@ async function fileWith(bytes: Buffer): Promise<{ file: File; mostBytes: () => n
   return { file, mostBytes: () => most }
 }
 
-describe('a batch whose length has rotted', () => {
-  it('takes no memory for what it claims', async () => {
+describe('a batch with a damaged length', () => {
+  it('is rejected without allocating the memory that it claims', async () => {
     const batch = bytesOf({ values: ['v'] })
     batch.writeInt32BE(30 * MIB - LOG_OVERHEAD, BATCH_LENGTH_POSITION)
     const { file, mostBytes } = await fileWith(Buffer.concat([batch, Buffer.alloc(30 * MIB)]))
@@ -39,7 +39,7 @@ describe('a batch whose length has rotted', () => {
   })
 })
 
-it('a large batch is read as a whole', async () => {
+it('reads a large batch as a whole', async () => {
   const batch = bytesOf({ values: ['x'.repeat(6 * MIB)] })
   const { file } = await fileWith(Buffer.concat([batch, bytesOf({ baseOffset: 1 })]))
   const reader = new BatchReader(file, 0, batch.length + bytesOf().length)

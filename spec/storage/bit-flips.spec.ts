@@ -27,8 +27,8 @@ const DIRECTORY_SHARE = 89
 /** For a lock file on the real disk. */
 const LOCK_SHARE = 23
 
-describe('of what has rotted in a log that was', () => {
-  it.each(ENDS)('%s, all is told or makes no difference', async (end) => {
+describe('damage to a file of a log', () => {
+  it.each(ENDS)('is reported or makes no difference if the log was %s', async (end) => {
     const log = await rottenLog(end)
     const names = [...log.fs.snapshot().keys()].join()
     expect(names).toMatch(/varve-segments/)
@@ -39,8 +39,8 @@ describe('of what has rotted in a log that was', () => {
   })
 })
 
-describe("of what has rotted in a broker's directory that was", () => {
-  it.each(ENDS)('%s, all is told or makes no difference', async (end) => {
+describe("damage to a file of a broker's directory", () => {
+  it.each(ENDS)('is reported or makes no difference if the broker was %s', async (end) => {
     const fs = await rottenDirectory(end)
     const sweep = await tryRot(fs, judgeDirectory, (number) => number % DIRECTORY_SHARE === 0)
     expect(sweep.problems).toEqual([])
@@ -48,8 +48,8 @@ describe("of what has rotted in a broker's directory that was", () => {
   })
 })
 
-describe('of what has rotted in the mark of a failed sync', () => {
-  it('nothing takes a durable record away or shows one that was never written', async () => {
+describe('damage to the mark of a failed sync', () => {
+  it('loses no durable record, and shows none that was never written', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs)
     for (const value of valuesUpTo(3)) await log.append([{ value }])
@@ -76,8 +76,8 @@ describe('of what has rotted in the mark of a failed sync', () => {
   })
 })
 
-describe('of what has rotted in the file of a lock', () => {
-  it('nothing gives a directory two owners, or fails with anything but LockedError', async () => {
+describe('damage to a lock file', () => {
+  it('never gives a directory two owners, and causes no error but LockedError', async () => {
     const dir = await temporaryDirectory()
     const path = join(dir, LOCK_FILE_NAME)
     const times = { ...LOCK_TIMES, graceMs: 0 }

@@ -21,7 +21,7 @@ it('writes a version, a count and the lines, and reads them back', async () => {
   ])
 })
 
-it('is without lines where the file is missing, empty or says so', async () => {
+it('reads no lines if the file is missing, empty or has a count of 0', async () => {
   const { fs, file } = await fixture()
   expect(await file.read()).toEqual([])
   fs.writeFile('/d/c', Buffer.alloc(0))
@@ -37,14 +37,14 @@ it.each([
   ['more lines than it counts', '0\n0\na 0 1\n', "announces '0' lines, but has 1"],
   ['a line with a field too many', '0\n1\na b 0 1\n', 'does not have 3 fields'],
   ['a count that is no number', '0\n-1\n', "announces '-1' lines"],
-])('is damaged with %s', async (_, text, message) => {
+])('rejects a file with %s', async (_, text, message) => {
   const { fs, file } = await fixture()
   fs.writeFile('/d/c', Buffer.from(text))
   await expect(file.read()).rejects.toThrow(message)
 })
 
 it.each([undefined, '', '-1', '1.5', '1e3', '99999999999999999', '9007199254740992'])(
-  'takes %j for no whole number',
+  'throws for %j, which is not a whole number',
   async (field) => {
     const { file } = await fixture()
     expect(() => file.wholeNumber(field)).toThrow('is not a whole number')
@@ -60,7 +60,7 @@ describe('a write', () => {
     expect(after.readFile('/d/c').toString()).toBe('0\n1\na 0 1\n')
   })
 
-  it('does nothing when the content is what it wrote last', async () => {
+  it('does nothing if the content is what it wrote last', async () => {
     const { fs, file } = await fixture()
     await file.write([['a', 0, 1]])
     const { operationCount } = fs
@@ -68,7 +68,7 @@ describe('a write', () => {
     expect(fs.operationCount).toBe(operationCount)
   })
 
-  it('is done again after one that failed', async () => {
+  it('is done after a failed write even if the content is what was written before it', async () => {
     const { fs, file } = await fixture()
     await file.write([['a', 0, 1]])
     fs.failNext('sync', 'EIO')

@@ -4,7 +4,7 @@ import { NOW, offsetsOf, openLog, recordOpenFiles, upTo } from './log-fixtures.t
 
 const COUNT = 200
 
-it('a log of many small segments is compacted with few files open, pass by pass', async () => {
+it('compacts a log of many small segments in several passes with few files open', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const openFiles = recordOpenFiles(fs)
   const log = await openLog(fs, { config: { segmentBytes: 100, cleanupPolicy: 'compact' } })

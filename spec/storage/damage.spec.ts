@@ -31,55 +31,52 @@ function change(
 
 const ALL = ['v0', 'v1', 'v2', 'v3', 'v4', 'v5', 'v6', 'v7']
 
-describe.each([150, 300, 5000])(
-  'a tail that was torn, with segments of %i bytes',
-  (segmentBytes) => {
-    const reopen = (fileSystem: SimulatedFileSystem): Promise<Log> =>
-      openLog(fileSystem, { config: { segmentBytes, indexIntervalBytes: 32 } })
+describe.each([150, 300, 5000])('a torn tail with segments of %i bytes', (segmentBytes) => {
+  const reopen = (fileSystem: SimulatedFileSystem): Promise<Log> =>
+    openLog(fileSystem, { config: { segmentBytes, indexIntervalBytes: 32 } })
 
-    it.each<[string, (bytes: Buffer) => Buffer, number, boolean]>([
-      ['nothing', (bytes) => bytes, 0, false],
-      ['a few bytes of a header', (bytes) => Buffer.concat([bytes, Buffer.from('torn!')]), 5, true],
-      [
-        'a header without records',
-        (bytes) => Buffer.concat([bytes, bytes.subarray(0, 61)]),
-        61,
-        true,
-      ],
-      ['zeros', (bytes) => Buffer.concat([bytes, Buffer.alloc(4096)]), 4096, false],
-      ['garbage', (bytes) => Buffer.concat([bytes, Buffer.alloc(700, 0xa7)]), 700, true],
-    ])('loses %s behind the last batch, and nothing else', async (_, edit, cutBytes, isKept) => {
-      const fileSystem = await crashed(segmentBytes)
-      const path = lastSegment(fileSystem)
-      const before = fileSystem.readFile(path)
-      change(fileSystem, path, edit)
-      const log = await reopen(fileSystem)
-      expect(await valuesOf(log)).toEqual(ALL)
-      expect(log.damage).toBeNull()
-      expect(fileSystem.readFile(path)).toEqual(before)
-      const [truncation, ...others] = log.recovery.truncations
-      expect(others).toEqual([])
-      expect(truncation?.sizeBytes ?? 0).toBe(cutBytes)
-      expect(truncation?.keptIn ?? null).toBe(isKept ? `${path}.${before.length}.torn` : null)
-      if (truncation?.keptIn != null) {
-        expect(fileSystem.readFile(truncation.keptIn)).toEqual(edit(before).subarray(before.length))
-      }
-      await log.append([{ value: 'v8' }])
-      expect(await valuesOf(log)).toEqual([...ALL, 'v8'])
-      const again = await reopen(fileSystem.restart('process'))
-      expect(again.recovery).toEqual({
-        truncations: [],
-        rebuiltIndexes: [],
-        failedSyncOffset: null,
-        damage: null,
-      })
+  it.each<[string, (bytes: Buffer) => Buffer, number, boolean]>([
+    ['nothing', (bytes) => bytes, 0, false],
+    ['a few bytes of a header', (bytes) => Buffer.concat([bytes, Buffer.from('torn!')]), 5, true],
+    [
+      'a header without records',
+      (bytes) => Buffer.concat([bytes, bytes.subarray(0, 61)]),
+      61,
+      true,
+    ],
+    ['zeros', (bytes) => Buffer.concat([bytes, Buffer.alloc(4096)]), 4096, false],
+    ['garbage', (bytes) => Buffer.concat([bytes, Buffer.alloc(700, 0xa7)]), 700, true],
+  ])('loses only %s after the last batch', async (_, edit, cutBytes, isKept) => {
+    const fileSystem = await crashed(segmentBytes)
+    const path = lastSegment(fileSystem)
+    const before = fileSystem.readFile(path)
+    change(fileSystem, path, edit)
+    const log = await reopen(fileSystem)
+    expect(await valuesOf(log)).toEqual(ALL)
+    expect(log.damage).toBeNull()
+    expect(fileSystem.readFile(path)).toEqual(before)
+    const [truncation, ...others] = log.recovery.truncations
+    expect(others).toEqual([])
+    expect(truncation?.sizeBytes ?? 0).toBe(cutBytes)
+    expect(truncation?.keptIn ?? null).toBe(isKept ? `${path}.${before.length}.torn` : null)
+    if (truncation?.keptIn != null) {
+      expect(fileSystem.readFile(truncation.keptIn)).toEqual(edit(before).subarray(before.length))
+    }
+    await log.append([{ value: 'v8' }])
+    expect(await valuesOf(log)).toEqual([...ALL, 'v8'])
+    const again = await reopen(fileSystem.restart('process'))
+    expect(again.recovery).toEqual({
+      truncations: [],
+      rebuiltIndexes: [],
+      failedSyncOffset: null,
+      damage: null,
     })
-  },
-)
+  })
+})
 
-describe('batches that were not yet durable', () => {
+describe('batches that are not durable yet', () => {
   it.each([1, 2, 3])(
-    'are cut from the first bad one on, when it is the last but %i',
+    'are truncated from the first damaged one on, if it is number %i from the end',
     async (fromEnd) => {
       const fileSystem = await crashed(5000, 4)
       const path = lastSegment(fileSystem)
@@ -98,7 +95,7 @@ describe('batches that were not yet durable', () => {
 })
 
 describe('bytes at the recovery point', () => {
-  it('are a torn tail: only what lies below it was durable', async () => {
+  it('are truncated as a torn tail, since only what lies below was durable', async () => {
     const fileSystem = (
       await writtenLog(3, { config: { segmentBytes: 5000 }, close: false })
     ).restart('process')
@@ -114,8 +111,8 @@ describe('bytes at the recovery point', () => {
   })
 })
 
-describe('a single batch that was not yet durable', () => {
-  it('is cut when a power loss took its base offset alone, which no checksum covers', async () => {
+describe('a single batch that is not durable yet', () => {
+  it('is truncated if a power loss changed only its base offset, which no checksum covers', async () => {
     const fileSystem = await crashed(5000)
     const path = lastSegment(fileSystem)
     const last = 7 * 70
@@ -127,7 +124,7 @@ describe('a single batch that was not yet durable', () => {
   })
 })
 
-describe('damage to what had been durable', () => {
+describe('damage to durable records', () => {
   const damages: [string, number, (bytes: Buffer) => Buffer][] = [
     ['a flipped bit in a record', 5000, (bytes) => flipped(bytes, 3 * 70 + 66)],
     ['a flipped bit in the CRC', 5000, (bytes) => flipped(bytes, 3 * 70 + 17)],
@@ -139,7 +136,7 @@ describe('damage to what had been durable', () => {
     ['a batch twice', 5000, (bytes) => copied(bytes, 2 * 70, 3 * 70)],
   ]
 
-  it.each(damages)('is refused and not repaired: %s', async (_, segmentBytes, edit) => {
+  it.each(damages)('is reported and not repaired: %s', async (_, segmentBytes, edit) => {
     const fileSystem = await crashed(segmentBytes)
     const path = pathOf(0)
     change(fileSystem, path, edit)
@@ -160,7 +157,7 @@ describe('damage to what had been durable', () => {
     })
   })
 
-  it.each([3, 6])('is a base offset that jumps ahead: of batch %i', async (batch) => {
+  it.each([3, 6])('is reported if the base offset jumps ahead: at batch %i', async (batch) => {
     const fileSystem = await crashed(5000)
     change(fileSystem, pathOf(0), (bytes) => withBaseOffset(bytes, batch * 70, batch + 64))
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
@@ -173,7 +170,7 @@ describe('damage to what had been durable', () => {
     ['the first', 0],
     ['a middle', 2],
     ['the last but one', -2],
-  ])('in %s segment deletes none of the later ones', async (_, which) => {
+  ])('is reported in %s segment, and no later segment is deleted', async (_, which) => {
     const fileSystem = await crashed(150)
     const paths = [...fileSystem.snapshot().keys()].filter((path) => path.endsWith('.log')).sort()
     const path = paths.at(which) ?? ''
@@ -185,7 +182,7 @@ describe('damage to what had been durable', () => {
     ).toEqual(paths)
   })
 
-  it('is a log that ends before its recovery point', async () => {
+  it('is reported if the log ends before its recovery point', async () => {
     const fileSystem = new Disk()
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
     for (const value of ALL) await log.append([{ value }])
@@ -199,7 +196,7 @@ describe('damage to what had been durable', () => {
     })
   })
 
-  it('is a log whose last segment is gone', async () => {
+  it('is reported if the last segment is missing', async () => {
     const fileSystem = new Disk()
     const config = { segmentBytes: 150, indexIntervalBytes: 32 }
     const log = await openLog(fileSystem, { config })
@@ -209,7 +206,7 @@ describe('damage to what had been durable', () => {
     expect((await openLog(fileSystem, { config })).damage).toBeInstanceOf(CorruptRecordError)
   })
 
-  it('is a log whose files are all gone', async () => {
+  it('is reported if all files but the checkpoints are missing', async () => {
     const fileSystem = new Disk()
     const log = await openLog(fileSystem)
     for (const value of ALL) await log.append([{ value }])
@@ -239,8 +236,8 @@ function copied(bytes: Buffer, from: number, to: number): Buffer {
   return bytes
 }
 
-describe('a batch whose last offset has rotted', () => {
-  it('hides none of its records, also from who starts to read in the middle of it', async () => {
+describe('a batch with a damaged last offset', () => {
+  it('makes a read at any of its offsets reject instead of hiding records', async () => {
     const fileSystem = new Disk()
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
     await log.append(['v0', 'v1', 'v2'].map((value) => ({ value })))
@@ -261,8 +258,8 @@ describe('a batch whose last offset has rotted', () => {
   })
 })
 
-describe('a log that ends below its start because it is damaged', () => {
-  it('shows none of the records that were deleted', async () => {
+describe('a damaged log that ends below its log start offset', () => {
+  it('returns none of the deleted records', async () => {
     const fileSystem = new Disk()
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
     for (const value of ALL) await log.append([{ value }])

@@ -24,7 +24,7 @@ async function withoutRecoveryPoint(fs: SimulatedFileSystem): Promise<void> {
 }
 
 describe('the mark of a failed sync', () => {
-  it('takes the log back to it, keeps what is cut, and goes', async () => {
+  it('truncates the log there, starts a new leader epoch, and is removed', async () => {
     const fs = await marked()
     await withoutRecoveryPoint(fs)
     const log = await openLog(fs)
@@ -36,7 +36,7 @@ describe('the mark of a failed sync', () => {
     await log.close()
   })
 
-  it('ends what a reader sees, who changes nothing', async () => {
+  it('ends what a read-only open reads, without changing any file', async () => {
     const fs = await marked()
     await withoutRecoveryPoint(fs)
     const before = fs.snapshot()
@@ -45,7 +45,7 @@ describe('the mark of a failed sync', () => {
     expect(fs.snapshot()).toEqual(before)
   })
 
-  it('at the end of a segment takes away the segments behind it', async () => {
+  it('removes the later segments if it is at the end of a segment', async () => {
     const fs = await marked({ offset: 4, segment: 2, position: 2 * SIZE })
     await withoutRecoveryPoint(fs)
     const log = await openLog(fs)
@@ -55,7 +55,7 @@ describe('the mark of a failed sync', () => {
 
   it.each<[string, Partial<DurableEnd>]>([
     ['of an epoch before that of the records', { leaderEpoch: -1 }],
-  ])('%s is one that was obeyed before, and means nothing', async (_, end) => {
+  ])('is ignored as already obeyed if it is %s', async (_, end) => {
     const fs = await marked(end)
     await withoutRecoveryPoint(fs)
     expect(await valuesOf(await openLog(fs))).toEqual(valuesUpTo(COUNT))
@@ -71,7 +71,7 @@ describe('the mark of a failed sync', () => {
       Buffer.from(`varve-durable-end 1 00000000\n${'9'.repeat(20)} 4 71 0\n`),
     ],
     ['too much', Buffer.alloc(100_000, 'x')],
-  ])('that holds %s is none', async (_, content) => {
+  ])('is ignored if it holds %s', async (_, content) => {
     const fs = await writtenLog(COUNT, { close: false })
     fs.writeFile(MARK, content)
     const restarted = fs.restart('process')
@@ -79,7 +79,7 @@ describe('the mark of a failed sync', () => {
     expect(await valuesOf(await openLog(restarted))).toEqual(valuesUpTo(COUNT))
   })
 
-  it('cannot be read while the disk fails', async () => {
+  it('makes its read reject if the disk fails', async () => {
     const fs = await marked()
     fs.failNext('open', 'EIO', { path: MARK })
     await expect(new DurableEndFile(fs, DIR).read()).rejects.toMatchObject({ code: 'EIO' })

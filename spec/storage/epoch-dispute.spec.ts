@@ -37,9 +37,9 @@ function setEpoch(fs: SimulatedFileSystem, batch: number, epoch: number): Simula
   return fs
 }
 
-describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
+describe.each(['closed', 'killed'] as const)('a log that was %s', (end) => {
   it.each([[LARGE], [{ segmentBytes: 200 }]])(
-    'no digit of the epochs that has rotted takes it out of service, with %o',
+    'opens without damage whichever digit of its epoch checkpoint is wrong, with %o',
     async (config) => {
       const sound = await twoEpochs(end, config)
       const text = sound.readFile(FILE).toString()
@@ -72,7 +72,7 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
     },
   )
 
-  it('a checkpoint that is wrong is told, and changes nothing for who only reads', async () => {
+  it('opens read-only with a wrong epoch checkpoint, which is reported but not rewritten', async () => {
     const fs = write(await twoEpochs(end), '0\n2\n0 0\n5 3\n')
     const before = fs.snapshot()
     const log = await openLog(fs, { config: LARGE, readOnly: true })
@@ -87,15 +87,15 @@ describe.each(['closed', 'killed'] as const)('of a log that was %s', (end) => {
   })
 })
 
-describe('a batch whose own epoch has rotted', () => {
-  it.each([0, 2, 7])('to %i is damage where it is on record', async (epoch) => {
+describe('a batch with a damaged leader epoch', () => {
+  it.each([0, 2, 7])('is reported as damage if the batch is on record: epoch %i', async (epoch) => {
     const fs = setEpoch(await twoEpochs('closed'), 4, epoch)
     const log = await openLog(fs, { config: LARGE })
     expect(log.damage?.reason).toContain('its leader epoch is')
     expect(log.recovery.rebuiltIndexes).toEqual([])
   })
 
-  it('is damage also where the checkpoint has rotted to the same', async () => {
+  it('is reported as damage even if the checkpoint is damaged in the same way', async () => {
     const fs = setEpoch(write(await twoEpochs('closed'), '0\n2\n0 0\n2 3\n'), 5, 2)
     expect((await openLog(fs, { config: LARGE })).damage?.reason).toContain('its leader epoch is 1')
   })
@@ -112,8 +112,8 @@ describe('a batch whose own epoch has rotted', () => {
   })
 })
 
-describe('a checkpoint of epochs that is wrong', () => {
-  it('does not hide a torn tail, nor is the tail taken for its work', async () => {
+describe('a wrong epoch checkpoint', () => {
+  it('is rebuilt even if the log has a torn tail, which is truncated as usual', async () => {
     const fs = write(await twoEpochs('killed'), '0\n2\n0 0\n9 3\n')
     fs.writeFile(pathOf(0), Buffer.concat([fs.readFile(pathOf(0)), Buffer.alloc(40, 0xa7)]))
     const log = await openLog(fs, { config: LARGE })
@@ -121,27 +121,27 @@ describe('a checkpoint of epochs that is wrong', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(6))
   })
 
-  it('is not blamed where a file is not as on record, whose last batch it contradicts', async () => {
+  it('leaves the log damaged if the segment differs from its record', async () => {
     const fs = write(await twoEpochs('closed'), '0\n2\n0 0\n9 3\n')
     fs.flipBit(pathOf(0), 66, 1)
     expect((await openLog(fs, { config: LARGE })).damage).not.toBeNull()
   })
 
-  it('is not blamed where a segment before the last cannot be read to its end', async () => {
+  it('leaves the log damaged if a segment before the last one cannot be read to its end', async () => {
     const config = { segmentBytes: 200 }
     const fs = write(await twoEpochs('closed', config), '0\n2\n0 0\n9 3\n')
     fs.flipBit(pathOf(0), 66, 1)
     expect((await openLog(fs, { config })).damage).not.toBeNull()
   })
 
-  it('is known by more than one digit where the record covers the batches', async () => {
+  it('is rebuilt even with several wrong digits if the segment record covers the batches', async () => {
     const fs = write(await twoEpochs('closed'), '0\n3\n0 0\n13 4\n77 5\n')
     const log = await openLog(fs, { config: LARGE })
     expect(log.damage).toBeNull()
     expect([2, 3, 4, 5].map((offset) => log.reader.epochOf(offset))).toEqual([0, 1, 1, 1])
   })
 
-  it('keeps the latest epoch from being given to others, which may have been in use', async () => {
+  it('keeps its latest epoch from being reused: the log continues with a higher one', async () => {
     const fs = write(await twoEpochs('closed'), '0\n3\n0 0\n3 3\n7 6\n')
     const log = await openLog(fs, { config: LARGE })
     expect([log.damage, log.leaderEpoch]).toEqual([null, 8])
@@ -149,7 +149,7 @@ describe('a checkpoint of epochs that is wrong', () => {
     expect([5, 6].map((offset) => log.reader.epochOf(offset))).toEqual([1, 8])
   })
 
-  it('is found out where deleted records are still in the file', async () => {
+  it('is detected and rebuilt if the segment still holds deleted records', async () => {
     const fs = await twoEpochs('closed')
     const log = await openLog(fs, { config: LARGE })
     await log.advanceLogStartOffset(2)
@@ -160,7 +160,7 @@ describe('a checkpoint of epochs that is wrong', () => {
   })
 })
 
-it('batches that no checksum on record covers are believed against one rotten digit only', async () => {
+it('trusts batches without a recorded checksum only if one wrong digit explains the checkpoint', async () => {
   const sound = await twoEpochs('killed')
   const entry = /^active 0 \d+ (\d+)/m.exec(sound.readFile(RECORD).toString())
   expect(Number(entry?.[1])).toBeLessThanOrEqual(batchBounds(sound.readFile(pathOf(0)))[3] ?? 0)
@@ -182,7 +182,7 @@ it('batches that no checksum on record covers are believed against one rotten di
   }
 })
 
-it('a log whose first records are deleted is compared from its start on', async () => {
+it('compares the epochs of a log with its checkpoint from the log start offset on', async () => {
   const fs = await twoEpochs('killed')
   const log = await openLog(fs, { config: LARGE })
   await log.advanceLogStartOffset(4)
@@ -201,7 +201,7 @@ it.each<[string, (body: string) => string]>([
     (body) => body.replace(/\nactive.*/, '').replace('sealed', 'active'),
   ],
 ])(
-  'a record that holds %s proves nothing, and one digit is believed to have rotted',
+  'trusts batches only if one wrong digit explains the checkpoint when the segment record holds %s',
   async (_, edit) => {
     const config = { segmentBytes: 220 }
     const sound = await twoEpochs('killed', config)

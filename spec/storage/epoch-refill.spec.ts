@@ -12,13 +12,13 @@ async function withoutEpochs(): Promise<SimulatedFileSystem> {
   return fs
 }
 
-it('epochs are taken from the batches where their file is gone', async () => {
+it('reads leader epochs from the batches if the checkpoint is missing', async () => {
   const log = await openLog(await withoutEpochs())
   expect(log.leaderEpoch).toBe(1)
   expect(await valuesOf(log)).toEqual(valuesUpTo(COUNT))
 })
 
-it('a batch that is damaged does not keep a log from opening whose epochs are gone', async () => {
+it('opens a log without an epoch checkpoint even if a batch is damaged', async () => {
   const fs = await withoutEpochs()
   fs.flipBit(pathOf(2), 66, 1)
   const log = await openLog(fs)
@@ -26,7 +26,7 @@ it('a batch that is damaged does not keep a log from opening whose epochs are go
   expect((await log.read(6)).map(({ offset }) => offset)).toEqual([6])
 })
 
-it('a disk that fails while epochs are looked for keeps the log from opening', async () => {
+it('rejects the open if the disk fails while epochs are read from the batches', async () => {
   const fs = await withoutEpochs()
   fs.failNext('open', 'EIO', { path: pathOf(0) })
   await expect(openLog(fs)).rejects.toThrow(StorageError)

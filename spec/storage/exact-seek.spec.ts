@@ -30,7 +30,7 @@ const one = (offset: number): { maxBytes: number; endOffset: number } => ({
 })
 
 describe('a read of one record', () => {
-  it('finds each in its batch', async () => {
+  it('returns the batch of every record', async () => {
     const { segment } = await segmentOf(6)
     for (let offset = 0; offset < 12; offset += 1) {
       const { batches } = await segment.read(offset, one(offset))
@@ -38,7 +38,7 @@ describe('a read of one record', () => {
     }
   })
 
-  it('reads the batch that two index entries enclose, and nothing around it', async () => {
+  it('reads only the batch between two index entries', async () => {
     const { fs, segment } = await segmentOf(6)
     const before = fs.operations.length
     await segment.read(7, one(7))
@@ -47,7 +47,7 @@ describe('a read of one record', () => {
     expect(lines[0]).toContain(`@${3 * BATCH_BYTES} +${BATCH_BYTES}`)
   })
 
-  it('walks where the header is not what the entries say', async () => {
+  it('scans the segment if the header of the batch contradicts the index entries', async () => {
     const { fs, segment } = await segmentOf(6)
     const bytes = fs.readFile(pathOf(0))
     // The batch now claims 16 and 17. No checksum covers these offsets.

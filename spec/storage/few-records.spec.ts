@@ -80,8 +80,8 @@ function bytesReadBy(task: () => void): number {
   return reads.reduce((sum, size) => sum + Number(size ?? 0), 0)
 }
 
-describe('a read of a few records that ends before its call', () => {
-  it('gives what a read gives, at any offset, again and again, with and without a cache', async () => {
+describe('a synchronous read of a few records', () => {
+  it('returns what an asynchronous read returns, at any offset, repeatedly, with or without a cache', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.integer({ min: 1, max: 250 }), { minLength: 1, maxLength: 6 }),
@@ -100,7 +100,7 @@ describe('a read of a few records that ends before its call', () => {
     )
   })
 
-  it('reads the whole of a batch once, and then no more than a few KiB of it', async () => {
+  it('reads a batch as a whole the first time, and then at most 4 KiB of it', async () => {
     const segment = await segmentOf([150, 150, 150, 150])
     expect(bytesReadBy(() => few(segment, 220, 11))).toBeGreaterThan(15_000)
     for (const offset of [200, 230, 260, 289]) {
@@ -112,14 +112,14 @@ describe('a read of a few records that ends before its call', () => {
     }
   })
 
-  it('goes on from a batch that it knows to one that it does not', async () => {
+  it('continues from a cached batch to one that is not cached', async () => {
     const segment = await segmentOf([150, 150, 150, 150])
     few(segment, 220, 1)
     expect(few(segment, 295, 11)).toEqual(await expectedAt(segment, 295, 11))
     expect(few(segment, 295, 11)).toEqual(await expectedAt(segment, 295, 11))
   })
 
-  it('ends where the limit of bytes is reached, but gives of the first batch however large', async () => {
+  it('stops at the byte limit, but reads from a cached first batch of any size', async () => {
     const segment = await segmentOf([150, 150, 150, 150])
     expect(few(segment, 295, 11, 1)).toBeNull()
     // The second read of a batch takes another path.
@@ -133,7 +133,7 @@ describe('a read of a few records that ends before its call', () => {
     expect(found?.restBytes).toBeLessThanOrEqual(0)
   })
 
-  it('gives what comes before that of which only a read that waits can tell', async () => {
+  it('returns the records before a damaged batch, which it leaves to an asynchronous read', async () => {
     const segment = await segmentOf([150, 150, 150])
     const { sizeBytes: position } = await segment.restBelow(200)
     fs.flipBit(pathOf(0), position + 100, 0)
@@ -145,7 +145,7 @@ describe('a read of a few records that ends before its call', () => {
     }
   })
 
-  it("gives copies: who writes into one changes nobody else's", async () => {
+  it("returns copies: writing into one does not change another caller's", async () => {
     const segment = await segmentOf([150, 150, 150])
     for (let round = 0; round < 3; round += 1) {
       const [record] = few(segment, 220, 1) as [StoredRecord]
@@ -154,7 +154,7 @@ describe('a read of a few records that ends before its call', () => {
     }
   })
 
-  it('finds out when bytes that it knows are damaged, and leaves that to the read that waits', async () => {
+  it('returns null if a cached batch has become damaged, which an asynchronous read reports', async () => {
     const segment = await segmentOf([150, 150, 150])
     expect(few(segment, 220, 11)).toHaveLength(11)
     const bytes = fs.readFile(pathOf(0))
@@ -165,14 +165,14 @@ describe('a read of a few records that ends before its call', () => {
     await expect(segment.read(220, { maxBytes: 1, endOffset: 231 })).rejects.toThrow('CRC')
   })
 
-  it('reads the whole batch where less comes of a part of it than was asked for', async () => {
+  it('reads the whole batch if a read of a part of it returns too few bytes', async () => {
     const segment = await segmentOf([150, 150, 150])
     const expected = few(segment, 220, 11)
     fs.shortReadAt(1, 10)
     expect(few(segment, 220, 11)).toEqual(expected)
   })
 
-  it('has forgotten what it knew once the segment is cut', async () => {
+  it('forgets cached batches when the segment is truncated', async () => {
     const segment = await segmentOf([150, 150, 150])
     expect(few(segment, 220, 11)).toHaveLength(11)
     await segment.truncateTo(200)
@@ -182,7 +182,7 @@ describe('a read of a few records that ends before its call', () => {
     expect(few(segment, 220, 1)?.[0]?.value?.toString()).toBe('20'.padEnd(150, 'y'))
   })
 
-  it('gives as many as there are at the end, and none of what is not there', async () => {
+  it('returns fewer records at the end of the log, and null once the segment is closed', async () => {
     const segment = await segmentOf([150, 150, 150])
     for (let round = 0; round < 2; round += 1) expect(few(segment, 295, 11)).toHaveLength(5)
     await segment.close()

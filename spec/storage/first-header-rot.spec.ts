@@ -4,7 +4,7 @@ import { openLog, pathOf, writtenLog } from './log-fixtures.ts'
 const CONFIG = { segmentBytes: 100_000, indexIntervalBytes: 32 }
 
 it.each([2, 0])(
-  'rot in batch %i of the active segment, which a clean open does not look at, does not refuse appends',
+  'accepts appends if batch %i of the active segment is damaged where a clean open does not read',
   async (batch) => {
     const fs = await writtenLog(10, { config: CONFIG })
     fs.flipBit(pathOf(0), batch * 71 + 16, 0)

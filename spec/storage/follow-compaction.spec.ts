@@ -26,7 +26,7 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   return { opened, open }
 }
 
-it('notices a compacted file that has the size which was known of the one before', async () => {
+it('notices a compacted file of the same size as the one known before', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await openLog(fs, { config: COMPACTED })
   await writer.append([{ key: 'k', value: 'v0' }])
@@ -39,7 +39,7 @@ it('notices a compacted file that has the size which was known of the one before
   expect(await valuesOf(reader)).toEqual(['v1', 'v2'])
 })
 
-it('keeps its start where a compacted file gets its name while it looks', async () => {
+it('keeps the log start offset if a compacted file is renamed during a refresh', async () => {
   const fs = new SimulatedFileSystem()
   const [waiting, going] = [gate(), gate()]
   const slow = seenThrough(fs, {
@@ -72,7 +72,7 @@ it('keeps its start where a compacted file gets its name while it looks', async 
   expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1']])
 })
 
-it('reads a segment that has no name for a moment while it is compacted', async () => {
+it('reads a segment that has no name for a moment during its compaction', async () => {
   const fs = new SimulatedFileSystem()
   const [swapping, going, unnamed, named] = [gate(), gate(), gate(), gate()]
   const slow = seenThrough(fs, {
@@ -114,7 +114,7 @@ it('reads a segment that has no name for a moment while it is compacted', async 
 })
 
 it.each([10, 40, 150])(
-  'opens a log of which a group is swapped every %i operations, without a checkpoint',
+  'opens a log without a checkpoint while segments are swapped every %i operations',
   async (stride) => {
     const fs = new SimulatedFileSystem()
     const cleaner: { swap: (() => void) | null; isDone: boolean } = { swap: null, isDone: false }

@@ -45,7 +45,7 @@ it.each([
   ['is missing', (fs: SimulatedFileSystem, path: string) => fs.unlink(path)],
   ['was cut', cut],
 ] as const)(
-  'is damaged where a segment %s, also where the writer goes on before each look',
+  'reports damage if a segment %s, even if the writer appends before each look',
   async (_, hurt) => {
     const fs = new SimulatedFileSystem()
     const writer = await filled(fs)
@@ -60,7 +60,7 @@ it.each([
   },
 )
 
-it('believes what it has found before, also where a look in between has found something else', async () => {
+it('reports damage that it finds again, even if a look in between found something else', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const [missing, fickle] = [writer.segments[5], writer.segments[3]]
@@ -79,7 +79,7 @@ it('believes what it has found before, also where a look in between has found so
   expect([looks, reader.damage?.firstOffset]).toEqual([3, missing.baseOffset])
 })
 
-it('leaves no file open where it fails behind looks that have all found something else', async () => {
+it('leaves no file open if it fails after looks that all found something else', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const paths = writer.segments.map(({ path }) => path).toReversed()
@@ -104,7 +104,7 @@ it('leaves no file open where it fails behind looks that have all found somethin
   expect(openFiles()).toEqual([])
 })
 
-it('opens and follows beside a writer that deletes segments between the list and the look at each', async () => {
+it('opens and follows a log whose writer deletes segments after each directory listing', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const beside = seenThrough(fs, {
@@ -133,7 +133,7 @@ it('opens and follows beside a writer that deletes segments between the list and
 it.each([
   ['goes missing', (fs: SimulatedFileSystem, path: string) => fs.unlink(path)],
   ['is cut', cut],
-] as const)('ends before a segment that %s while it is followed', async (_, hurt) => {
+] as const)('ends the log before a segment that %s while it is followed', async (_, hurt) => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -156,7 +156,7 @@ it.each([
   expect(reader.logEndOffset).toBe(baseOffset)
 })
 
-it('does not take for damage what a look finds wrong once', async () => {
+it('does not report damage that only a single look has found', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const { path } = writer.segments[3] ?? expect.fail('it has too few segments')
@@ -173,7 +173,7 @@ it('does not take for damage what a look finds wrong once', async () => {
   expect(await valuesOf(reader)).toEqual(valuesUpTo(RECORDS))
 })
 
-it('says nothing of the indexes of a segment whose deletion was interrupted', async () => {
+it('does not report missing indexes of a segment whose deletion was interrupted', async () => {
   const fs = new SimulatedFileSystem()
   const stuck = seenThrough(fs, {
     unlink: async (path) => {
@@ -193,7 +193,7 @@ it('says nothing of the indexes of a segment whose deletion was interrupted', as
   expect([reader.logStartOffset, reader.recovery.rebuiltIndexes]).toEqual([second.baseOffset, []])
 })
 
-it('passes over nothing where segments are deleted of which it has seen the first', async () => {
+it('rejects reads below the new log start offset if segments are deleted during a refresh', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await filled(fs)
   const [first, second, third] = writer.segments

@@ -104,7 +104,7 @@ describe.each(CONFIGS)('a log whose writer appends to %s', (_, config, keyBytes)
   it.each([
     ['at once', ADDED],
     ['one by one', 1],
-  ])('is opened and followed meanwhile, %s', async (__, stride) => {
+  ])('can be opened and followed meanwhile, with records appended %s', async (__, stride) => {
     let turn = 0
     for (let operations = Infinity; turn < operations; turn += 1) {
       const fs = new SimulatedFileSystem()
@@ -146,7 +146,7 @@ const RESTLESS: readonly [string, TopicConfig, number, (log: Log) => Promise<voi
 ]
 
 it.each(RESTLESS)(
-  'is opened beside a writer that %s without a rest',
+  'opens a log while its writer %s continuously',
   async (_, config, keyBytes, work) => {
     const fs = new SimulatedFileSystem()
     const writer = await openLog(fs, { config })
@@ -163,7 +163,7 @@ it.each(RESTLESS)(
 )
 
 it.each([1, 2, 3])(
-  'is opened beside a writer that cuts it and appends %i in its place without a rest',
+  'opens a log while its writer continuously truncates it and appends %i records',
   async (count) => {
     for (const offset of upTo(3)) {
       const fs = new SimulatedFileSystem()
@@ -194,7 +194,7 @@ it.each([
   ['goes on', { segmentBytes: 2 ** 20 }, false],
   ['goes on in new segments', SMALL, false],
   ['goes on, and closes it in order again', { segmentBytes: 2 ** 20 }, true],
-])('a log that was closed in order is opened while its writer %s', async (_, config, isClosed) => {
+])('opens a cleanly closed log while its writer %s', async (_, config, isClosed) => {
   let turn = 0
   for (let operations = Infinity; turn < operations; turn += 1) {
     const fs = new SimulatedFileSystem()
@@ -231,7 +231,7 @@ const EPOCHS: readonly [string, (log: Log, fs: SimulatedFileSystem) => Promise<L
 ]
 
 it.each(EPOCHS)(
-  'a log is opened and followed while its writer begins an epoch by %s',
+  'opens and follows a log while its writer begins a leader epoch by %s',
   async (_, begin) => {
     let turn = 0
     for (let operations = Infinity; turn < operations; turn += 1) {

@@ -32,7 +32,7 @@ async function endsOf(fs: FileSystem, reader: Log): Promise<(number | null | und
   return [reader.damage?.firstOffset, reader.logEndOffset]
 }
 
-it('ends before the last one that it knew, when that was rolled and is missing', async () => {
+it('ends the log before the last known segment if that was rolled and is missing', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await oneInEach(fs, ['a', 'b', 'c'])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -43,7 +43,7 @@ it('ends before the last one that it knew, when that was rolled and is missing',
   expect(await endsOf(fs, reader)).toEqual([2, 2])
 })
 
-it('ends before the last one that it knew, when that was rolled and is cut to whole batches', async () => {
+it('ends the log before the last known segment if that was rolled and then lost whole batches', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await oneInEach(fs, ['a', 'b'])
   const sizeBytes = writer.segments[1]?.sizeBytes ?? expect.fail('there is one segment')
@@ -58,7 +58,7 @@ it('ends before the last one that it knew, when that was rolled and is cut to wh
   expect(await endsOf(fs, reader)).toEqual([1, 1])
 })
 
-it('ends before one that was rolled between two looks and is missing', async () => {
+it('ends the log before a missing segment that was rolled between two refreshes', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await oneInEach(fs, ['a'])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -74,7 +74,7 @@ it('ends before one that was rolled between two looks and is missing', async () 
   await expect(reader.read(2)).rejects.toBe(reader.damage)
 })
 
-it('ends before the active one when that is missing', async () => {
+it('ends the log before the active segment if that is missing', async () => {
   const fs = new SimulatedFileSystem()
   await oneInEach(fs, ['a', 'b', 'c'])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -82,7 +82,7 @@ it('ends before the active one when that is missing', async () => {
   expect(await endsOf(fs, reader)).toEqual([2, 2])
 })
 
-it('ends before one inside of which another begins, as long as that is there', async () => {
+it('ends the log before a segment inside which another one begins, as long as that exists', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await openLog(fs, { config: SMALL })
   await writer.append([{ value: 'a' }, { value: 'b' }])
@@ -99,7 +99,7 @@ it('ends before one inside of which another begins, as long as that is there', a
   expect(await valuesOf(reader)).toEqual(['a', 'b', 'c'])
 })
 
-it('goes on once the writer has deleted what was missing', async () => {
+it('continues once the writer has deleted the missing segment', async () => {
   const fs = new SimulatedFileSystem()
   const writer = await oneInEach(fs, ['a', 'b', 'c', 'd', 'e'])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -168,7 +168,7 @@ async function compacting(misses: () => boolean): Promise<{
   }
 }
 
-it('follows a compaction by a list that lacks a file between its two names', async () => {
+it('follows a compaction even if a directory listing misses a file that is being renamed', async () => {
   let hasMissed = true
   const { beside, halt, finish } = await compacting(() => !hasMissed)
   const reader = await openLog(beside, { config: COMPACTED, readOnly: true })
@@ -182,7 +182,7 @@ it('follows a compaction by a list that lacks a file between its two names', asy
   expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1', 'v2']])
 })
 
-it('opens by a list that lacks a file between its two names', async () => {
+it('opens a log even if a directory listing misses a file that is being renamed', async () => {
   let lists = 0
   const { beside, halt, finish } = await compacting(() => {
     lists += 1
@@ -197,7 +197,7 @@ it('opens by a list that lacks a file between its two names', async () => {
   expect([reader.logStartOffset, await valuesOf(reader)]).toEqual([0, ['v1', 'v2']])
 })
 
-it('stays damaged while the record cannot be read', async () => {
+it('stays damaged while the segment record cannot be read', async () => {
   const fs = new SimulatedFileSystem()
   await oneInEach(fs, ['a', 'b', 'c', 'd'])
   const reader = await openLog(fs, { config: SMALL, readOnly: true })
@@ -212,7 +212,7 @@ it('stays damaged while the record cannot be read', async () => {
   expect([reader.damage, reader.logEndOffset]).toEqual([damage, 1])
 })
 
-it('takes two segments that are replaced one behind the other for no damage, also of the same sizes', async () => {
+it('reports no damage if two segments are replaced one after the other, even with equal sizes', async () => {
   const fs = new SimulatedFileSystem()
   await oneInEach(fs, ['a', 'b', 'c', 'd'])
   let replaced = -1

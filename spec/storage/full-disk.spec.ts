@@ -28,9 +28,9 @@ const WAYS: [string, (log: Log) => Promise<{ segments: number }>, number][] = [
   ['a deletion of records', (log) => log.advanceLogStartOffset(6), 3],
 ]
 
-describe('on a disk without room', () => {
+describe('a full disk', () => {
   it.each(WAYS)(
-    '%s makes some by the indexes of what goes, which it needs first',
+    'lets %s delete indexes of the removed segments first, to make room for the record',
     async (_, remove, segments) => {
       const { fs, log } = await full(false)
       const before = fs.operations.length
@@ -47,7 +47,7 @@ describe('on a disk without room', () => {
     },
   )
 
-  it.each(WAYS)('%s takes no record along where that is not enough', async (_, remove) => {
+  it.each(WAYS)('loses no record if %s cannot make enough room', async (_, remove) => {
     const { fs, log } = await full(true)
     await expect(remove(log)).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
     expect(await offsetsOf(log)).toEqual(upTo(8))
@@ -56,7 +56,7 @@ describe('on a disk without room', () => {
     expect(await offsetsOf(again)).toEqual(upTo(8))
   })
 
-  it('what is sealed goes where there is none for the segment that is to follow the last one', async () => {
+  it('lets retention delete sealed segments even if a new active one cannot be created', async () => {
     const { fs, log } = await full(false)
     fs.failNext('open', 'ENOSPC', { path: pathOf(8) })
     expect((await retain(log)).segments).toBeGreaterThan(2)

@@ -31,7 +31,7 @@ async function writtenLog(): Promise<SimulatedFileSystem> {
 }
 
 describe('the files of a log', () => {
-  it('are, byte for byte, those that Kafka reads', async () => {
+  it('are byte for byte what Kafka reads', async () => {
     const fileSystem = await writtenLog()
     expect((await fileSystem.list(DIR)).map((entry) => entry.name)).toEqual([
       '.kafka_cleanshutdown',

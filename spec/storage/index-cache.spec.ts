@@ -25,7 +25,7 @@ function loadedOf(all: readonly Owner[]): boolean[] {
   return all.map(({ isLoaded }) => isLoaded)
 }
 
-it('lets go of what was not used for the longest time when there are too many bytes', () => {
+it('unloads the least recently used indexes if there are too many bytes', () => {
   const cache = new IndexCache({ maxBytes: 30, maxOwners: 10 })
   const all = owners(10, 10, 10, 10)
   for (const owner of all.slice(0, 3)) cache.use(owner)
@@ -36,21 +36,21 @@ it('lets go of what was not used for the longest time when there are too many by
   expect(loadedOf(all)).toEqual([true, false, true, true])
 })
 
-it('lets go of as many as it takes, and never of what was used last', () => {
+it('unloads as many indexes as necessary, but never those used last', () => {
   const cache = new IndexCache({ maxBytes: 30, maxOwners: 10 })
   const all = owners(10, 10, 100)
   for (const owner of all) cache.use(owner)
   expect(loadedOf(all)).toEqual([false, false, true])
 })
 
-it('lets go of some when there are too many, however small they are', () => {
+it('unloads indexes if too many are loaded, however small they are', () => {
   const cache = new IndexCache({ maxBytes: 30, maxOwners: 2 })
   const all = owners(0, 0, 0)
   for (const owner of all) cache.use(owner)
   expect(loadedOf(all)).toEqual([false, true, true])
 })
 
-it('passes over what is in use, and takes it when it is not any more', () => {
+it('skips indexes in use, and unloads them once they are not used any more', () => {
   const cache = new IndexCache({ maxBytes: 10, maxOwners: 10 })
   const all = owners(10, 10, 10)
   const [first, second, third] = all as [Owner, Owner, Owner]
@@ -63,7 +63,7 @@ it('passes over what is in use, and takes it when it is not any more', () => {
   expect(loadedOf(all)).toEqual([false, false, true])
 })
 
-it('leaves alone, and does not count, what it is to forget', () => {
+it('neither unloads nor counts indexes that it was told to forget', () => {
   const cache = new IndexCache({ maxBytes: 10, maxOwners: 10 })
   const all = owners(10, 10)
   const [first, second] = all as [Owner, Owner]

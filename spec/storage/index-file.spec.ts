@@ -30,7 +30,7 @@ async function written(kind: Kind): Promise<{ fs: SimulatedFileSystem; whole: In
 }
 
 describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
-  it('is read from a file of any length in one block, and tells how many entries there are', async () => {
+  it('is read in one block from a file of any length, and the number of entries is known', async () => {
     const { fs, whole } = await written(kind)
     const index = indexIn(fs, kind)
     const before = fs.operationCount
@@ -43,7 +43,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(index.lastEntry).toEqual(whole.lastEntry)
   })
 
-  it('is the whole of a short file', async () => {
+  it('is the whole index if the file is short', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('/d')
     const short = indexIn(fs, kind)
@@ -54,7 +54,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect([index.count, index.isComplete, await index.complete()]).toEqual([1, true, true])
   })
 
-  it('is completed with the entries before it, those included that came meanwhile', async () => {
+  it('is completed with the entries before it, even if one is added meanwhile', async () => {
     const { fs, whole } = await written(kind)
     const index = indexIn(fs, kind)
     await index.loadEnd()
@@ -67,7 +67,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     }
   })
 
-  it('is written further without the entries before it', async () => {
+  it('is extended in the file without loading the entries before it', async () => {
     const { fs, whole } = await written(kind)
     const index = indexIn(fs, kind)
     await index.loadEnd()
@@ -83,7 +83,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(again.count).toBe(2 * ENTRIES)
   })
 
-  it('is written again after a sync that failed, up to the entries before it', async () => {
+  it('is written again after a failed sync, and the entries before it are kept', async () => {
     const { fs } = await written(kind)
     const index = indexIn(fs, kind)
     await index.loadEnd()
@@ -100,7 +100,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
   it.each([
     ['are in disorder', (bytes: Buffer) => bytes.fill(0x7f, 800, 816)],
     ['do not lie before it', (bytes: Buffer) => bytes.fill(0x7f, 0, 12)],
-  ])('is left as it is where the entries before it %s', async (_, damage) => {
+  ])('is left unchanged if the entries before it %s', async (_, damage) => {
     const { fs, whole } = await written(kind)
     const bytes = fs.readFile(PATH)
     damage(bytes)
@@ -111,7 +111,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect([index.isComplete, index.lastEntry]).toEqual([false, whole.lastEntry])
   })
 
-  it('is left as it is where the file is gone or cut by now', async () => {
+  it('is left unchanged if the file was truncated or deleted meanwhile', async () => {
     const { fs, whole } = await written(kind)
     const index = indexIn(fs, kind)
     await index.loadEnd()
@@ -122,19 +122,19 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(index.lastEntry).toEqual(whole.lastEntry)
   })
 
-  it('is not looked for where there is no file', async () => {
+  it('is reported as missing if there is no file', async () => {
     const index = indexIn(new SimulatedFileSystem(), kind)
     expect(await index.loadEnd()).toBe('missing')
     expect(index.count).toBe(0)
   })
 
-  it.each(['open', 'read'] as const)('is told of a disk that fails: %s', async (call) => {
+  it.each(['open', 'read'] as const)('cannot be loaded if the disk fails: %s', async (call) => {
     const { fs } = await written(kind)
     fs.failNext(call, 'EIO')
     await expect(indexIn(fs, kind).loadEnd()).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('is found before the zeros of a file that a broker has preallocated', async () => {
+  it('is found before the trailing zeros of a file that a broker has preallocated', async () => {
     const { fs, whole } = await written(kind)
     fs.writeFile(PATH, Buffer.concat([fs.readFile(PATH), Buffer.alloc(24_000)]))
     const index = indexIn(fs, kind)
@@ -147,7 +147,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     ['is no whole number of entries long', (bytes: Buffer) => bytes.subarray(1)],
     ['ends in disorder', (bytes: Buffer) => bytes.fill(0xee, bytes.length - 100)],
     ['would be too large', () => Buffer.alloc(24 * 2 ** 20)],
-  ])('is none where the file %s', async (_, change) => {
+  ])('is reported as corrupt if the file %s', async (_, change) => {
     const { fs } = await written(kind)
     fs.writeFile(PATH, change(fs.readFile(PATH)))
     const index = indexIn(fs, kind)
@@ -159,7 +159,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
 describe.each<Kind>(['offset', 'time'])(
   'an entry that is added while the %s index is written',
   (kind) => {
-    it('is for the next write, and is not left in the file when it is dropped before', async () => {
+    it('is left to the next write, and stays out of the file if it is dropped before that', async () => {
       const { fs, whole } = await written(kind)
       add(whole, ENTRIES)
       const open = fs.open.bind(fs)

@@ -51,7 +51,7 @@ function readsOf(fs: SimulatedFileSystem, path: string, since: number): string[]
 }
 
 describe('the indexes of a segment', () => {
-  it('are read to their ends by who appends, and as far as they are needed by who reads', async () => {
+  it('are loaded only at their ends for appends, and as far as needed for reads', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
     const before = fs.operationCount
@@ -70,7 +70,7 @@ describe('the indexes of a segment', () => {
   })
 
   it.each(['index', 'timeindex'] as const)(
-    'are built anew where what lies before the end of the %s is in disorder, whatever is appended',
+    'are rebuilt if entries before the end of the %s are out of order, even during an append',
     async (extension) => {
       const fs = await sealedSegment()
       disorder(fs, extension)
@@ -94,7 +94,7 @@ describe('the indexes of a segment', () => {
     },
   )
 
-  it('are loaded anew after the disk has failed in the middle of it', async () => {
+  it('are loaded again after the disk has failed while loading them', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
     await segment.loadIndexes()
@@ -104,7 +104,7 @@ describe('the indexes of a segment', () => {
     await segment.close()
   })
 
-  it('are as good for appends as before when the disk has failed a reader', async () => {
+  it('can still be appended to after the disk has failed a read', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
     for (const read of [() => segment.read(700, LIMITS), () => segment.times.findFirst(NOW, 0)]) {
@@ -127,7 +127,7 @@ describe('the indexes of a segment', () => {
     await segment.close()
   })
 
-  it('are not let go of while they are written', async () => {
+  it('are not unloaded while they are written', async () => {
     const fs = await sealedSegment()
     const segment = await reopened(fs)
     await segment.times.findFirst(NOW + 700, 0)
@@ -140,7 +140,7 @@ describe('the indexes of a segment', () => {
     await segment.close()
   })
 
-  it('are let go of when they are on disk and nobody uses them, and come back when they are read', async () => {
+  it('are unloaded when they are on disk and not in use, and loaded again by a read', async () => {
     const segment = await reopened(await sealedSegment())
     expect(await baseAt(segment, 700)).toBe(700)
     expect(segment.held.indexBytes).toBeGreaterThan(BATCHES * 8)
@@ -194,7 +194,7 @@ async function segmentsOf(
 }
 
 describe('the segments of a log', () => {
-  it('count the indexes that an open has loaded among those that few of are left', async () => {
+  it('count indexes that an open has loaded towards the limit of the cache', async () => {
     const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
     const { all, segments } = await segmentsOf(10, cache)
     for (const segment of segments) await segment.recover(segment.sizeBytes, 0)
@@ -205,7 +205,7 @@ describe('the segments of a log', () => {
     await all.close()
   })
 
-  it('count their indexes again when another log has had them let go of', async () => {
+  it('count their indexes again after another log has caused them to be unloaded', async () => {
     const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 1 })
     const logs = [await segmentsOf(1, cache), await segmentsOf(1, cache)]
     for (let round = 0; round < 3; round += 1) {
@@ -215,7 +215,7 @@ describe('the segments of a log', () => {
     for (const { all } of logs) await all.close()
   })
 
-  it('close what was active in turn, when others take the place of the last one', async () => {
+  it('close the files of segments that were active before as later ones take their place', async () => {
     const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
     const { fs, segments } = await segmentsOf(40, cache)
     const all = new LogSegments(fs, DIR, segments.slice(0, 1), cache)
@@ -228,7 +228,7 @@ describe('the segments of a log', () => {
     await all.close()
   })
 
-  it('leave the indexes of few in memory, and few files open, however many are read', async () => {
+  it('keep few indexes in memory and few files open, however many segments are read', async () => {
     const cache = new IndexCache({ maxBytes: 2 ** 20, maxOwners: 3 })
     const { all, segments } = await segmentsOf(40, cache)
     const loaded = (): number => segments.filter(({ held }) => held.isLoaded).length

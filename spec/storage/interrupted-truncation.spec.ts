@@ -23,30 +23,33 @@ async function logWithGap(): Promise<{ fs: SimulatedFileSystem; log: Log }> {
   return { fs, log }
 }
 
-describe('a truncation in front of a gap that another has left', () => {
-  it.each([1, 4, 6])('to %i may be interrupted anywhere', async (offset) => {
-    const damaged: string[] = []
-    for (let operation = 1; operation <= MOST_OPERATIONS; operation += 1) {
-      const { fs, log } = await logWithGap()
-      fs.crashAt(operation, { when: 'before' })
-      const isDone = await log.truncateTo(offset).then(
-        () => true,
-        () => false,
-      )
-      if (isDone) break
-      const again = await openLog(fs.restart('process'), CONFIG)
-      if (again.damage !== null)
-        damaged.push(`before operation ${operation}: ${again.damage.message}`)
-      const kept = Math.min(4, Math.floor(offset / 2) * 2)
-      expect((await valuesOf(again)).slice(0, kept)).toEqual(
-        ['v0', 'v1', 'v2', 'v3'].slice(0, kept),
-      )
-    }
-    expect(damaged).toEqual([])
-  })
+describe('a truncation before a gap that an earlier truncation has left', () => {
+  it.each([1, 4, 6])(
+    'causes no damage wherever it is interrupted: to offset %i',
+    async (offset) => {
+      const damaged: string[] = []
+      for (let operation = 1; operation <= MOST_OPERATIONS; operation += 1) {
+        const { fs, log } = await logWithGap()
+        fs.crashAt(operation, { when: 'before' })
+        const isDone = await log.truncateTo(offset).then(
+          () => true,
+          () => false,
+        )
+        if (isDone) break
+        const again = await openLog(fs.restart('process'), CONFIG)
+        if (again.damage !== null)
+          damaged.push(`before operation ${operation}: ${again.damage.message}`)
+        const kept = Math.min(4, Math.floor(offset / 2) * 2)
+        expect((await valuesOf(again)).slice(0, kept)).toEqual(
+          ['v0', 'v1', 'v2', 'v3'].slice(0, kept),
+        )
+      }
+      expect(damaged).toEqual([])
+    },
+  )
 })
 
-it('a truncation into a batch may fail anywhere, which is no damage to the next open', async () => {
+it('reports no damage at the next open wherever a truncation into a batch fails', async () => {
   const damaged: string[] = []
   for (let operation = 1; operation <= MOST_OPERATIONS; operation += 1) {
     const fs = new SimulatedFileSystem()

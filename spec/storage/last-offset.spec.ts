@@ -27,7 +27,7 @@ async function filesOf(fs: SimulatedFileSystem): Promise<string[]> {
 }
 
 describe('an append beyond the last offset', () => {
-  it('is refused, naming where the log ends and what there is', async () => {
+  it('is rejected with an error that names the log end offset and the valid offsets', async () => {
     const { fs, log } = await logWith(0)
     const before = await filesOf(fs)
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({
@@ -43,7 +43,7 @@ describe('an append beyond the last offset', () => {
     expect((await openLog(fs)).logEndOffset).toBe(END)
   })
 
-  it('is refused where the last of its records is, and the offsets that are left can be used', async () => {
+  it('is rejected if only its last record is beyond, and the remaining offsets can be used', async () => {
     const { fs, log } = await logWith(3)
     await log.append([{ value: 'a' }, { value: 'b' }])
     const before = await filesOf(fs)
@@ -57,7 +57,7 @@ describe('an append beyond the last offset', () => {
     expect(await again.verify()).toEqual([])
   })
 
-  it('of several batches is refused as a whole, also where a roll comes before the last', async () => {
+  it('is rejected as a whole if it has several batches, even if a roll comes before the last', async () => {
     const { fs, log } = await logWith(4, { segmentBytes: 2 * bytesOf().length })
     await log.append([{ key: 'k', value: 'v' }])
     const [before, { segments }] = [await filesOf(fs), log]
@@ -70,7 +70,7 @@ describe('an append beyond the last offset', () => {
     await log.close()
   })
 
-  it('fails those that share its write, and none that comes later and fits', async () => {
+  it('fails the appends that share its write, but no later one that fits', async () => {
     const fileSystem = new SimulatedFileSystem({ seed: 1 })
     fileSystem.writeFile(`/data/orders-0/${pathOf(END - 2).slice(DIR.length + 1)}`, Buffer.alloc(0))
     const partition = await openPartition({ fileSystem })

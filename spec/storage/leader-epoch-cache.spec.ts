@@ -20,7 +20,7 @@ function listed(cache: LeaderEpochCache): [number, number][] {
 }
 
 describe('assign', () => {
-  it('notes the first offset of each epoch', async () => {
+  it('records the first offset of each epoch', async () => {
     const { cache } = await cacheWith([0, 0], [0, 5], [2, 9], [2, 12])
     expect(listed(cache)).toEqual([
       [0, 0],
@@ -29,7 +29,7 @@ describe('assign', () => {
     expect(cache.latestEpoch).toBe(2)
   })
 
-  it('drops what a lower start offset contradicts', async () => {
+  it('drops entries that a lower start offset contradicts', async () => {
     const { cache } = await cacheWith([0, 0], [1, 10], [2, 20], [3, 10])
     expect(listed(cache)).toEqual([
       [0, 0],
@@ -37,7 +37,7 @@ describe('assign', () => {
     ])
   })
 
-  it('moves an epoch back to where it is found to start', async () => {
+  it('moves the start of an epoch back if a lower offset is assigned to it', async () => {
     const { cache } = await cacheWith([0, 0], [1, 10], [1, 6])
     expect(listed(cache)).toEqual([
       [0, 0],
@@ -45,7 +45,7 @@ describe('assign', () => {
     ])
   })
 
-  it('lets an epoch begin where it is known to, also where later ones are known', async () => {
+  it('keeps all entries if a known epoch is assigned again, even if later ones are known', async () => {
     const known: [number, number][] = [
       [0, 0],
       [1, 10],
@@ -66,19 +66,19 @@ describe('assign', () => {
     ])
   })
 
-  it('passes over batches without an epoch', async () => {
+  it('skips batches without an epoch', async () => {
     const { cache } = await cacheWith([-1, 0])
     expect(cache.entries).toEqual([])
     expect(cache.latestEpoch).toBe(-1)
   })
 })
 
-it('tells which epoch wrote an offset', async () => {
+it('returns the epoch that wrote an offset', async () => {
   const { cache } = await cacheWith([1, 10], [4, 20])
   expect([9, 10, 19, 20, 99].map((offset) => cache.epochOf(offset))).toEqual([-1, 1, 1, 4, 4])
 })
 
-it('tells both of any offset and epoch without a look at all of many', async () => {
+it('looks up epochs and end offsets without reading all entries', async () => {
   const { cache } = await cacheWith()
   for (let slot = 0; slot < 1000; slot += 1) cache.assign(2 * slot, 3 * slot)
   let looks = 0
@@ -97,7 +97,7 @@ it('tells both of any offset and epoch without a look at all of many', async () 
   expect(looks).toBeLessThan(4 * 1000 * 20)
 })
 
-it('tells where the records of an epoch end', async () => {
+it('returns the end offset of an epoch', async () => {
   const { cache } = await cacheWith([1, 10], [4, 20])
   expect([0, 1, 2, 3, 4, 5].map((epoch) => cache.endOffsetFor(epoch))).toEqual([
     10,
@@ -110,7 +110,7 @@ it('tells where the records of an epoch end', async () => {
 })
 
 describe('truncation', () => {
-  it('from the end forgets what wrote the records above, but not that the latest epoch is taken', async () => {
+  it('from the end drops the entries above, but keeps the latest epoch so that it is not reused', async () => {
     const { cache } = await cacheWith([0, 0], [1, 10], [2, 20])
     cache.truncateFromEnd(20)
     expect(listed(cache)).toHaveLength(3)
@@ -163,15 +163,18 @@ describe('truncation', () => {
       ],
     ],
     [99, [[2, 99]]],
-  ])('from the start at %i keeps the epoch that covers it', async (startOffset, expected) => {
-    const { cache } = await cacheWith([0, 5], [1, 10], [2, 20])
-    cache.truncateFromStart(startOffset)
-    expect(listed(cache)).toEqual(expected)
-  })
+  ])(
+    'from the start at %i keeps the epoch that covers this offset',
+    async (startOffset, expected) => {
+      const { cache } = await cacheWith([0, 5], [1, 10], [2, 20])
+      cache.truncateFromStart(startOffset)
+      expect(listed(cache)).toEqual(expected)
+    },
+  )
 })
 
-describe('the file', () => {
-  it('keeps the entries, and is written only when they have changed', async () => {
+describe('the epoch checkpoint', () => {
+  it('stores the entries, and is written only if they have changed', async () => {
     const { fs, cache } = await cacheWith([0, 0], [3, 7])
     await cache.write()
     expect(fs.readFile(PATH).toString()).toBe('0\n2\n0 0\n3 7\n')
@@ -188,7 +191,7 @@ describe('the file', () => {
     ['offsets that do not rise', '0\n2\n0 7\n3 7\n'],
     ['an epoch beyond 2^31', '0\n1\n2147483648 7\n'],
     ['a word for a number', '0\n2\n0 0\nx 7\n'],
-  ])('is damaged with %s, and the cache is empty then', async (_, text) => {
+  ])('is rejected as damaged if it has %s, and leaves the cache empty', async (_, text) => {
     const { fs, cache } = await cacheWith([0, 0])
     fs.writeFile(PATH, Buffer.from(text))
     await expect(cache.load()).rejects.toThrow(CorruptRecordError)

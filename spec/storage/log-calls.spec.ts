@@ -17,7 +17,7 @@ import { withoutZstd } from '../helpers/missing-codec.ts'
 import { bytesOf, DIR, openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
 describe('appending to a log', () => {
-  it('syncs when flushMessages are not yet durable, and not before', async () => {
+  it('syncs once flushMessages records are not durable yet, and not before', async () => {
     const log = await openLog(new SimulatedFileSystem(), { config: { flushMessages: 3 } })
     await log.append([{ value: 'a' }, { value: 'b' }])
     expect(log.durableEndOffset).toBe(0)
@@ -25,7 +25,7 @@ describe('appending to a log', () => {
     expect(log.durableEndOffset).toBe(3)
   })
 
-  it('cuts many records of one call into batches, all or none of which are there', async () => {
+  it('splits many records of one call into batches, which are written all or not at all', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: { segmentBytes: 300_000 } })
     const records = Array.from({ length: 60 }, (_, each) => ({ value: 'x'.repeat(10_000 + each) }))
@@ -42,7 +42,7 @@ describe('appending to a log', () => {
     expect(await log.append([{ value: 'y' }])).toMatchObject({ baseOffset: 60 })
   })
 
-  it('takes back a segment that was rolled within an append that failed', async () => {
+  it('removes a segment that was rolled within a failed append', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: { segmentBytes: 200, maxMessageBytes: 150 } })
     await log.append([{ value: 'a' }])
@@ -55,7 +55,7 @@ describe('appending to a log', () => {
     expect(await valuesOf(again)).toEqual(['a', 'b'])
   })
 
-  it('takes no more writes until what a failed write left can be cut off', async () => {
+  it('rejects writes until the remains of a failed write can be truncated', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
@@ -70,7 +70,7 @@ describe('appending to a log', () => {
     expect(await valuesOf(again)).toEqual(['a', 'd'])
   })
 
-  it('keeps the old segment when rolling fails, and rolls later', async () => {
+  it('keeps the old segment if a roll fails, and can roll later', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
@@ -86,7 +86,7 @@ describe('appending to a log', () => {
     expect(await valuesOf(log)).toEqual(['a', 'b', 'c'])
   })
 
-  it('rolls by the time of the records, and by the clock where they have none', async () => {
+  it('rolls by the timestamps of the records, or by the clock if they have none', async () => {
     const clock = new ManualClock(1000)
     const config = { segmentMs: 100 }
     const log = await openLog(new SimulatedFileSystem(), { clock, config })
@@ -107,7 +107,7 @@ describe('appending to a log', () => {
     expect(untimed.segments).toHaveLength(2)
   })
 
-  it('stamps the time of the append where the topic says so', async () => {
+  it('stores the append time if the topic uses LogAppendTime', async () => {
     const clock = new ManualClock(7777)
     const config = { messageTimestampType: 'LogAppendTime' } as const
     const log = await openLog(new SimulatedFileSystem(), { clock, config })
@@ -131,13 +131,13 @@ describe('appending to a log', () => {
     ['a header with a number as its key', [{ headers: [[5, 'a']] }], TypeError],
     ['a header with a number as its value', [{ headers: { a: 5 } }], TypeError],
     ['a record larger than a segment', [{ value: Buffer.alloc(300) }], RecordTooLargeError],
-  ])('refuses %s', async (_, records, error) => {
+  ])('rejects %s', async (_, records, error) => {
     const log = await openLog(new SimulatedFileSystem())
     await expect(log.append(records as never)).rejects.toThrow(error)
     expect(log.logEndOffset).toBe(0)
   })
 
-  it('takes headers in every form', async () => {
+  it('accepts headers in every form', async () => {
     const log = await openLog(new SimulatedFileSystem(), { config: {} })
     const forms = [
       { a: '1', b: null },
@@ -165,7 +165,7 @@ describe('appending to a log', () => {
     }
   })
 
-  it('stores in the codec of the topic, and takes no keyless record where it is compacted', async () => {
+  it('uses the codec of the topic, and rejects records without a key in a compacted topic', async () => {
     const gzip = await openLog(new SimulatedFileSystem(), { config: { compressionType: 'gzip' } })
     await gzip.append([{ value: 'x'.repeat(5000) }])
     expect(gzip.size).toBeLessThan(200)
@@ -185,7 +185,7 @@ describe('appending to a log', () => {
 })
 
 describe('reading a log', () => {
-  it('gives damage inside a batch its place in the file', async () => {
+  it('reports damage inside a batch with its path and offsets', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: {} })
     await log.append([{ value: 'a' }])
@@ -202,7 +202,7 @@ describe('reading a log', () => {
     })
   })
 
-  it('passes the error of the disk on, and does not take it for damage', async () => {
+  it('rejects with the disk error, and does not report it as damage', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
@@ -215,7 +215,7 @@ describe('reading a log', () => {
     expect(log.isWritable).toBe(true)
   })
 
-  it('refuses what is outside, and everything once it is closed', async () => {
+  it('rejects offsets outside the log, and every call after close', async () => {
     const log = await openLog(new SimulatedFileSystem())
     await log.append([{ value: 'a' }])
     await expect(log.read(2)).rejects.toThrow(OffsetOutOfRangeError)
@@ -232,7 +232,7 @@ describe('reading a log', () => {
     expect(log.isWritable).toBe(false)
   })
 
-  it('looks for a time no further than it is told', async () => {
+  it('searches by time only up to the given end offset', async () => {
     const log = await openLog(new SimulatedFileSystem())
     for (const timestamp of [10, 30, 20, 40]) await log.append([{ value: 'x', timestamp }])
     expect(await log.offsetForTimestamp(15)).toEqual({ offset: 1, timestamp: 30 })
@@ -243,8 +243,8 @@ describe('reading a log', () => {
   })
 })
 
-describe('a log that is open for reading only', () => {
-  it('changes nothing, and sees what is appended, rolled and deleted', async () => {
+describe('a log opened read-only', () => {
+  it('changes nothing, and sees appends, rolls and deletions after a refresh', async () => {
     const fileSystem = new SimulatedFileSystem()
     const writer = await openLog(fileSystem)
     await writer.append([{ value: 'a' }])
@@ -266,7 +266,7 @@ describe('a log that is open for reading only', () => {
     await writer.close()
   })
 
-  it('of a directory that is empty has nothing', async () => {
+  it('is empty if its directory is empty', async () => {
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory(DIR)
     const reader = await openLog(fileSystem, { readOnly: true })
@@ -277,7 +277,7 @@ describe('a log that is open for reading only', () => {
 })
 
 describe('opening a log', () => {
-  it('says so when the disk does not let it', async () => {
+  it('rejects with StorageError if the disk fails', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem)
     await log.append([{ value: 'a' }])
@@ -286,7 +286,7 @@ describe('opening a log', () => {
     await expect(openLog(fileSystem)).rejects.toThrow(StorageError)
   })
 
-  it('uses the disk, the clock and the directory that it is given, or the real ones', async () => {
+  it('uses the real file system and clock if none are given', async () => {
     await using broker = await tempBroker()
     const dir = `${broker.dir}/alone/clicks-7`
     const log = await Log.open(dir)
@@ -305,11 +305,11 @@ describe('opening a log', () => {
     ['/x/plain', 'plain', 0],
     ['/x/orders-x', 'orders-x', 0],
     ['/x/-5', '-5', 0],
-  ])('takes topic and partition from %s', (dir, topic, partition) => {
+  ])('derives topic and partition from %s', (dir, topic, partition) => {
     expect(partitionOfDirectory(dir)).toEqual({ topic, partition })
   })
 
-  it('keeps the producers of a foreign log when an append is taken back', async () => {
+  it('keeps the producers of a foreign log if a failed append is undone', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: { segmentBytes: 300 } })
     await log.appendBatches([bytesOf({ producerId: 9, producerEpoch: 0, baseSequence: 0 })])

@@ -63,8 +63,8 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   return watched.isSettled
 }
 
-describe('while the recovery point is saved', () => {
-  it('appends and flushes go on, and are not covered by it', async () => {
+describe('a checkpoint in progress', () => {
+  it('lets appends and flushes proceed, and does not cover them', async () => {
     const { fs, log, saving, release } = await heldCheckpoint()
     const before = log.bytesSinceCheckpoint
     await append(log, 'v4')
@@ -88,7 +88,7 @@ describe('while the recovery point is saved', () => {
     ['retention', (log) => log.enforceRetention(() => KEPT)],
     ['another checkpoint', (log) => log.checkpoint()],
     ['a close', (log) => log.close()],
-  ])('%s waits for its end', async (_, change) => {
+  ])('makes %s wait until it ends', async (_, change) => {
     const { fs, log, saving, release } = await heldCheckpoint()
     const changing = change(log)
     expect(await isSettled(changing)).toBe(false)
@@ -99,7 +99,7 @@ describe('while the recovery point is saved', () => {
     expect(again.damage).toBeNull()
   })
 
-  it('a flush waits for its end where a segment is new to the record', async () => {
+  it('makes a flush wait if the record of segments lacks the active segment', async () => {
     const { fs, log, saving, release } = await heldCheckpoint(async (opened) => {
       await opened.roll()
       await opened.appendBatches([bytesOf()])
@@ -112,7 +112,7 @@ describe('while the recovery point is saved', () => {
     expect([again.damage, again.logEndOffset]).toEqual([null, 5])
   })
 
-  it('a sync that fails takes nothing back before its end', async () => {
+  it('delays the rejection of an append whose sync failed until it ends', async () => {
     const { fs, log, saving, release } = await heldCheckpoint()
     fs.failNext('datasync', 'EIO', { path: pathOf(0) })
     const appending = failureOf(log.append([{ value: 'lost' }]))
@@ -126,7 +126,7 @@ describe('while the recovery point is saved', () => {
     expect(await valuesOf(again)).toEqual(['v0', 'v1', 'v2', 'v3'])
   })
 
-  it('a write that fails is cut off after its end', async () => {
+  it('delays the undo of a failed write until it ends', async () => {
     const { fs, log, saving, release } = await heldCheckpoint()
     fs.failNext('write', 'ENOSPC', { path: pathOf(0) })
     const appending = failureOf(log.append([{ value: 'lost' }]))
@@ -139,8 +139,8 @@ describe('while the recovery point is saved', () => {
   })
 })
 
-describe('a checkpoint that fails', () => {
-  it('says so, and what was appended meanwhile stays to be looked at', async () => {
+describe('a failed checkpoint', () => {
+  it('rejects, and leaves the recovery point and the bytes since the last checkpoint unchanged', async () => {
     const { fs, log, saving, release } = await heldCheckpoint()
     await append(log, 'v4')
     const bytes = log.bytesSinceCheckpoint
@@ -154,7 +154,7 @@ describe('a checkpoint that fails', () => {
   })
 })
 
-it('leaves the snapshot of producers that it has taken', async () => {
+it('keeps the producer snapshot of a checkpoint if records are appended meanwhile', async () => {
   const fs = new SimulatedFileSystem()
   const log = await openLog(fs, LARGE)
   await log.appendBatches([bytesOf({ producerId: 7, producerEpoch: 0, baseSequence: 0 })])

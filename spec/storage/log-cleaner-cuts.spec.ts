@@ -78,8 +78,8 @@ async function openTable(disk: SlowDisk): Promise<Log> {
 
 const compact = (log: Log) => log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
 
-describe('a pass beside a truncation that is under way', () => {
-  it('has covered nothing where the segments were taken off between its two readings', async () => {
+describe('a compaction pass during a truncation', () => {
+  it('reports nothing as covered if the truncation removes segments between its two reads', async () => {
     const disk = new SlowDisk()
     const log = await openTable(disk)
     for (const value of ['1', '2', '3']) await log.append([{ key: 'a', value }])

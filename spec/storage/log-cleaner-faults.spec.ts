@@ -38,9 +38,9 @@ async function expectWhole(log: Log): Promise<void> {
   expect(log.logEndOffset).toBe(KEYS.length)
 }
 
-describe('a disk that fails in a pass', () => {
+describe('a compaction pass on a failing disk', () => {
   it.each(['EIO', 'ENOSPC'])(
-    'loses nothing when any one call of it fails with %s',
+    'loses no record if any single disk operation fails with %s',
     async (code) => {
       const dry = await written()
       const from = dry.disk.operationCount
@@ -77,7 +77,7 @@ describe('a disk that fails in a pass', () => {
     },
   )
 
-  it('leaves the log as it was when the disk is full, and works when there is room', async () => {
+  it('leaves the log unchanged on a full disk, and succeeds once there is room', async () => {
     const { disk, log } = await written()
     const before = (await readAll(log)).length
     let sizeBytes = 0

@@ -65,8 +65,8 @@ async function contentOf(log: Log): Promise<string[]> {
 
 const TRANSACTION = { producerId: 7, producerEpoch: 0, baseSequence: 0, isTransactional: true }
 
-describe('records of transactions', () => {
-  it('go before the tombstone that deletes them, so that no deleted key comes back', async () => {
+describe('transactional records', () => {
+  it('are removed before the tombstone that deletes them, so that no deleted key comes back', async () => {
     const { log, clock } = await open()
     await log.appendBatches([batchOf(TRANSACTION, 'k=old', 'l=old')])
     await put(log, 'k=', 'm=1')
@@ -81,7 +81,7 @@ describe('records of transactions', () => {
     expect(await contentOf(log)).toEqual(['1:l=old', '3:m=1'])
   })
 
-  it('replace nothing, and stay without a key and as tombstones, because they may be aborted', async () => {
+  it('replace no other record and are kept, even without a key or as tombstones, since they may be aborted', async () => {
     const { log, clock } = await open()
     await put(log, 'k=1')
     await log.appendBatches([batchOf(TRANSACTION, 'k=2', '=none', 'k=')])
@@ -95,7 +95,7 @@ describe('records of transactions', () => {
 })
 
 describe('a tombstone', () => {
-  it('goes from a batch that begins below the start of the log too', async () => {
+  it('is also removed from a batch that begins below the log start offset', async () => {
     const { log, clock } = await open()
     await log.append(['a=1', 'a=', 'b=1'].map(recordOf))
     await put(log, 'c=1')
@@ -108,8 +108,8 @@ describe('a tombstone', () => {
   })
 })
 
-describe('a pass of compaction', () => {
-  it('stops where a batch has come to another offset, and leaves what tells so', async () => {
+describe('a compaction pass', () => {
+  it('rejects at a batch whose base offset is damaged, and keeps the evidence of the damage', async () => {
     const { log, disk } = await open()
     await put(log, 'x=1', ...Array.from({ length: 9 }, (_, each) => `a=${each}`), 'z=1')
     await log.roll()
@@ -125,7 +125,7 @@ describe('a pass of compaction', () => {
     expect(await log.verify()).toHaveLength(1)
   })
 
-  it('is over without an error wherever records are deleted meanwhile', async () => {
+  it('ends without an error if records are deleted during any of its operations', async () => {
     const run = async (at: number): Promise<number> => {
       const { log, disk } = await open({ segmentBytes: 200 })
       await put(log, ...Array.from({ length: 12 }, (_, each) => `k${each % 5}=${each}`))
@@ -150,7 +150,7 @@ describe('a pass of compaction', () => {
   })
 
   it.each(['rename', 'open', 'unlink'] as const)(
-    'holds no file open when a replacement fails in %s',
+    'leaks no open file if a replacement fails in %s',
     async (kind) => {
       const { log, disk } = await open({ segmentBytes: 200 })
       // More segments than stay open.
@@ -174,7 +174,7 @@ describe('a pass of compaction', () => {
     },
   )
 
-  it('reads nothing of what it has written while appends wait for the files to change places', async () => {
+  it('reads none of the files it has written while appends wait for the files to be swapped', async () => {
     const { disk, log } = await open({ segmentBytes: 300 })
     for (let each = 0; each < 20; each += 1) await put(log, `k${each % 15}=v`)
     await log.roll()
@@ -184,7 +184,7 @@ describe('a pass of compaction', () => {
     expect(disk.operations.filter((line) => /read .*\.swap/.test(line))).toEqual([])
   })
 
-  it('that begins while the log is closed touches nothing', async () => {
+  it('rejects and changes no file if it begins while the log is closing', async () => {
     const { log, disk } = await open()
     await put(log, 'a=1', 'a=2')
     await log.roll()
@@ -197,16 +197,19 @@ describe('a pass of compaction', () => {
   })
 })
 
-describe('the offsets of keys', () => {
-  it.each([0, 1, 9, 10, 1000])('fit where there is memory for %i of them', (count) => {
-    const map = new OffsetMap(OffsetMap.bytesFor(count))
-    const keys = Array.from({ length: count }, (_, each) => Buffer.from(`k${each}`))
-    expect(keys.every((key, offset) => map.put(key, offset))).toBe(true)
-    expect(keys.map((key) => map.get(key))).toEqual(keys.map((_, offset) => offset))
-  })
+describe('the map of key offsets', () => {
+  it.each([0, 1, 9, 10, 1000])(
+    'holds the offsets of %i keys in the memory computed for that many',
+    (count) => {
+      const map = new OffsetMap(OffsetMap.bytesFor(count))
+      const keys = Array.from({ length: count }, (_, each) => Buffer.from(`k${each}`))
+      expect(keys.every((key, offset) => map.put(key, offset))).toBe(true)
+      expect(keys.map((key) => map.get(key))).toEqual(keys.map((_, offset) => offset))
+    },
+  )
 })
 
-it('a count of records that is made up takes no memory for their keys', async () => {
+it('a compaction pass rejects a forged record count without allocating memory for its keys', async () => {
   const { disk, log } = await open()
   await put(log, 'a=1')
   await log.roll()
@@ -219,11 +222,11 @@ it('a count of records that is made up takes no memory for their keys', async ()
   await expect(compact(again)).rejects.toBeInstanceOf(CorruptRecordError)
 })
 
-describe('a deletion beside it', () => {
+describe('a deletion of records during a compaction pass', () => {
   it.each([
     ['before they may be compacted', { minCompactionLagMs: 1 }],
     ['after which they must be', { maxCompactionLagMs: 100_000 }],
-  ])('fails no pass that asks segments for the time %s', async (_, lag) => {
+  ])('does not fail the pass if it asks segments for the time %s', async (_, lag) => {
     for (let seed = 0; seed < 40; seed += 1) {
       const disk = new SimulatedFileSystem({ seed, completion: 'random' })
       const config: TopicConfig = { ...COMPACTED, ...lag, segmentBytes: 200 }

@@ -90,7 +90,7 @@ function recordOf(pair: string, timestamp: number) {
 const names = async (table: Table): Promise<string[]> =>
   (await table.fileSystem.list(DIR)).map(({ name }) => name)
 
-describe('a pass of compaction', () => {
+describe('a compaction pass', () => {
   it('keeps the last record of each key at its offset, in order', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'a=2', 'c=1', 'b=2', 'a=3')
@@ -102,7 +102,7 @@ describe('a pass of compaction', () => {
     expect(await table.log.verify()).toEqual([])
   })
 
-  it('keeps timestamps before 1970, which a Kafka broker takes', async () => {
+  it('keeps timestamps before 1970, which Kafka brokers accept and append rejects', async () => {
     const table = await new Table().open()
     const builder = new RecordBatchBuilder()
     const add = (offset: number, timestamp: number, key: string): void => {
@@ -132,7 +132,7 @@ describe('a pass of compaction', () => {
     expect(await table.content()).toEqual(['1:a=2', '2:a=3', '3:a=4'])
   })
 
-  it('leaves records readable at removed offsets: the next higher one comes', async () => {
+  it('makes a read at a removed offset return the next higher record', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'a=2', 'a=3')
     await table.log.roll()
@@ -143,7 +143,7 @@ describe('a pass of compaction', () => {
     expect((await table.log.read(2))[0]).toMatchObject({ offset: 3 })
   })
 
-  it('goes on where the pass before has ended, and puts small segments together', async () => {
+  it('continues where the previous pass ended, and merges small segments', async () => {
     const table = await new Table().open()
     for (let round = 0; round < 10; round += 1) await table.put(`a=${round}`, `b=${round}`)
     await table.log.roll()
@@ -159,7 +159,7 @@ describe('a pass of compaction', () => {
     expect(table.log.segments.every(({ sizeBytes }) => sizeBytes <= 400)).toBe(true)
   })
 
-  it('covers what there is memory for, and the next pass the rest', async () => {
+  it('covers as many keys as fit in memory, and leaves the rest to later passes', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'a=2', 'b=2', 'c=2', 'd=2', 'e=2')
     await table.log.roll()
@@ -170,7 +170,7 @@ describe('a pass of compaction', () => {
     expect(await table.content()).toEqual(['5:a=2', '6:b=2', '7:c=2', '8:d=2', '9:e=2'])
   })
 
-  it('comes forward inside of a batch that holds more keys than there is memory for', async () => {
+  it('makes progress inside a batch with more keys than fit in memory', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.putTogether('a=1', 'b=1', 'c=1', 'd=1', 'a=2', 'b=2')
     await table.log.roll()
@@ -179,7 +179,7 @@ describe('a pass of compaction', () => {
     expect(await table.content()).toEqual(['2:c=1', '3:d=1', '4:a=2', '5:b=2'])
   })
 
-  it('keeps batches that lose nothing as they are, and base and last offset of the others', async () => {
+  it('keeps unchanged batches byte for byte, and the base and last offsets of the others', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.putTogether('a=1', 'b=1', 'c=1')
     await table.putTogether('x=1', 'y=1')
@@ -193,7 +193,7 @@ describe('a pass of compaction', () => {
     expect(same?.buffer.equals(second?.buffer ?? Buffer.alloc(0))).toBe(true)
   })
 
-  it('keeps the end of a segment when the records there are gone, also over a restart', async () => {
+  it('keeps the end offset of a segment whose last records it removes, even after a reopen', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.put('a=1', 'b=1')
     await table.log.roll()
@@ -214,7 +214,7 @@ describe('a pass of compaction', () => {
     expect(await table.log.verify()).toEqual([])
   })
 
-  it('keeps the last batch of a segment, empty, where its records are gone', async () => {
+  it('keeps the last batch of a segment, empty, if it removes the records of that batch', async () => {
     const table = await new Table({ segmentBytes: 200 }).open()
     await table.put('a=1', 'b=1')
     await table.log.roll()
@@ -229,7 +229,7 @@ describe('a pass of compaction', () => {
     })
   })
 
-  it('drops records without a key, which are from before the topic was compacted', async () => {
+  it('removes records without a key, which were appended before the topic was compacted', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     table.log.config = { ...table.log.config, cleanupPolicy: 'delete' }
     await table.log.append([{ value: 'none' }, { key: 'a', value: '1' }])
@@ -239,20 +239,23 @@ describe('a pass of compaction', () => {
     expect(await table.content()).toEqual(['1:a=1'])
   })
 
-  it.each(['gzip'] as const)('keeps the codec of batches, %s', async (compressionType) => {
-    const table = await new Table({ compressionType, segmentBytes: 4096 }).open()
-    await table.putTogether('a=1', 'b=1', 'c=1')
-    await table.putTogether('a=2', 'b=2')
-    await table.log.roll()
-    await table.compact()
-    expect(await table.content()).toEqual(['2:c=1', '3:a=2', '4:b=2'])
-    expect((await table.batches()).map((batch) => batch.compressionType)).toEqual([
-      compressionType,
-      compressionType,
-    ])
-  })
+  it.each(['gzip'] as const)(
+    'keeps the compression codec of batches: %s',
+    async (compressionType) => {
+      const table = await new Table({ compressionType, segmentBytes: 4096 }).open()
+      await table.putTogether('a=1', 'b=1', 'c=1')
+      await table.putTogether('a=2', 'b=2')
+      await table.log.roll()
+      await table.compact()
+      expect(await table.content()).toEqual(['2:c=1', '3:a=2', '4:b=2'])
+      expect((await table.batches()).map((batch) => batch.compressionType)).toEqual([
+        compressionType,
+        compressionType,
+      ])
+    },
+  )
 
-  it('stops at damage, names it, and leaves the log as it was', async () => {
+  it('rejects with CorruptRecordError at damage, leaving no temporary files and the log writable', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'a=2', 'a=3', 'a=4')
     await table.log.roll()
@@ -266,7 +269,7 @@ describe('a pass of compaction', () => {
 })
 
 describe('tombstones', () => {
-  it('go in the second pass, once deleteRetentionMs are over', async () => {
+  it('are removed by a later pass, but only after deleteRetentionMs', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'a=')
     await table.log.roll()
@@ -282,7 +285,7 @@ describe('tombstones', () => {
     expect(table.log.logEndOffset).toBe(3)
   })
 
-  it('keep their timestamps, and those of the records beside them, when their horizon is noted', async () => {
+  it('keep their timestamps, and those of the records in their batch, when their delete horizon is set', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.log.append([
       { key: 'a', value: '1', timestamp: NOW - 5 },
@@ -300,7 +303,7 @@ describe('tombstones', () => {
     expect(timestamps).toEqual([NOW - 5, NOW + 7, -1])
   })
 
-  it('stay in a batch that their horizon would make too large, which ends no pass', async () => {
+  it('stay in a batch that a delete horizon would make too large, and the pass continues', async () => {
     const table = await new Table({ segmentBytes: 10 * MIB }).open()
     const records = Array.from({ length: 1000 }, (_, each) => {
       const key = Buffer.alloc(67_096)
@@ -321,7 +324,7 @@ describe('tombstones', () => {
     await table.log.close()
   })
 
-  it('get a horizon that is as good as none, also beside a record without a timestamp', async () => {
+  it('get a delete horizon of at most 2^52, even in a batch with a record without a timestamp', async () => {
     const config = { segmentBytes: 4096, deleteRetentionMs: Number.MAX_SAFE_INTEGER }
     const table = await new Table(config).open()
     const builder = new RecordBatchBuilder()
@@ -337,7 +340,7 @@ describe('tombstones', () => {
     expect(timestamps).toEqual([NO_TIMESTAMP, NOW, NOW])
   })
 
-  it('stay where a checkpoint claims to be clean what no pass has covered', async () => {
+  it('stay if the checkpoint claims that offsets are clean that no pass has covered', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'a=', 'c=1')
     await table.log.roll()
@@ -349,7 +352,7 @@ describe('tombstones', () => {
   })
 })
 
-describe('a batch that cannot be built anew', () => {
+describe('a batch that cannot be rebuilt', () => {
   /** Without its first record, the others are further apart than a number can express. */
   async function tableWithIt(): Promise<Table> {
     const table = await new Table({ segmentBytes: 4096 }).open()
@@ -362,7 +365,7 @@ describe('a batch that cannot be built anew', () => {
     return table
   }
 
-  it('stays as it is, in this pass and the next, and the others are compacted', async () => {
+  it('stays unchanged in this pass and the next, while the other batches are compacted', async () => {
     const table = await tableWithIt()
     await table.put('a=new', 'd=1', 'd=2')
     await table.log.roll()
@@ -376,7 +379,7 @@ describe('a batch that cannot be built anew', () => {
     expect(await table.log.verify()).toEqual([])
   })
 
-  it('keeps what deletes its records, so that no deleted key comes back', async () => {
+  it('keeps the tombstones that delete its records, so that no deleted key comes back', async () => {
     const table = await tableWithIt()
     await table.put('a=', 'd=1', 'd=')
     await table.log.roll()
@@ -393,10 +396,10 @@ describe('a batch that cannot be built anew', () => {
   })
 })
 
-describe('a batch of more keys than the memory for offsets holds', () => {
+describe('a batch with more keys than fit in memory', () => {
   const pairs = Array.from({ length: 20 }, (_, each) => `k${each}=${each === 3 ? '' : 'v'}`)
 
-  it('is covered all the same, so that its tombstones get their horizon and go', async () => {
+  it('is covered, so that its tombstones get their delete horizon and are removed', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.put('k3=old', 'k4=old')
     await table.putTogether(...pairs)
@@ -410,7 +413,7 @@ describe('a batch of more keys than the memory for offsets holds', () => {
     expect((await table.content()).filter((each) => /:k[34]=/.test(each))).toEqual(['6:k4=v'])
   })
 
-  it('is covered as a whole where an earlier pass has ended inside of it', async () => {
+  it('is covered as a whole if an earlier pass ended inside it', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     await table.putTogether(...pairs)
     await table.log.roll()
@@ -422,8 +425,8 @@ describe('a batch of more keys than the memory for offsets holds', () => {
   })
 })
 
-describe('a producer with an id', () => {
-  it('keeps its last batch, empty, so that its sequence goes on', async () => {
+describe('a producer with a producer id', () => {
+  it('keeps its last batch, empty, so that its sequence continues', async () => {
     const table = await new Table({ segmentBytes: 4096 }).open()
     const batch = (baseSequence: number, value: string): Buffer => {
       const builder = new RecordBatchBuilder({ producerId: 7, producerEpoch: 1, baseSequence })
@@ -447,8 +450,8 @@ describe('a producer with an id', () => {
   })
 })
 
-describe('what a pass may touch', () => {
-  it('ends before a segment with a record that is younger than minCompactionLagMs', async () => {
+describe('a pass that is limited or interrupted', () => {
+  it('ends before a segment with a record younger than minCompactionLagMs', async () => {
     const table = await new Table({ minCompactionLagMs: 500, segmentBytes: 4096 }).open()
     await table.put('a=1', 'a=2')
     await table.log.roll()
@@ -461,7 +464,7 @@ describe('what a pass may touch', () => {
     expect(table.checkpoint).toBe(2)
   })
 
-  it('takes the time of its last change for a segment whose records have no timestamps', async () => {
+  it('uses the modification time of a segment whose records have no timestamps', async () => {
     const clock = new ManualClock(NOW)
     const fileSystem = new SimulatedFileSystem({ seed: 1, clock })
     const config = { minCompactionLagMs: 500, segmentBytes: 4096 }
@@ -480,7 +483,7 @@ describe('what a pass may touch', () => {
     expect(await table.content()).toEqual(['1:a=2'])
   })
 
-  it('waits no longer than the limits for a timestamp in the future, by when the files were written', async () => {
+  it('is delayed by a future timestamp no longer than the compaction lags, counted from the file times', async () => {
     const clock = new ManualClock(NOW)
     const fileSystem = new SimulatedFileSystem({ seed: 1, clock })
     const limits = { minCompactionLagMs: 500, maxCompactionLagMs: 1000, segmentBytes: 4096 }
@@ -504,7 +507,7 @@ describe('what a pass may touch', () => {
     expect(await table.content()).toEqual(['1:a=2', '3:b=1'])
   })
 
-  it('begins anew at the start of the log when the checkpoint is below it or beyond the end', async () => {
+  it('starts at the log start offset if the checkpoint is below it or beyond the log end', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'a=2', 'b=1')
     await table.log.roll()
@@ -514,7 +517,7 @@ describe('what a pass may touch', () => {
     expect(await table.log.cleaner.range(3)).toMatchObject({ firstDirtyOffset: 3, dirtyRatio: 0 })
   })
 
-  it('tells which share is dirty, and what has waited for too long', async () => {
+  it('reports the dirty ratio, and whether maxCompactionLagMs is exceeded', async () => {
     const table = await new Table({ maxCompactionLagMs: 1000 }).open()
     await table.put('a=1', 'a=2')
     await table.log.roll()
@@ -530,7 +533,7 @@ describe('what a pass may touch', () => {
     expect(await table.log.cleaner.isRollDue()).toBe(false)
   })
 
-  it('is over when the log is cut meanwhile, and nothing is lost that was not cut', async () => {
+  it('ends if the log is truncated meanwhile, and loses only what was truncated', async () => {
     const table = await new Table().open()
     await table.put('u=1', 'v=1', 'w=1', 'x=1', 'y=1', 'a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'a=2')
     await table.log.roll()
@@ -549,7 +552,7 @@ describe('what a pass may touch', () => {
     expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
   })
 
-  it('leaves no snapshot of producers of a segment that it has merged into another', async () => {
+  it('removes the producer snapshot of a segment that it has merged into another', async () => {
     const table = await new Table().open()
     const snapshots = async (): Promise<string[]> =>
       (await names(table)).filter((name) => name.endsWith('.snapshot'))
@@ -563,7 +566,7 @@ describe('what a pass may touch', () => {
     expect(await snapshots()).toEqual(['00000000000000000005.snapshot'])
   })
 
-  it('takes a segment that is cut at any moment of it for no damage', async () => {
+  it('does not treat a truncation of its segment at any moment as damage', async () => {
     let interrupted = 0
     for (let wait = 0; wait < 150; wait += 1) {
       const fileSystem = new SimulatedFileSystem({ seed: wait, completion: 'random' })
@@ -581,7 +584,7 @@ describe('what a pass may touch', () => {
     expect(interrupted).toBeGreaterThan(0)
   })
 
-  it('still knows when tombstones may go where it was interrupted', async () => {
+  it('still reports the earliest delete horizon if it is interrupted', async () => {
     const table = await new Table().open()
     await table.put('u=1', 'v=1', 'w=1', 'x=1', 'y=1', 'a=1', 'b=1', 'c=1', 'd=1', 'e=1', 'a=2')
     await table.log.roll()
@@ -599,7 +602,7 @@ describe('what a pass may touch', () => {
     expect(await compact(null)).toBe(null)
   })
 
-  it('is over when the log is closed, with no file left behind', async () => {
+  it('rejects with ClosedError if the log is closed, and leaves no temporary file', async () => {
     const table = await new Table().open()
     await table.put('a=1', 'b=1', 'c=1', 'd=1', 'a=2')
     await table.log.roll()

@@ -24,7 +24,7 @@ function text(fs: SimulatedFileSystem): string {
 }
 
 describe('the leader epoch', () => {
-  it('rises with every crash after which something is appended, and stays over orderly closes', async () => {
+  it('rises with every crash that is followed by an append, and stays the same over clean closes', async () => {
     let fs = await writtenLog(1, { close: false })
     for (let crash = 1; crash <= 4; crash += 1) {
       fs = fs.restart('process')
@@ -40,7 +40,7 @@ describe('the leader epoch', () => {
     expect(await epochsOf(log)).toEqual([0, 1, 1, 2, 2, 3, 3, 4, 4])
   })
 
-  it('of a new log is durable when it is open, so that its first append only writes', async () => {
+  it('of a new log is durable once the log is open, so that the first append is a single write', async () => {
     const fs = new SimulatedFileSystem()
     const log = await openLog(fs, { config: RELAXED })
     expect(log.leaderEpoch).toBe(0)
@@ -52,7 +52,7 @@ describe('the leader epoch', () => {
     expect((await openLog(after)).leaderEpoch).toBe(1)
   })
 
-  it('is one that nobody has written in yet, however many crashes go by without an append', async () => {
+  it('rises only once over several crashes without an append in between', async () => {
     let fs = await writtenLog(3, { close: false })
     for (let crash = 0; crash < 3; crash += 1) {
       fs = fs.restart('power', { unsynced: 'lost' })
@@ -61,7 +61,7 @@ describe('the leader epoch', () => {
     expect(text(fs)).toBe('0\n1\n0 0\n')
   })
 
-  it('is not used again when all records of it are lost', async () => {
+  it('is not reused after all records of it are lost', async () => {
     const fs = (await writtenLog(2, { close: false })).restart('process')
     const log = await openLog(fs, { config: RELAXED })
     await log.append([{ value: 'seen by a reader, and lost' }])
@@ -71,7 +71,7 @@ describe('the leader epoch', () => {
     expect([again.logEndOffset, again.leaderEpoch]).toEqual([2, 2])
   })
 
-  it('is not used again when its records are lost and the log was closed in order since', async () => {
+  it('is not reused after its records are lost, even if the log was closed cleanly since', async () => {
     const fs = (await writtenLog(2, { close: false })).restart('process')
     await (await openLog(fs, { config: RELAXED })).append([{ value: 'lost' }])
     const after = fs.restart('power', { unsynced: 'lost' })
@@ -83,7 +83,7 @@ describe('the leader epoch', () => {
     expect(log.reader.endOffsetForEpoch(1)).toBe(2)
   })
 
-  it('stays at the largest int32', async () => {
+  it('stays at the largest int32 once it is reached', async () => {
     const fs = await writtenLog(2, { close: false })
     fs.writeFile(FILE, Buffer.from(`0\n2\n0 0\n${MAX_EPOCH} 1\n`))
     const bytes = Buffer.from(fs.readFile(pathOf(0)))
@@ -98,7 +98,7 @@ describe('the leader epoch', () => {
   it.each([
     ['is damaged', 'x'],
     ['is empty', ''],
-  ])('rises when the file %s, also after an orderly close', async (_, content) => {
+  ])('rises if its checkpoint file %s, even after a clean close', async (_, content) => {
     const fs = await writtenLog(3, { close: false })
     const second = fs.restart('process')
     const log = await openLog(second)
@@ -111,7 +111,7 @@ describe('the leader epoch', () => {
     expect([0, 2, 3, 4].map((offset) => again.reader.epochOf(offset))).toEqual([0, 0, 1, 1])
   })
 
-  it('is not taken from a batch, where no checksum covers it, when the file is sound', async () => {
+  it('is read from the sound checkpoint file, not from a batch, where no checksum covers it', async () => {
     const fs = await writtenLog(3, { close: false })
     fs.flipBit(pathOf(2), 12, 6)
     const log = await openLog(fs.restart('process'))
@@ -130,7 +130,7 @@ describe('the leader epoch', () => {
     expect([log.reader.endOffsetForEpoch(0), log.reader.endOffsetForEpoch(1)]).toEqual([2, 2])
   })
 
-  it('rises after a write that failed, of which a reader may have seen something', async () => {
+  it('rises after a failed write, part of which a reader may have seen', async () => {
     const fs = await writtenLog(2, { close: false })
     const log = await openLog(fs)
     const { leaderEpoch } = log
@@ -141,7 +141,7 @@ describe('the leader epoch', () => {
     expect(log.reader.endOffsetForEpoch(leaderEpoch)).toBe(2)
   })
 
-  it('rises when a log is opened again after a failed sync', async () => {
+  it('rises when a log is reopened after a failed sync', async () => {
     const fs = await writtenLog(2)
     const log = await openLog(fs)
     fs.failNext('datasync', 'EIO', { path: /log$/ })
@@ -153,7 +153,7 @@ describe('the leader epoch', () => {
 })
 
 describe('a follower', () => {
-  it('has the epoch of its writer, and notices by it that the log was cut and has grown again', async () => {
+  it('has the epoch of its writer, and detects by it that the log was truncated and has grown again', async () => {
     const fs = await writtenLog(2)
     const writer = await openLog(fs, { config: RELAXED })
     await writer.append([{ value: 'seen, and lost' }])
@@ -169,7 +169,7 @@ describe('a follower', () => {
     expect([follower.leaderEpoch, follower.reader.endOffsetForEpoch(0)]).toEqual([1, 2])
   })
 
-  it('is not misled by an epoch that its writer begins while it opens the log', async () => {
+  it('opens without reporting a repair if its writer begins an epoch meanwhile', async () => {
     const config = { segmentBytes: 5000 }
     const fs = (await writtenLog(2, { config, close: false })).restart('process')
     const writer = await openLog(fs, { config })
@@ -196,7 +196,7 @@ describe('a follower', () => {
     expect(await epochsOf(follower)).toEqual([0, 0, 1])
   })
 
-  it('goes on when the file is damaged under it', async () => {
+  it('keeps its epoch and log end if the checkpoint file is damaged while it follows', async () => {
     const fs = await writtenLog(2, { close: false })
     const follower = await openLog(fs, { readOnly: true })
     fs.writeFile(FILE, Buffer.from('x'))

@@ -42,7 +42,7 @@ async function failureOf(call: Promise<unknown>): Promise<StorageError> {
 }
 
 describe('a full disk', () => {
-  it('in the middle of a batch leaves no part of it, and the log works again after', async () => {
+  it('leaves no part of a batch that did not fit, and the log works once there is room', async () => {
     const { fs, log } = await openedLog(3, { config: { segmentBytes: 5000 } })
     const { sizeBytes } = (await fs.stat(pathOf(0))) ?? { sizeBytes: 0 }
     for (let bytes = 0; bytes < 70; bytes += 7) {
@@ -65,7 +65,7 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
-  it('keeps a new segment in a power loss also where the record of segments could not be written', async () => {
+  it('loses no new segment in a power loss, even if the record of segments could not be written', async () => {
     const { fs, log } = await openedLog(3)
     fs.failNext('open', 'ENOSPC', { path: /varve-segments/, persistent: true })
     await log.roll()
@@ -75,7 +75,7 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
-  it('takes an append back that has rolled already', async () => {
+  it('undoes an append that has already rolled', async () => {
     const { fs, log } = await openedLog(3)
     const before = await offsetsOf(log)
     // Four batches fill the segment, two more follow; the last write fails.
@@ -96,7 +96,7 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
-  it('takes an append back that was written in parts, as it fills an index', async () => {
+  it('undoes an append that was written in several parts because it fills an index', async () => {
     const config = { segmentIndexBytes: 36, indexIntervalBytes: 0 }
     const { fs, log } = await openedLog(1, { config })
     const sizeBytes = (await fs.stat(pathOf(0)))?.sizeBytes
@@ -119,7 +119,7 @@ describe('a full disk', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(2))
   })
 
-  it('with producers takes back what they had sent', async () => {
+  it('undoes the producer state of batches that could not be written', async () => {
     const { fs, log } = await openedLog(0)
     const producer = { producerId: 7, producerEpoch: 0 }
     await log.appendBatches([bytesOf({ ...producer, baseSequence: 0 })])
@@ -136,20 +136,25 @@ describe('a full disk', () => {
     ['its time index', 'write', pathOf(2, 'timeindex')],
     ['a snapshot', 'write', `${pathOf(4, 'snapshot')}.tmp`],
     ['the name of a snapshot', 'rename', `${pathOf(4, 'snapshot')}.tmp`],
-  ] as const)('for %s keeps the old segment active', async (_, kind, path) => {
-    const { fs, log } = await openedLog(4)
-    fs.failNext(kind, 'ENOSPC', { path })
-    expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({ outcome: 'not-written' })
-    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
-    fs.failNext(kind, 'EACCES', { path })
-    expect(await failureOf(log.roll())).toMatchObject({ outcome: 'not-written' })
-    expect(log.isWritable).toBe(true)
-    await log.append([{ value: 'v4' }])
-    expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4])
-    expect(await valuesOf(log)).toEqual(valuesUpTo(5))
-  })
+  ] as const)(
+    'leaves the old segment active if a roll has no room for %s',
+    async (_, kind, path) => {
+      const { fs, log } = await openedLog(4)
+      fs.failNext(kind, 'ENOSPC', { path })
+      expect(await failureOf(log.append([{ value: 'x' }]))).toMatchObject({
+        outcome: 'not-written',
+      })
+      expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2])
+      fs.failNext(kind, 'EACCES', { path })
+      expect(await failureOf(log.roll())).toMatchObject({ outcome: 'not-written' })
+      expect(log.isWritable).toBe(true)
+      await log.append([{ value: 'v4' }])
+      expect(log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4])
+      expect(await valuesOf(log)).toEqual(valuesUpTo(5))
+    },
+  )
 
-  it('lets records be deleted and the log be closed for another time', async () => {
+  it('fails an append and the close, and the next open finds every record once there is room', async () => {
     const { fs, log } = await openedLog(8)
     fs.capacityBytes = 0
     await failureOf(log.append([{ value: 'x' }]))
@@ -161,8 +166,8 @@ describe('a full disk', () => {
   })
 })
 
-describe('a sync that fails', () => {
-  it('leaves the append unknown, and ends all writing', async () => {
+describe('a failed sync', () => {
+  it('rejects the append with outcome unknown, and then every write until the log is reopened', async () => {
     const { fs, log } = await openedLog(3)
     fs.failNext('datasync', 'EIO', { path: LOG })
     const failure = await failureOf(log.append([{ value: 'x' }]))
@@ -188,7 +193,7 @@ describe('a sync that fails', () => {
   })
 
   it.each(['process', 'power'] as const)(
-    'is over with the next open, without what the page cache still shows, after a %s crash',
+    'is followed, after a %s crash, by an open without the records that only the page cache held',
     async (kind) => {
       const { fs, log } = await openedLog(3, { config: { ...SMALL, segmentBytes: 5000 } })
       await log.appendBatches([bytesOf({ values: ['lost'] })])
@@ -205,7 +210,7 @@ describe('a sync that fails', () => {
     },
   )
 
-  it('of the old segment while rolling ends all writing', async () => {
+  it('of the old segment during a roll stops all writing', async () => {
     const { fs, log } = await openedLog(3)
     await log.appendBatches([bytesOf({ values: ['v3'] })])
     fs.failNext('datasync', 'EIO', { path: pathOf(2) })
@@ -214,7 +219,7 @@ describe('a sync that fails', () => {
     expect(fs.snapshot().has(pathOf(4))).toBe(false)
   })
 
-  it('of what was cut off after a write that failed ends all writing', async () => {
+  it('of the truncation after a failed write stops all writing', async () => {
     const { fs, log } = await openedLog(3)
     fs.failNext('write', 'EIO', { path: LOG })
     fs.failNext('sync', 'EIO', { path: LOG })
@@ -223,7 +228,7 @@ describe('a sync that fails', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(3))
   })
 
-  it('of what was cut off of an append that had rolled ends the log in front of it', async () => {
+  it('of the truncation that undoes an append with a roll stops writing and ends the log before the append', async () => {
     const { fs, log } = await openedLog(3)
     // The roll made the fourth record durable, but nobody was told.
     fs.failNext('write', 'ENOSPC', { path: pathOf(4) })
@@ -235,7 +240,7 @@ describe('a sync that fails', () => {
     expect(await valuesOf(await openLog(fs.restart('process')))).toEqual(valuesUpTo(3))
   })
 
-  it('of the directory behind a new segment ends all writing', async () => {
+  it('of the directory after a new segment was created stops all writing', async () => {
     const { fs, log } = await openedLog(4)
     let syncs = 0
     const sync = fs.syncDirectory.bind(fs)
@@ -253,7 +258,7 @@ describe('a sync that fails', () => {
     expect(await valuesOf(again)).toEqual(valuesUpTo(4))
   })
 
-  it('of a checkpoint does not end the writing', async () => {
+  it('of a checkpoint does not stop writing', async () => {
     const { fs, log } = await openedLog(3)
     fs.failNext('sync', 'EIO', { path: /checkpoint/ })
     expect(await failureOf(log.checkpoint())).toMatchObject({ outcome: 'not-written' })
@@ -264,8 +269,8 @@ describe('a sync that fails', () => {
   })
 })
 
-describe('a write that fails and cannot be cut off', () => {
-  it('is unknown, and is cut off before anything else is done', async () => {
+describe('a failed write that cannot be undone', () => {
+  it('has outcome unknown, and is truncated before anything else is written', async () => {
     const { fs, log } = await openedLog(3, { config: { segmentBytes: 5000 } })
     fs.shortWriteAt(1, 20)
     fs.failAt(2, 'EROFS', { persistent: true })
@@ -286,57 +291,63 @@ describe('a write that fails and cannot be cut off', () => {
   })
 })
 
-describe('what was appended without a sync before a write that failed', () => {
+describe('records appended without a sync before a failed write', () => {
   it.each([
     ['in the same segment', 'write', 1, pathOf(0)],
     ['before the roll to a new one', 'stat', 6, pathOf(0)],
     ['behind that roll', 'write', 6, pathOf(4)],
-  ] as const)('is durable by the cut, %s', async (_, kind, count, path) => {
-    const config = { segmentBytes: 300, flushMessages: 1000 }
-    const { fs, log } = await openedLog(1, { config })
-    await log.flush()
-    for (const value of ['v1', 'v2']) await log.append([{ key: 'k', value }])
-    expect(log.durableEndOffset).toBe(1)
-    fs.failNext(kind, 'ENOSPC', { path })
-    await failureOf(log.appendBatches(upTo(count).map(() => bytesOf())))
-    expect(log.durableEndOffset).toBe(3)
-    await log.advanceLogStartOffset(1)
-    // The mark and the truncation of a failed sync use the same end as the record of segments.
-    await log.append([{ key: 'k', value: 'lost' }])
-    fs.failNext('datasync', 'EIO')
-    await failureOf(log.flush())
-    const again = await openLog(fs.restart('power', { unsynced: 'lost' }), { config })
-    expect(again.damage).toBeNull()
-    expect(await valuesOf(again)).toEqual(['v1', 'v2'])
-    expect(await again.append([{ value: 'v3' }])).toMatchObject({ baseOffset: 3 })
-  })
+  ] as const)(
+    'are durable after the truncation that undoes it, %s',
+    async (_, kind, count, path) => {
+      const config = { segmentBytes: 300, flushMessages: 1000 }
+      const { fs, log } = await openedLog(1, { config })
+      await log.flush()
+      for (const value of ['v1', 'v2']) await log.append([{ key: 'k', value }])
+      expect(log.durableEndOffset).toBe(1)
+      fs.failNext(kind, 'ENOSPC', { path })
+      await failureOf(log.appendBatches(upTo(count).map(() => bytesOf())))
+      expect(log.durableEndOffset).toBe(3)
+      await log.advanceLogStartOffset(1)
+      // The mark and the truncation of a failed sync use the same end as the record of segments.
+      await log.append([{ key: 'k', value: 'lost' }])
+      fs.failNext('datasync', 'EIO')
+      await failureOf(log.flush())
+      const again = await openLog(fs.restart('power', { unsynced: 'lost' }), { config })
+      expect(again.damage).toBeNull()
+      expect(await valuesOf(again)).toEqual(['v1', 'v2'])
+      expect(await again.append([{ value: 'v3' }])).toMatchObject({ baseOffset: 3 })
+    },
+  )
 })
 
-describe('an append whose file was given back and cannot be opened', () => {
-  it.each(['EMFILE', 'EIO', 'EACCES'])('has written nothing: %s', async (code) => {
-    const fs = new SimulatedFileSystem()
-    shareOpenFiles(fs, new OpenFiles(1))
-    const log = await openLog(fs, { config: {} })
-    const other = await Log.open('/others-0', { fileSystem: fs, clock: new ManualClock(NOW) })
-    await log.append([{ value: 'v0' }])
-    await other.append([{ value: 'v' }])
-    const { leaderEpoch } = log
-    fs.failNext('open', code, { path: pathOf(0), persistent: true })
-    const failure = await failureOf(log.append([{ value: 'x' }]))
-    expect(failure).toMatchObject({ outcome: 'not-written', cause: { code } })
-    fs.clearFaults()
-    const changes: string[] = []
-    fs.observe(({ kind, path }) => {
-      if (path === pathOf(0) && /^(write|truncate|(data)?sync)$/.test(kind)) changes.push(kind)
-    })
-    await log.append([{ value: 'v1' }])
-    expect([log.leaderEpoch, await valuesOf(log)]).toEqual([leaderEpoch, ['v0', 'v1']])
-    expect(changes).toEqual(['write', 'datasync'])
-  })
+describe('an append whose file was closed as unused and cannot be reopened', () => {
+  it.each(['EMFILE', 'EIO', 'EACCES'])(
+    'rejects as not written and leaves nothing to undo: %s',
+    async (code) => {
+      const fs = new SimulatedFileSystem()
+      shareOpenFiles(fs, new OpenFiles(1))
+      const log = await openLog(fs, { config: {} })
+      const other = await Log.open('/others-0', { fileSystem: fs, clock: new ManualClock(NOW) })
+      await log.append([{ value: 'v0' }])
+      await other.append([{ value: 'v' }])
+      const { leaderEpoch } = log
+      fs.failNext('open', code, { path: pathOf(0), persistent: true })
+      const failure = await failureOf(log.append([{ value: 'x' }]))
+      expect(failure).toMatchObject({ outcome: 'not-written', cause: { code } })
+      fs.clearFaults()
+      const changes: string[] = []
+      fs.observe(({ kind, path }) => {
+        if (path === pathOf(0) && /^(write|truncate|(data)?sync)$/.test(kind)) changes.push(kind)
+      })
+      await log.append([{ value: 'v1' }])
+      expect([log.leaderEpoch, await valuesOf(log)]).toEqual([leaderEpoch, ['v0', 'v1']])
+      expect(changes).toEqual(['write', 'datasync'])
+    },
+  )
 })
 
-describe('a roll that fails', () => {
-  it('behind the new file lets the old segment go on, and hides nothing of it later', async () => {
+describe('a failed roll', () => {
+  it('lets appends to the old segment continue, and the next open finds all of them', async () => {
     const { fs, log } = await openedLog(1, { config: { segmentBytes: 5000 } })
     const count = await operationsOf(fs, () => log.roll())
     for (let operation = 1; operation <= count; operation += 1) {
@@ -354,7 +365,7 @@ describe('a roll that fails', () => {
   })
 })
 
-describe('a log whose file is gone', () => {
+describe('a log whose log file is gone', () => {
   const REMOVALS = [
     ['unlinked', (fs: SimulatedFileSystem) => fs.unlink(pathOf(0))],
     [
@@ -367,36 +378,39 @@ describe('a log whose file is gone', () => {
     ['in a directory that was moved', (fs: SimulatedFileSystem) => fs.rename(DIR, '/elsewhere')],
   ] as const
 
-  it.each(REMOVALS)('%s, says so within a second of appends, and writes no more', async (_, go) => {
-    const fs = new SimulatedFileSystem()
-    const clock = new ManualClock(NOW)
-    const log = await openLog(fs, { clock })
-    await log.append([{ value: 'v0' }])
-    await go(fs)
-    // Not every append checks.
-    await log.append([{ value: 'v1' }])
-    clock.setTime(NOW + 1_000)
-    const failure = await failureOf(log.append([{ value: 'x' }]))
-    expect(failure).toMatchObject({ outcome: 'unknown', cause: { code: 'ENOENT' } })
-    expect(failure.message).toContain('was removed or replaced while it was open')
-    expect(log.isWritable).toBe(false)
-    expect(await valuesOf(log)).toEqual(valuesUpTo(2))
-    const files = [...fs.snapshot().keys()].join()
-    expect(files).not.toContain('varve-durable-end')
-    await log.close()
-  })
+  it.each(REMOVALS)(
+    'rejects an append within a second if the file is %s, and stops writing',
+    async (_, go) => {
+      const fs = new SimulatedFileSystem()
+      const clock = new ManualClock(NOW)
+      const log = await openLog(fs, { clock })
+      await log.append([{ value: 'v0' }])
+      await go(fs)
+      // Not every append checks.
+      await log.append([{ value: 'v1' }])
+      clock.setTime(NOW + 1_000)
+      const failure = await failureOf(log.append([{ value: 'x' }]))
+      expect(failure).toMatchObject({ outcome: 'unknown', cause: { code: 'ENOENT' } })
+      expect(failure.message).toContain('was removed or replaced while it was open')
+      expect(log.isWritable).toBe(false)
+      expect(await valuesOf(log)).toEqual(valuesUpTo(2))
+      const files = [...fs.snapshot().keys()].join()
+      expect(files).not.toContain('varve-durable-end')
+      await log.close()
+    },
+  )
 
   it.each([
     ['roll', (log: Log) => log.roll()],
     ['checkpoint', (log: Log) => log.checkpoint()],
-  ] as const)('is noticed by a %s', async (_, call) => {
+  ] as const)('rejects a %s, and stops writing', async (_, call) => {
     const { fs, log } = await openedLog(1)
     await fs.unlink(pathOf(0))
     expect(await failureOf(call(log))).toMatchObject({ cause: { code: 'ENOENT' } })
     expect(log.isWritable).toBe(false)
   })
 
-  it('is looked for also where the clock was set back', async () => {
+  it('rejects an append even if the clock was set back', async () => {
     const fs = new SimulatedFileSystem()
     const clock = new ManualClock(NOW)
     const log = await openLog(fs, { clock })
@@ -406,8 +420,8 @@ describe('a log whose file is gone', () => {
   })
 })
 
-describe('a truncation or deletion that fails', () => {
-  it('half way ends all writing', async () => {
+describe('a failed truncation, deletion of records or roll', () => {
+  it('stops all writing if it was half done', async () => {
     const { fs, log } = await openedLog(8)
     fs.failNext('unlink', 'EIO', { path: pathOf(4) })
     expect(await failureOf(log.truncateTo(1))).toMatchObject({ outcome: 'unknown' })
@@ -419,7 +433,7 @@ describe('a truncation or deletion that fails', () => {
     expect(values).toEqual(valuesUpTo(values.length))
   })
 
-  it('before it began leaves the log as it was', async () => {
+  it('leaves the log unchanged if nothing was done yet', async () => {
     const { fs, log } = await openedLog(8)
     await log.checkpoint()
     fs.failNext('rename', 'EIO')
@@ -430,7 +444,7 @@ describe('a truncation or deletion that fails', () => {
     expect(await valuesOf(log)).toEqual(valuesUpTo(8))
   })
 
-  it('behind its decision is done all the same', async () => {
+  it('is completed if its decision was already durable', async () => {
     const { fs, log } = await openedLog(8)
     fs.failNext('unlink', 'EIO', { path: pathOf(2) })
     expect(await failureOf(log.advanceLogStartOffset(5))).toMatchObject({ outcome: 'unknown' })
@@ -459,7 +473,7 @@ describe('a truncation or deletion that fails', () => {
     }
   })
 
-  it('leaves no file of the removed segments open', async () => {
+  it('leaves no file of removed segments open', async () => {
     const { fs, log } = await openedLog(8)
     await log.close()
     const openPaths = recordOpenFiles(fs)
@@ -474,8 +488,8 @@ describe('a truncation or deletion that fails', () => {
   })
 })
 
-describe('a read that fails', () => {
-  it('is told, and means nothing for the next one', async () => {
+describe('a failed read', () => {
+  it('rejects with its cause, and does not affect the next read', async () => {
     const fs = await writtenLog(6)
     const log = await openLog(fs)
     fs.failNext('read', 'EIO', { path: pathOf(2) })
@@ -486,7 +500,7 @@ describe('a read that fails', () => {
     expect(log.isWritable).toBe(true)
   })
 
-  it('tells of causes that are no errors', async () => {
+  it('rejects with the message of an error whose own cause is not an Error', async () => {
     const fs = await writtenLog(6)
     const log = await openLog(fs)
     fs.open = () => Promise.reject(new Error('no such luck', { cause: 'none' }))
@@ -496,7 +510,7 @@ describe('a read that fails', () => {
 
 describe('every operation of an append that rolls', () => {
   it.each(['EIO', 'ENOSPC', 'EMFILE'])(
-    'may fail with %s without a lost or doubled record',
+    'may fail with %s without losing or duplicating a record',
     async (code) => {
       const count = await operationsOfThreeAppends()
       for (let operation = 1; operation <= count; operation += 1) {
@@ -532,7 +546,7 @@ describe('every operation of an append that rolls', () => {
   )
 })
 
-describe('a log whose state is kept elsewhere', () => {
+describe('a log whose state is kept by a broker', () => {
   /** What a broker would pass to a log, with a state in memory. */
   function contextIn(fileSystem: SimulatedFileSystem, recoveryPoint = 0): LogContext {
     return {
@@ -550,7 +564,7 @@ describe('a log whose state is kept elsewhere', () => {
     }
   }
 
-  it('makes its own names durable', async () => {
+  it('makes the names of its files durable', async () => {
     const fs = new SimulatedFileSystem()
     await createDurably(fs, DIR)
     const log = await Log.load(DIR, contextIn(fs))
@@ -566,7 +580,7 @@ describe('a log whose state is kept elsewhere', () => {
     await again.close()
   })
 
-  it('makes names durable that a crash left in doubt', async () => {
+  it('makes file names durable that a crash left unsynced', async () => {
     const fs = new SimulatedFileSystem()
     await createDurably(fs, DIR)
     const log = await Log.load(DIR, contextIn(fs))

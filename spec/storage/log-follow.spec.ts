@@ -34,7 +34,7 @@ function picture(fs: SimulatedFileSystem): string {
 }
 
 describe('refresh', () => {
-  it('shows what was appended, and rolled, since', async () => {
+  it('shows what was appended since, also across rolls', async () => {
     const { fs, writer, follower } = await pair()
     await append(writer, 3, 4)
     expect(follower.logEndOffset).toBe(3)
@@ -50,7 +50,7 @@ describe('refresh', () => {
     expect(await follower.offsetForTimestamp(0)).toMatchObject({ offset: 0 })
   })
 
-  it('knows of a cut also when the look behind it has failed once', async () => {
+  it('detects a truncation even if the first refresh after it failed', async () => {
     for (let size = 10; size < 320; size += 10) {
       const fs = new SimulatedFileSystem()
       const config = { segmentBytes: 400 }
@@ -72,7 +72,7 @@ describe('refresh', () => {
     }
   })
 
-  it('leaves few files open, however often the writer rolls', async () => {
+  it('keeps few files open, however often the writer rolls', async () => {
     const { fs, writer, follower } = await pair()
     const openPaths = recordOpenFiles(fs)
     for (let count = 4; count <= 120; count += 1) {
@@ -87,7 +87,7 @@ describe('refresh', () => {
     expect(openPaths()).toEqual([])
   })
 
-  it('lets go of what was deleted', async () => {
+  it('drops the segments and records that the writer has deleted', async () => {
     const { writer, follower } = await pair()
     await append(writer, 3, 9)
     await follower.refresh()
@@ -99,7 +99,7 @@ describe('refresh', () => {
     await expect(follower.read(4)).rejects.toThrow(OffsetOutOfRangeError)
   })
 
-  it('leaves half a batch for the next time', async () => {
+  it('ignores an incomplete batch until it is complete', async () => {
     const { fs, follower } = await pair()
     const bytes = bytesOf({ baseOffset: 3, values: ['v3'] })
     const file = await fs.open(pathOf(2), 'update')
@@ -114,7 +114,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(valuesUpTo(4))
   })
 
-  it('takes back what the writer has cut off', async () => {
+  it('drops the records that the writer has truncated', async () => {
     const { writer, follower } = await pair()
     await append(writer, 3, 8)
     await follower.refresh()
@@ -127,7 +127,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'other', 'v3', 'v4', 'v5'])
   })
 
-  it('ends where the writer has cut into batches of which no byte is left', async () => {
+  it('follows the log end to a truncation inside a batch, which removes the whole batch', async () => {
     const { writer, follower } = await pair()
     await writer.truncateTo(0)
     await writer.append(valuesUpTo(5).map((value) => ({ value })))
@@ -145,7 +145,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(valuesUpTo(2))
   })
 
-  it('sees other records in the place of those that were cut off', async () => {
+  it('shows the records that have replaced truncated ones', async () => {
     const { writer, follower } = await pair()
     await writer.truncateTo(2)
     await writer.append([{ value: 'longer than before' }])
@@ -153,7 +153,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(['v0', 'v1', 'longer than before'])
   })
 
-  it('reads as little of a large batch as of a small one where nothing has come behind it', async () => {
+  it('reads only the header of the last batch, however large, if nothing was appended', async () => {
     const fs = new SimulatedFileSystem()
     const writer = await openLog(fs, { config: {} })
     const follower = await openLog(fs, { config: {}, readOnly: true })
@@ -167,7 +167,7 @@ describe('refresh', () => {
     expect([follower.logEndOffset, reads]).toEqual([1, ['@0 +61']])
   })
 
-  it('sees a segment that was replaced by a smaller one', async () => {
+  it('reads a segment that was replaced by a smaller one', async () => {
     const { fs, writer, follower } = await pair()
     await append(writer, 3, 6)
     await follower.refresh()
@@ -179,7 +179,7 @@ describe('refresh', () => {
     expect((await follower.read(0, 1)).map(({ offset }) => offset)).toEqual([1])
   })
 
-  it('sees what is appended to a file that another one of the same name has given way to', async () => {
+  it('reads what is appended to a new file that has replaced the old one of the same name', async () => {
     const fs = new SimulatedFileSystem()
     const writer = await openLog(fs)
     const follower = await openLog(fs, { readOnly: true })
@@ -192,7 +192,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(valuesUpTo(2))
   })
 
-  it('sees the first segment of a directory that had none, and that it is empty again', async () => {
+  it('reads the first segment of a directory that had none', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory(DIR)
     const follower = await openLog(fs, { readOnly: true })
@@ -204,7 +204,7 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(valuesUpTo(3))
   })
 
-  it('waits for a better moment when a file vanishes under it', async () => {
+  it('keeps its end if a file vanishes, rejects if a read fails, and catches up in the next call', async () => {
     const { fs, writer, follower } = await pair()
     await append(writer, 3, 6)
     fs.failNext('open', 'ENOENT', { path: /log$/ })
@@ -217,14 +217,14 @@ describe('refresh', () => {
     expect(await valuesOf(follower)).toEqual(valuesUpTo(6))
   })
 
-  it('does nothing to a log that is written here', async () => {
+  it('does nothing on a log that this process writes', async () => {
     const { fs, writer } = await pair()
     const { operationCount } = fs
     await writer.refresh()
     expect(fs.operationCount).toBe(operationCount)
   })
 
-  it('does nothing to a log that is damaged', async () => {
+  it('does nothing on a damaged log', async () => {
     const { fs, writer } = await pair()
     await append(writer, 3, 6)
     fs.flipBit(pathOf(2), 65, 0)
@@ -237,7 +237,7 @@ describe('refresh', () => {
   })
 })
 
-describe('refresh of a directory that may belong to another topic by now', () => {
+describe('refresh of a directory that another topic may have taken over', () => {
   const [ID, OTHER_ID] = ['A'.repeat(21) + 'B', 'C'.repeat(22)]
   const METADATA = `${DIR}/partition.metadata`
 
@@ -262,7 +262,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
     fs.writeFile(pathOf(0), bytesOf({ values: ['of another topic'] }))
   }
 
-  it('shows nothing of the other', async () => {
+  it('shows nothing of the other topic', async () => {
     const { fs, writer, follower } = await ofTopic()
     const before = follower.segments
     giveToOther(fs)
@@ -272,7 +272,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
     await expect(follower.read(5)).rejects.toThrow('it now belongs to another topic')
   })
 
-  it('shows nothing of it either where that changes in the middle of a look', async () => {
+  it('shows nothing of the other topic if it takes over in the middle of a refresh', async () => {
     const { fs, follower } = await ofTopic()
     const before = follower.segments
     fs.observe(({ kind }) => {
@@ -282,7 +282,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
     expect(follower.segments).toEqual(before)
   })
 
-  it('goes on where the directory names no topic, or does so in a damaged file', async () => {
+  it('continues if the directory names no topic, or names it in a damaged file', async () => {
     const { fs, writer, follower } = await ofTopic()
     await fs.unlink(METADATA)
     await append(writer, 9, 12)
@@ -298,7 +298,7 @@ describe('refresh of a directory that may belong to another topic by now', () =>
 })
 
 describe('a read of a log that another process writes', () => {
-  it('looks again when a segment is gone', async () => {
+  it('refreshes and rejects with OffsetOutOfRangeError if its segment is gone', async () => {
     const { writer, follower } = await pair()
     await append(writer, 3, 8)
     await follower.refresh()
@@ -308,7 +308,7 @@ describe('a read of a log that another process writes', () => {
     expect(await offsetsOf(follower)).toEqual([7])
   })
 
-  it('does not look for ever', async () => {
+  it('rejects with a storage error, instead of retrying forever, if a file stays missing', async () => {
     const { fs, writer, follower } = await pair()
     await append(writer, 3, 8)
     await follower.refresh()
@@ -317,7 +317,7 @@ describe('a read of a log that another process writes', () => {
   })
 })
 
-it('follows on the real disk', async () => {
+it('a read-only log follows its writer on the real disk', async () => {
   const dir = `${await temporaryDirectory()}/orders-0`
   const writer = await Log.open(dir, { config: SMALL })
   const follower = await Log.open(dir, { config: SMALL, readOnly: true })

@@ -143,7 +143,7 @@ describe.each([SIZE, 2 * SIZE, 3 * SIZE + 5, 100_000])(
   (segmentBytes) => {
     const config = { ...SMALL, segmentBytes: Math.max(100, segmentBytes) }
 
-    it.each(TORN)('cuts $name', async ({ corrupt, lost, kept }) => {
+    it.each(TORN)('recovers from $name', async ({ corrupt, lost, kept }) => {
       const fs = await unclosedLog(config.segmentBytes, corrupt)
       const log = await openLog(fs, { config })
       expect(log.damage).toBeNull()
@@ -167,7 +167,7 @@ describe.each([SIZE, 2 * SIZE, 3 * SIZE + 5, 100_000])(
       expect(await offsetsOf(again)).toEqual(upTo(COUNT - lost + 1))
     })
 
-    it('refuses to drop what the next batch says was durable', async () => {
+    it('reports damage in what the next batch proves was durable, and truncates nothing', async () => {
       const fs = await unclosedLog(config.segmentBytes, (damaged) => {
         damaged.flipBit(pathOf(0), SIZE - 2, 0)
       })
@@ -190,7 +190,7 @@ describe.each([SIZE, 2 * SIZE, 3 * SIZE + 5, 100_000])(
 )
 
 describe('an unclean open', () => {
-  it('refuses to drop what is below the recovery point', async () => {
+  it('reports damage below the recovery point, and truncates nothing', async () => {
     const fs = await unclosedLog(100_000, (damaged) => {
       damaged.flipBit(pathOf(0), COUNT * SIZE - 2, 0)
       const text = `0\n1\norders 0 ${COUNT}\n`
@@ -201,7 +201,7 @@ describe('an unclean open', () => {
     expect((await log.read(0)).map(({ value }) => String(value))).toEqual(valuesUpTo(COUNT - 1))
   })
 
-  it('looks only at what is above the recovery point', async () => {
+  it('reads only segments above the recovery point', async () => {
     const written = await writtenLog(COUNT, { config: { segmentBytes: 2 * SIZE }, close: false })
     const fs = written.restart('process')
     const text = '0\n1\norders 0 8\n'
@@ -215,7 +215,7 @@ describe('an unclean open', () => {
     await expect(log.read(2)).rejects.toMatchObject({ code: 'CORRUPT_MESSAGE', firstOffset: 2 })
   })
 
-  it('raises the leader epoch, and every time again', async () => {
+  it('raises the leader epoch each time', async () => {
     let fs = await writtenLog(2, { close: false })
     for (const epoch of [1, 2]) {
       fs = fs.restart('process')
@@ -228,7 +228,7 @@ describe('an unclean open', () => {
     expect(fs.readFile(`${DIR}/leader-epoch-checkpoint`).toString()).toBe('0\n3\n0 0\n1 2\n2 3\n')
   })
 
-  it('makes the epochs anew when their file is damaged', async () => {
+  it('rebuilds the leader epochs if their file is damaged', async () => {
     const fs = (await writtenLog(3, { close: false })).restart('process')
     fs.writeFile(`${DIR}/leader-epoch-checkpoint`, Buffer.from('rubbish'))
     const log = await openLog(fs)
@@ -237,7 +237,7 @@ describe('an unclean open', () => {
     expect(fs.readFile(`${DIR}/leader-epoch-checkpoint`).toString()).toBe('0\n2\n0 0\n1 3\n')
   })
 
-  it('opens on a full disk, and can be written to when there is room again', async () => {
+  it('succeeds on a full disk, and appends succeed once there is room', async () => {
     const fs = await unclosedLog(2 * SIZE, (damaged) => {
       edit(damaged, lastOf(damaged).path, (bytes) => Buffer.concat([bytes, Buffer.alloc(33, 1)]))
     })
@@ -251,7 +251,7 @@ describe('an unclean open', () => {
     expect(log.logEndOffset).toBe(COUNT + 1)
   })
 
-  it('rejects when the disk cannot be read, and changes nothing for it', async () => {
+  it('rejects if the disk cannot be read, and changes nothing', async () => {
     const fs = await unclosedLog(2 * SIZE, () => undefined)
     const before = fs.snapshot()
     fs.failNext('read', 'EIO', { path: /log$/ })
@@ -261,7 +261,7 @@ describe('an unclean open', () => {
     expect(fs.snapshot()).toEqual(before)
   })
 
-  it('finds a prefix of the log whatever happens to its end', async () => {
+  it('recovers a prefix of the log, whatever its end is overwritten with', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 0, max: 2 * SIZE - 1 }),
@@ -284,8 +284,8 @@ describe('an unclean open', () => {
   })
 })
 
-describe('an open after an orderly close', () => {
-  it('finds everything, with and without index files', async () => {
+describe('an open after a clean close', () => {
+  it('finds all records, with and without index files', async () => {
     for (const pattern of [/nothing/, /\.index$/, /\.timeindex$/, /index$/]) {
       const fs = await writtenLog(COUNT)
       for (const path of fs.snapshot().keys()) if (pattern.test(path)) await fs.unlink(path)
@@ -300,7 +300,7 @@ describe('an open after an orderly close', () => {
     }
   })
 
-  it('checks the end again when there are bytes that an orderly close does not leave', async () => {
+  it('checks the end again if it has bytes that a clean close does not leave', async () => {
     const fs = await writtenLog(COUNT)
     edit(fs, lastOf(fs).path, (bytes) => Buffer.concat([bytes, Buffer.alloc(5, 1)]))
     const log = await openLog(fs)
@@ -337,25 +337,28 @@ describe('an open after an orderly close', () => {
         fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from(text))
       },
     ],
-  ])('refuses a log that %s', async (_, change) => {
-    const fs = await writtenLog(COUNT)
-    await change(fs)
-    const log = await openLog(fs)
-    expect(log.damage).not.toBeNull()
-    expect(log.isWritable).toBe(false)
-    await expect(log.read(log.logEndOffset)).rejects.toBe(log.damage)
-    await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
-  })
+  ])(
+    'reports damage in a log that %s, and rejects appends and reads at its end',
+    async (_, change) => {
+      const fs = await writtenLog(COUNT)
+      await change(fs)
+      const log = await openLog(fs)
+      expect(log.damage).not.toBeNull()
+      expect(log.isWritable).toBe(false)
+      await expect(log.read(log.logEndOffset)).rejects.toBe(log.damage)
+      await expect(log.append([{ value: 'x' }])).rejects.toBe(log.damage)
+    },
+  )
 
-  it('counts only once: a crash after it is noticed', async () => {
+  it('consumes the clean-shutdown mark, so that a later crash is noticed', async () => {
     const fs = await writtenLog(COUNT)
     await openLog(fs)
     expect((await openLog(fs.restart('process'))).leaderEpoch).toBe(1)
   })
 })
 
-describe('a log that was deleted from', () => {
-  it('is without the dead segments that come back', async () => {
+describe('a log with deleted records', () => {
+  it('removes segments below the log start offset that have come back', async () => {
     const fs = await writtenLog(COUNT)
     await fs.unlink(`${DIR}/varve-segments`)
     const text = '0\n1\norders 0 5\n'
@@ -369,7 +372,7 @@ describe('a log that was deleted from', () => {
     ).toEqual([])
   })
 
-  it('begins anew at its start when a power loss took everything from there on', async () => {
+  it('starts empty at its log start offset if a power loss took everything above it', async () => {
     const fs = (await writtenLog(3, { close: false })).restart('process')
     await fs.unlink(`${DIR}/varve-segments`)
     const text = '0\n1\norders 0 50\n'
@@ -385,7 +388,7 @@ describe('a log that was deleted from', () => {
   })
 })
 
-describe('what lies in the directory besides', () => {
+describe('an unexpected file in the directory', () => {
   const STRANGE = [
     '.DS_Store',
     'foo.log',
@@ -395,7 +398,7 @@ describe('what lies in the directory besides', () => {
     '99999999999999999999.log',
   ]
 
-  it('is left alone', async () => {
+  it('is left alone if its name is unknown', async () => {
     const fs = await writtenLog(COUNT)
     for (const name of STRANGE) fs.writeFile(`${DIR}/${name}`, Buffer.from(name))
     const log = await openLog(fs)
@@ -405,7 +408,7 @@ describe('what lies in the directory besides', () => {
     for (const name of STRANGE) expect(fs.readFile(`${DIR}/${name}`).toString()).toBe(name)
   })
 
-  it('goes where it is an index without a log', async () => {
+  it('is removed if it is an index without a log file', async () => {
     const fs = await writtenLog(2)
     fs.writeFile(pathOf(77, 'index'), Buffer.alloc(8))
     fs.writeFile(pathOf(77, 'txnindex'), Buffer.alloc(34))
@@ -416,7 +419,7 @@ describe('what lies in the directory besides', () => {
     expect([...fs.snapshot().keys()].filter((path) => path.includes('77.'))).toEqual([])
   })
 
-  it('goes where it is a snapshot of no segment, but for that at the end', async () => {
+  it('is removed if it is a producer snapshot of no segment, except the one at the log end', async () => {
     const fs = await writtenLog(COUNT)
     for (const offset of [1, 3, 4, 10, 11])
       fs.writeFile(pathOf(offset, 'snapshot'), Buffer.alloc(0))
@@ -426,7 +429,7 @@ describe('what lies in the directory besides', () => {
   })
 })
 
-describe('a directory that Kafka left', () => {
+describe('a directory left by a Kafka broker', () => {
   /** Three batches with indexes as Kafka preallocates them, without any checkpoint. */
   function kafkaDirectory(): SimulatedFileSystem {
     const fs = new SimulatedFileSystem()
@@ -439,7 +442,7 @@ describe('a directory that Kafka left', () => {
     return fs
   }
 
-  it('in the middle of its work is taken over with epochs and producers', async () => {
+  it('without a clean shutdown is opened with its leader epochs and producers', async () => {
     const fs = kafkaDirectory()
     const log = await openLog(fs)
     expect(await offsetsOf(log)).toEqual([0, 1, 2])
@@ -453,7 +456,7 @@ describe('a directory that Kafka left', () => {
     expect(fs.readFile(pathOf(0, 'index')).length).toBeLessThan(100)
   })
 
-  it('knows its producers again after each crash', async () => {
+  it('keeps its producers after each crash', async () => {
     const fs = kafkaDirectory()
     const log = await openLog(fs)
     await log.roll()
@@ -470,7 +473,7 @@ describe('a directory that Kafka left', () => {
     expect(names).toEqual([pathOf(3, 'snapshot'), pathOf(5, 'snapshot')])
   })
 
-  it('may be nothing but an empty log file', async () => {
+  it('may hold only an empty log file', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile(pathOf(7), Buffer.alloc(0))
     const log = await openLog(fs)
@@ -511,7 +514,7 @@ describe('a read-only open', () => {
     ['after an orderly close', () => writtenLog(COUNT)],
     ['of a torn log', () => unclosedLog(2 * SIZE, TORN[0]?.corrupt ?? (() => undefined))],
     ['of a log in use', () => writtenLog(COUNT, { close: false })],
-  ])('%s changes nothing, neither then nor later', async (_, directory) => {
+  ])('%s changes no file, and refuses every change', async (_, directory) => {
     const fs = await directory()
     const before = fs.snapshot()
     const log = await openLog(fs, { readOnly: true })
@@ -532,7 +535,7 @@ describe('a read-only open', () => {
     expect(fs.snapshot()).toEqual(before)
   })
 
-  it('of a directory without a log shows an empty one', async () => {
+  it('of a directory without a log returns an empty log', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory(DIR)
     const log = await openLog(fs, { readOnly: true })
@@ -542,14 +545,14 @@ describe('a read-only open', () => {
     expect(await fs.list(DIR)).toEqual([])
   })
 
-  it('of a directory that does not exist rejects', async () => {
+  it('of a missing directory rejects', async () => {
     const fs = new SimulatedFileSystem()
     await expect(openLog(fs, { readOnly: true })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
     expect(fs.snapshot().size).toBe(0)
   })
 })
 
-it('a log on the real disk is found again', async () => {
+it('a log on the real disk keeps its records and offsets when it is reopened', async () => {
   const dir = `${await temporaryDirectory()}/a/my orders`
   const options = { config: SMALL, clock: new ManualClock(NOW) }
   const log = await Log.open(dir, options)

@@ -38,7 +38,7 @@ function segmentsOf(log: Log): number[] {
 }
 
 describe('retention by time', () => {
-  it('deletes segments whose youngest record is older than retentionMs, and tells what that frees', async () => {
+  it('deletes segments whose youngest record is older than retentionMs, and reports what that frees', async () => {
     const { log, fileSystem } = await open({ ...SMALL, retentionMs: DAY_MS })
     const old = NOW - DAY_MS - 1
     await fill(log, [old, old, old - 5, old, NOW])
@@ -50,7 +50,7 @@ describe('retention by time', () => {
     expect([...fileSystem.snapshot().keys()].filter((path) => /0[02]\./.test(path))).toEqual([])
   })
 
-  it('keeps a segment whose youngest record is as old as retentionMs, and all behind it', async () => {
+  it('keeps a segment whose youngest record is exactly retentionMs old, and all segments after it', async () => {
     const { log } = await open({ ...SMALL, retentionMs: DAY_MS })
     const old = NOW - 2 * DAY_MS
     await fill(log, [old, NOW - DAY_MS, old, old, old])
@@ -58,7 +58,7 @@ describe('retention by time', () => {
     expect(segmentsOf(log)).toEqual([0, 2, 4])
   })
 
-  it('rolls the active segment when that alone is left, and keeps the end of the log', async () => {
+  it('rolls the active segment if only that one is left, and keeps the log end offset', async () => {
     const { log, fileSystem, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     await fill(log, [NOW, NOW, NOW])
     const nowMs = NOW + DAY_MS + 1
@@ -71,7 +71,7 @@ describe('retention by time', () => {
     expect(await again.enforceRetention(() => request(again))).toEqual(NOTHING_FREED)
   })
 
-  it('judges a segment that was cut and written again by what it holds by now', async () => {
+  it('judges a segment that was truncated and written again by its current records', async () => {
     const { log } = await open({ ...SMALL, retentionMs: DAY_MS })
     const old = NOW - DAY_MS - 1
     await fill(log, [old, old, old])
@@ -82,7 +82,7 @@ describe('retention by time', () => {
     expect(await log.enforceRetention(() => request(log))).toEqual(NOTHING_FREED)
   })
 
-  it('takes the last modification of the file for a timestamp in the future', async () => {
+  it('uses the modification time of the file instead of a timestamp in the future', async () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     await fill(log, [NOW + 1000 * DAY_MS, NOW, NOW])
     await clock.advance(DAY_MS)
@@ -94,7 +94,7 @@ describe('retention by time', () => {
     expect(freed).toMatchObject({ segments: 2 })
   })
 
-  describe('keeps what comes behind a timestamp in the future no longer than segmentMs and retentionMs', () => {
+  describe('keeps records after a timestamp in the future no longer than segmentMs plus retentionMs', () => {
     const config = { segmentMs: DAY_MS, retentionMs: DAY_MS }
     const HOUR_MS = DAY_MS / 24
 
@@ -122,7 +122,7 @@ describe('retention by time', () => {
 
     it.each([
       ['while there are appends', Infinity],
-      ['also where the log is opened more often than it rolls', 5],
+      ['even if the log is opened more often than it rolls', 5],
     ])('%s', async (_, reopenEvery) => {
       const opened = await open(config)
       const timestamp = NOW + 365 * DAY_MS
@@ -134,7 +134,7 @@ describe('retention by time', () => {
     it.each([
       ['in the same life', Infinity],
       ['over many', 5],
-    ])('where the clock of the files was wrong as well and is set right: %s', async (_, every) => {
+    ])('if the file times were wrong as well and the clock is set right: %s', async (_, every) => {
       const opened = await open(config)
       const { log, clock } = opened
       clock.setTime(NOW + 365 * DAY_MS)
@@ -145,7 +145,7 @@ describe('retention by time', () => {
       expect(oldestMs).toBeLessThanOrEqual(2 * DAY_MS + 2 * HOUR_MS)
     })
 
-    it('without a segment for each record where some are from the future and others are not', async () => {
+    it('without a segment per record if only some timestamps are in the future', async () => {
       const { log, clock } = await open({ ...config, retentionMs: -1 })
       for (let hour = 1; hour <= 24; hour += 1) {
         await clock.advance(HOUR_MS)
@@ -160,7 +160,7 @@ describe('retention by time', () => {
     ['and were not', 0, null],
     ['and were', 1, null],
     ['and were, on a disk that sets no times', 1, 'EPERM'],
-  ])('keeps records no longer for being compacted %s', async (_, passes, code) => {
+  ])('applies retentionMs to records that were to be compacted %s', async (_, passes, code) => {
     const { log, fileSystem, clock } = await open({
       ...{ ...SMALL, cleanupPolicy: 'compact,delete', retentionMs: DAY_MS },
     })
@@ -183,7 +183,7 @@ describe('retention by time', () => {
     expect(await offsetsOf(log)).toEqual(code === null ? [4, 5] : [1, 3, 4, 5])
   })
 
-  it('believes a timestamp that can be right more than the file, which may have been copied', async () => {
+  it('prefers a plausible timestamp to the modification time, since the file may have been copied', async () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     clock.setTime(NOW + 10 * DAY_MS)
     await fill(log, [NOW, NOW, NOW])
@@ -222,7 +222,7 @@ describe('retention by time', () => {
     },
   )
 
-  it('believes what the time index says of all of a segment whose last batch cannot be read', async () => {
+  it('trusts a time index that covers all of a segment whose last batch cannot be read', async () => {
     const config = { ...SMALL, segmentBytes: 350, segmentMs: 100 * DAY_MS, retentionMs: DAY_MS }
     const { log, fileSystem, clock } = await open(config)
     const old = NOW - 20 * DAY_MS
@@ -241,7 +241,7 @@ describe('retention by time', () => {
     ['base offset', 0],
     ['timestamp', 35],
   ])(
-    'keeps a segment whose indexes were made anew over a young record of a rotten %s',
+    'keeps a segment whose indexes were rebuilt over a young record with a damaged %s',
     async (_, at) => {
       const config = { ...SMALL, segmentBytes: 350, segmentMs: 100 * DAY_MS, retentionMs: DAY_MS }
       const { log, fileSystem, clock } = await open(config)
@@ -262,7 +262,7 @@ describe('retention by time', () => {
     },
   )
 
-  it('deletes nothing with retentionMs -1, or where the policy has no delete', async () => {
+  it('deletes nothing if retentionMs is -1 or the cleanup policy lacks delete', async () => {
     for (const config of [
       KEEP_ALL,
       { ...SMALL, retentionMs: 0, cleanupPolicy: 'compact' } as const,
@@ -276,7 +276,7 @@ describe('retention by time', () => {
 })
 
 describe('retention by size', () => {
-  it('deletes the oldest segments as long as retentionBytes are left', async () => {
+  it('deletes the oldest segments as long as at least retentionBytes are left', async () => {
     const { log } = await open(KEEP_ALL)
     await fill(log, Array<number>(10).fill(NOW))
     const [first] = log.segments
@@ -299,14 +299,14 @@ describe('retention by size', () => {
       return opened
     }
 
-    it('makes durable what it keeps before the rest goes', async () => {
+    it('makes the records it keeps durable before it deletes the others', async () => {
       const { log, fileSystem } = await unsynced()
       expect(await log.enforceRetention(() => request(log))).toMatchObject({ segments: 1 })
       const again = await openLog(fileSystem.restart('power', { unsynced: 'lost' }))
       expect(await offsetsOf(again)).toEqual([2, 3])
     })
 
-    it('deletes nothing where that fails', async () => {
+    it('deletes nothing if the records it keeps cannot be made durable', async () => {
       const { log, fileSystem } = await unsynced()
       fileSystem.failNext('datasync', 'EIO', { path: pathOf(2) })
       await expect(log.enforceRetention(() => request(log))).rejects.toThrow('EIO')
@@ -315,14 +315,14 @@ describe('retention by size', () => {
     })
   })
 
-  it('empties the log with retentionBytes 0', async () => {
+  it('empties the log if retentionBytes is 0', async () => {
     const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, [NOW, NOW, NOW])
     await log.enforceRetention(() => request(log))
     expect([log.size, log.logStartOffset, log.logEndOffset]).toEqual([0, 3, 3])
   })
 
-  it('makes do with less where the log must not be larger', async () => {
+  it('deletes segments until the log is no larger than maxSizeBytes', async () => {
     const { log } = await open(KEEP_ALL)
     await fill(log, Array<number>(6).fill(NOW))
     const maxSizeBytes = log.size - 1
@@ -334,7 +334,7 @@ describe('retention by size', () => {
 })
 
 describe('retention', () => {
-  it('never deletes what nobody has been able to see', async () => {
+  it('never deletes records at or above the high watermark', async () => {
     const { log } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, Array<number>(6).fill(NOW))
     await log.enforceRetention(() => request(log, { highWatermark: 3 }))
@@ -343,14 +343,14 @@ describe('retention', () => {
     expect(log.logStartOffset).toBe(3)
   })
 
-  it('removes segments below the start of the log whatever the policy says', async () => {
+  it('removes segments below the requested start offset, whatever the cleanup policy', async () => {
     const { log } = await open({ ...SMALL, cleanupPolicy: 'compact' })
     for (const key of ['a', 'b', 'c', 'd', 'e']) await log.append([{ key, value: 'x'.repeat(20) }])
     await log.enforceRetention(() => request(log, { startOffset: 3 }))
     expect([log.logStartOffset, ...segmentsOf(log)]).toEqual([3, 2, 4])
   })
 
-  describe('removes a segment that lay below the start while it was the active one', () => {
+  describe('removes a segment that was still active when the log start offset passed it', () => {
     const ways: [string, (log: Log) => Promise<unknown>][] = [
       ['by the next pass', (log) => log.enforceRetention(() => request(log))],
       [
@@ -371,7 +371,7 @@ describe('retention', () => {
       expect(fileSystem.snapshot().has(pathOf(0))).toBe(false)
     })
 
-    it('also where the pass has failed that rolled it', async () => {
+    it('even if the pass that rolled it failed', async () => {
       const { log, fileSystem } = await open(KEEP_ALL)
       await fill(log, [NOW])
       await log.advanceLogStartOffset(1)
@@ -383,7 +383,7 @@ describe('retention', () => {
     })
   })
 
-  it('removes the snapshots of producers with their segments', async () => {
+  it('removes producer snapshots together with their segments', async () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, Array<number>(6).fill(NOW))
     expect(fileSystem.snapshot().has(pathOf(4, 'snapshot'))).toBe(true)
@@ -392,7 +392,7 @@ describe('retention', () => {
     expect(snapshots).toEqual([pathOf(6, 'snapshot')])
   })
 
-  it('makes durable what it deletes before it says so, on a relaxed topic', async () => {
+  it('makes the records it deletes durable before it resolves, on a relaxed topic', async () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0, flushMessages: 100 })
     await fill(log, [NOW, NOW, NOW])
     await log.enforceRetention(() => request(log))
@@ -400,7 +400,7 @@ describe('retention', () => {
     expect([again.logStartOffset, again.logEndOffset]).toEqual([3, 3])
   })
 
-  it('removes the files that an earlier pass could not remove', async () => {
+  it('removes files that an earlier pass could not remove', async () => {
     const { log, fileSystem } = await open({ ...KEEP_ALL, retentionBytes: 0 })
     await fill(log, [NOW, NOW, NOW])
     fileSystem.failNext('unlink', 'EIO')
@@ -414,7 +414,7 @@ describe('retention', () => {
   })
 
   it.each(['ENOSPC', 'EIO'])(
-    'loses nothing that is to stay when any call fails with %s',
+    'loses no record that must stay if any call fails with %s',
     async (code) => {
       for (let at = 1; ; at += 1) {
         const { log, fileSystem, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
@@ -442,7 +442,7 @@ describe('retention', () => {
     },
   )
 
-  it('does what a naive model of its rules does', async () => {
+  it('deletes what a naive model of its rules deletes', async () => {
     const timestamps = fc.array(fc.integer({ min: -8, max: 3 }), { maxLength: 16 })
     const limits = fc.record({
       timestamps,
@@ -495,7 +495,7 @@ describe('retention', () => {
     await fc.assert(rules, { numRuns: 150 })
   })
 
-  it('refuses where the log is open for reading only', async () => {
+  it('rejects with READ_ONLY if the log is open for reading only', async () => {
     const { log, fileSystem } = await open(KEEP_ALL)
     await fill(log, [NOW])
     const reader = await openLog(fileSystem, { readOnly: true })

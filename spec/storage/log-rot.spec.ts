@@ -55,7 +55,7 @@ it.each([
     { config: { ...CONFIG, indexIntervalBytes: 4096 }, removed: /^$/, step: 3 },
   ],
   [' without its indexes', { config: CONFIG, removed: /index$/, step: 3 }],
-])('a flipped bit in a log file%s is told, or makes no difference', async (_, given) => {
+])('a flipped bit in a log file%s is reported or changes no result', async (_, given) => {
   const { config, removed, step } = given
   const { fs, answers } = await sound(config)
   for (const [path] of filesOf(fs, removed)) await fs.unlink(path)
@@ -77,7 +77,7 @@ it.each([
   }
 })
 
-it('a flipped bit in an index makes no difference', async () => {
+it('a flipped bit in an index changes no result', async () => {
   const { fs, answers } = await sound()
   const files = filesOf(fs, /index$/)
   expect(files.reduce((sum, [, sizeBytes]) => sum + sizeBytes, 0)).toBeGreaterThan(60)
@@ -95,7 +95,7 @@ it('a flipped bit in an index makes no difference', async () => {
   }
 })
 
-it('an index of any length makes no difference', async () => {
+it('an index file of any length changes no result', async () => {
   const { fs, answers } = await sound()
   for (const [path, sizeBytes] of filesOf(fs, /index$/)) {
     for (let length = 0; length <= sizeBytes + 30; length += 1) {
@@ -108,7 +108,7 @@ it('an index of any length makes no difference', async () => {
   }
 })
 
-it('a damaged checkpoint takes no record away', async () => {
+it('a damaged checkpoint file changes no read', async () => {
   const { fs, answers } = await sound()
   for (const [path, sizeBytes] of filesOf(fs, /(epoch|recovery-point-offset)-checkpoint$/)) {
     for (let position = 0; position < sizeBytes; position += 1) {

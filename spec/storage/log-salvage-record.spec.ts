@@ -19,7 +19,7 @@ async function salvaged(fs: SimulatedFileSystem): Promise<{ offsets: number[]; l
   return { offsets: await offsetsOf(log), lost: [...lost] }
 }
 
-it('saves what is in a segment that was rolled since the record was written, on a relaxed topic', async () => {
+it('saves a segment that was rolled after the record of segments was written, on a relaxed topic', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: { ...CONFIG, flushMessages: 1000, flushMs: 60_000 } })
   await appendUpTo(log, 2)
@@ -33,7 +33,7 @@ it('saves what is in a segment that was rolled since the record was written, on 
   expect(lost).toMatchObject([{ firstOffset: 0, lastOffset: 0 }])
 })
 
-it('saves what was acknowledged though there was no room to record the new segment', async () => {
+it('saves acknowledged records even if there was no room to record their segment', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
   await appendUpTo(log, 2)
@@ -48,7 +48,7 @@ it('saves what was acknowledged though there was no room to record the new segme
   expect(lost).toMatchObject([{ firstOffset: 0, lastOffset: 0 }])
 })
 
-it('tells what is missing at the end of a segment that was rolled since the record was written', async () => {
+it('reports what is missing at the end of a segment rolled after the record of segments was written', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: { ...CONFIG, flushMessages: 1000, flushMs: 60_000 } })
   await appendUpTo(log, 2)
@@ -64,7 +64,7 @@ it('tells what is missing at the end of a segment that was rolled since the reco
   expect(lost).toMatchObject([{ firstOffset: 5, lastOffset: 6 }])
 })
 
-describe('a base offset that has rotted, which no checksum covers', () => {
+describe('a damaged base offset, which no checksum covers', () => {
   const SIZE = 71
 
   /** Ten records in segments of seven and three. */
@@ -76,7 +76,7 @@ describe('a base offset that has rotted, which no checksum covers', () => {
     return fs
   }
 
-  it('takes no batch out of its segment, also where the next one is missing', async () => {
+  it('moves no batch beyond its segment, even if the next segment is missing', async () => {
     const fs = await closed()
     fs.flipBit(pathOf(0), 6 * SIZE + 5, 4)
     await fs.unlink(pathOf(7))
@@ -88,7 +88,7 @@ describe('a base offset that has rotted, which no checksum covers', () => {
     ])
   })
 
-  it('moves no batch to a gap where there was none', async () => {
+  it('moves no batch into a gap that did not exist', async () => {
     const fs = await closed()
     fs.flipBit(pathOf(7), 2 * SIZE + 6, 2)
     const { offsets, lost } = await salvaged(fs)
@@ -100,7 +100,7 @@ describe('a base offset that has rotted, which no checksum covers', () => {
 })
 
 it.each([3, 8])(
-  'loses nothing to a file that begins inside of a segment on record: %i',
+  'loses nothing to an empty file whose base offset is inside a recorded segment: %i',
   async (base) => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs, { config: CONFIG })
@@ -112,7 +112,7 @@ it.each([3, 8])(
   },
 )
 
-it('says that nobody knows how far damage goes in what is longer than on record', async () => {
+it('reports an unknown last offset for damage that extends beyond the recorded length', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
   await appendUpTo(log, 2)
@@ -125,7 +125,7 @@ it('says that nobody knows how far damage goes in what is longer than on record'
   expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
 })
 
-it('goes on with an epoch that nobody has seen, where one is wrong in a batch or has lost its records', async () => {
+it('continues with an unused leader epoch if one is damaged in a batch or has lost its records', async () => {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
   await appendUpTo(log, 7)
@@ -147,7 +147,7 @@ it('goes on with an epoch that nobody has seen, where one is wrong in a batch or
   expect(await saved.verify()).toEqual([])
 })
 
-describe('a leader epoch that has rotted, which no checksum of its batch covers', () => {
+describe('leader epochs of batches, which no batch checksum covers', () => {
   /** Three segments of two epochs, the second from offset 5 on. */
   async function ofTwoEpochs(): Promise<SimulatedFileSystem> {
     const fs = new SimulatedFileSystem({ seed: 1 })
@@ -163,22 +163,25 @@ describe('a leader epoch that has rotted, which no checksum of its batch covers'
   const logsOf = (fs: SimulatedFileSystem, dir: string): string[] =>
     [0, 7, 13].map((base) => fs.readFile(pathOf(base).replace(DIR, dir)).toString('hex'))
 
-  it.each([0, 7, 13])('is put right in the copy of segment %i, and in no other', async (base) => {
-    const fs = await ofTwoEpochs()
-    const sound = logsOf(fs, DIR)
-    fs.flipBit(pathOf(base), 15, 3)
-    const { offsets, lost } = await salvaged(fs)
-    expect([offsets, lost]).toEqual([upTo(15), []])
-    expect(logsOf(fs, TARGET)).toEqual(sound)
-    const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
-    expect(await saved.verify()).toEqual([])
-  })
+  it.each([0, 7, 13])(
+    'are corrected in the copy of segment %i if one is damaged there, and unchanged in the other copies',
+    async (base) => {
+      const fs = await ofTwoEpochs()
+      const sound = logsOf(fs, DIR)
+      fs.flipBit(pathOf(base), 15, 3)
+      const { offsets, lost } = await salvaged(fs)
+      expect([offsets, lost]).toEqual([upTo(15), []])
+      expect(logsOf(fs, TARGET)).toEqual(sound)
+      const saved = await Log.open(TARGET, { fileSystem: fs, config: CONFIG })
+      expect(await saved.verify()).toEqual([])
+    },
+  )
 
   // The log is damaged, so that no recorded checksum matches.
   it.each([
     ['has rotted', '\n1 5\n', '\n3 5\n'],
     ['is behind', '\n2\n0 0\n1 5\n', '\n1\n0 0\n'],
-  ])('is believed where it stands in line, and the checkpoint %s', async (_, now, then) => {
+  ])('are trusted if they are in sequence and the checkpoint %s', async (_, now, then) => {
     const fs = await ofTwoEpochs()
     const checkpoint = `${DIR}/leader-epoch-checkpoint`
     const text = fs.readFile(checkpoint).toString()
@@ -197,7 +200,7 @@ describe('a leader epoch that has rotted, which no checksum of its batch covers'
     expect(saved.leaderEpoch).toBeGreaterThanOrEqual(1)
   })
 
-  it('is believed where the checksum on record covers it, and the checkpoint has rotted', async () => {
+  it('are trusted if the recorded checksum covers them and the checkpoint is damaged', async () => {
     const fs = await ofTwoEpochs()
     const sound = logsOf(fs, DIR)
     const checkpoint = `${DIR}/leader-epoch-checkpoint`
@@ -212,7 +215,7 @@ describe('a leader epoch that has rotted, which no checksum of its batch covers'
   })
 })
 
-describe('what compaction has removed', () => {
+describe('records that compaction has removed', () => {
   /** Of the first segment 0, 2 and 4 are left. */
   async function compacted(): Promise<SimulatedFileSystem> {
     const fs = new SimulatedFileSystem({ seed: 1 })
@@ -228,12 +231,12 @@ describe('what compaction has removed', () => {
     return fs
   }
 
-  it('is not lost', async () => {
+  it('are not reported as lost', async () => {
     const { offsets, lost } = await salvaged(await compacted())
     expect([offsets, lost]).toEqual([[0, 2, 4, 7, 8, 9], []])
   })
 
-  it('does not hide what is', async () => {
+  it('do not hide a batch that is lost', async () => {
     const fs = await compacted()
     const size = fs.readFile(pathOf(0)).readInt32BE(8) + 12
     fs.flipBit(pathOf(0), 2 * size - 1, 2)
@@ -242,7 +245,7 @@ describe('what compaction has removed', () => {
     expect(lost).toMatchObject([{ firstOffset: 1, lastOffset: 3, position: size }])
   })
 
-  it('is not lost where the end of the file is', async () => {
+  it('are not reported as lost if the end of the file is missing', async () => {
     const fs = await compacted()
     const bytes = fs.readFile(pathOf(0))
     const size = bytes.readInt32BE(8) + 12
@@ -252,7 +255,7 @@ describe('what compaction has removed', () => {
     expect(lost).toMatchObject([{ firstOffset: 3, lastOffset: 6 }])
   })
 
-  it('may be a base offset that has rotted, where the checksum on record does not fit', async () => {
+  it('are reported as lost if a damaged base offset makes the recorded checksum mismatch', async () => {
     const fs = await compacted()
     const size = fs.readFile(pathOf(0)).readInt32BE(8) + 12
     // The batch at 2 claims to be at 3.

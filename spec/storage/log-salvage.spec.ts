@@ -91,7 +91,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
 })
 
-it('a salvage of what is no directory of a partition is refused, and makes no target', async () => {
+it('a salvage of a path that is no partition directory rejects and creates no target', async () => {
   const fs = await writtenLog(COUNT)
   fs.writeFile('/meta.properties', Buffer.from('version=1'))
   for (const path of ['/', '/none-0', '/meta.properties']) {
@@ -104,7 +104,7 @@ it('a salvage of what is no directory of a partition is refused, and makes no ta
   expect(await fs.stat(TARGET)).toBeNull()
 })
 
-it('a salvage of a log whose segments are all gone tells what is lost', async () => {
+it('a salvage of a log that has lost all segments reports what is lost', async () => {
   const fs = await writtenLog(COUNT)
   for (const path of [...fs.snapshot().keys()]) {
     if (path.startsWith(DIR) && path.endsWith('.log')) await fs.unlink(path)
@@ -122,7 +122,7 @@ it('a salvage is durable when it resolves', async () => {
   expect(report.recordCount).toBe(COUNT - 1)
 })
 
-it('records that were deleted stay deleted', async () => {
+it('a salvage does not restore deleted records', async () => {
   const disk = await writtenLog(COUNT)
   const source = await openLog(disk)
   await source.advanceLogStartOffset(3)
@@ -133,7 +133,7 @@ it('records that were deleted stay deleted', async () => {
   expect(await offsetsOf(await openTarget(disk))).toEqual([3, 5, 6])
 })
 
-it('a batch that is the value of a damaged record is not taken for one', async () => {
+it('a salvage does not treat a batch inside the value of a damaged record as a batch of the log', async () => {
   const fs = await writtenLog(0, { close: false })
   const log = await openLog(fs, { config: { segmentBytes: 5000 } })
   await log.append([{ value: bytesOf({ baseOffset: 0, values: ['forged'] }) }])
@@ -145,7 +145,7 @@ it('a batch that is the value of a damaged record is not taken for one', async (
   expect(await offsetsOf(await openTarget(fs))).toEqual([1])
 })
 
-it('a salvage with options that are not legal is refused before it copies anything', async () => {
+it('a salvage with invalid options rejects before it copies anything', async () => {
   const fs = await writtenLog(COUNT)
   const wrong = [{ confg: SMALL }, { config: { segmentBytes: 1 } }] as never[]
   for (const options of wrong) {
@@ -156,7 +156,7 @@ it('a salvage with options that are not legal is refused before it copies anythi
   await salvage(fs)
 })
 
-it('a salvage into a directory that is not empty is refused', async () => {
+it('a salvage into a directory that is not empty rejects', async () => {
   const fs = await writtenLog(COUNT)
   await fs.createDirectory(TARGET)
   fs.writeFile(`${TARGET}/x`, Buffer.from('x'))
@@ -195,7 +195,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
     },
     [2, 3],
   ],
-])('without a record a salvage saves all but %s', async (_, damage, lost) => {
+])('a salvage without a record of segments saves all but %s', async (_, damage, lost) => {
   const fs = await writtenLog(COUNT)
   await fs.unlink(`${DIR}/varve-segments`)
   await damage(fs)
@@ -205,7 +205,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
   )
 })
 
-it('a salvage does not need a sound record, and fails as the disk it writes to fails', async () => {
+it('a salvage works with a damaged record of segments, and rejects if the disk it writes to fails', async () => {
   const fs = await writtenLog(COUNT)
   fs.flipBit(`${DIR}/varve-segments`, 40, 1)
   await salvage(fs)
@@ -217,7 +217,7 @@ it('a salvage does not need a sound record, and fails as the disk it writes to f
 })
 
 it.each(['varve-segments', 'leader-epoch-checkpoint', 'partition.metadata'])(
-  'a salvage does without %s where the disk cannot read it',
+  'a salvage works without %s if the disk cannot read it',
   async (name) => {
     const fs = await writtenLog(COUNT)
     fs.writeFile(`${DIR}/partition.metadata`, Buffer.from('version: 0\ntopic_id: a\n'))
@@ -228,7 +228,7 @@ it.each(['varve-segments', 'leader-epoch-checkpoint', 'partition.metadata'])(
 )
 
 it.each(['varve-segments', 'leader-epoch-checkpoint', pathOf(2).slice(DIR.length + 1)])(
-  'a salvage that may not open %s fails, since somebody can allow it',
+  'a salvage without permission to open %s rejects, since permission can be granted',
   async (name) => {
     const fs = await writtenLog(COUNT)
     fs.failNext('open', 'EACCES', { path: `${DIR}/${name}`, persistent: true })
@@ -272,7 +272,7 @@ describe('a salvage from a disk with bad sectors', () => {
     ],
     ['one behind the other', [2, 3, 4], [[7, 19]]],
     ['at the end', [10], [[38, 39]]],
-  ])('loses the batches in them and no other: %s', async (_, pieces, lost) => {
+  ])('loses the batches in those sectors and no others: %s', async (_, pieces, lost) => {
     const fs = await largeLog()
     for (const piece of pieces) spoil(fs, pathOf(0), piece * PIECE + 100, piece * PIECE + 101)
     const report = await salvage(fs)
@@ -286,7 +286,7 @@ describe('a salvage from a disk with bad sectors', () => {
   })
 
   it.each([1, 7, 8])(
-    'loses a batch of which they hold the first bytes, %d of them, which no checksum covers',
+    'loses a batch whose first %d bytes, which no checksum covers, are in a bad sector',
     async (missing) => {
       const fs = await writtenLog(0, { close: false })
       const log = await openLog(fs, { config: { segmentBytes: 1024 * 1024 } })
@@ -301,7 +301,7 @@ describe('a salvage from a disk with bad sectors', () => {
     },
   )
 
-  it('asks for each of them a few times only', async () => {
+  it('reads each bad sector only a few times', async () => {
     const fs = await largeLog()
     let failures = 0
     const onFailure = (): void => {
@@ -313,7 +313,7 @@ describe('a salvage from a disk with bad sectors', () => {
   })
 
   it.each([1, 2, 3])(
-    'saves what they have given, whatever they give later: %d times',
+    'saves what a sector returned %d times before it went bad',
     async (readsBefore) => {
       const fs = await largeLog()
       spoil(fs, pathOf(0), 2 * PIECE, 3 * PIECE, { readsBefore })
@@ -325,24 +325,27 @@ describe('a salvage from a disk with bad sectors', () => {
   it.each<[number, [number, number | null]]>([
     [2, [2, 3]],
     [6, [6, 6]],
-  ])('loses a file that cannot be opened, and no other: that of offset %s', async (base, lost) => {
-    const fs = await writtenLog(COUNT)
-    fs.failNext('open', 'EIO', { path: pathOf(base), persistent: true })
-    const report = await salvage(fs)
-    expect(report.lost).toMatchObject([
-      { firstOffset: lost[0], lastOffset: lost[1], path: pathOf(base), reason: /EIO/ },
-    ])
-    expect(report.logEndOffset).toBe(COUNT)
-    const log = await openTarget(fs)
-    const [first, last] = lost
-    expect(await offsetsOf(log)).toEqual(
-      upTo(COUNT).filter((each) => each < first || each > (last ?? COUNT)),
-    )
-    expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
-  })
+  ])(
+    'loses only the file that cannot be opened: the one with base offset %s',
+    async (base, lost) => {
+      const fs = await writtenLog(COUNT)
+      fs.failNext('open', 'EIO', { path: pathOf(base), persistent: true })
+      const report = await salvage(fs)
+      expect(report.lost).toMatchObject([
+        { firstOffset: lost[0], lastOffset: lost[1], path: pathOf(base), reason: /EIO/ },
+      ])
+      expect(report.logEndOffset).toBe(COUNT)
+      const log = await openTarget(fs)
+      const [first, last] = lost
+      expect(await offsetsOf(log)).toEqual(
+        upTo(COUNT).filter((each) => each < first || each > (last ?? COUNT)),
+      )
+      expect((await log.append([{ value: 'next' }])).baseOffset).toBe(COUNT)
+    },
+  )
 })
 
-it('a salvage goes through a segment piece by piece, over damage as well', async () => {
+it('a salvage saves all but the damaged batch of a segment that it reads in several pieces', async () => {
   const fs = await writtenLog(0, { close: false })
   const log = await openLog(fs, { config: { segmentBytes: 64 * 1024 * 1024 } })
   const values = upTo(20).map((each) => String(each).repeat(500_000))
@@ -358,7 +361,7 @@ it('a salvage goes through a segment piece by piece, over damage as well', async
   expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(19))
 })
 
-it('a salvage that fails leaves no file open', async () => {
+it('a failed salvage leaves no file open', async () => {
   const fs = await writtenLog(COUNT, { close: false })
   const log = await openLog(fs)
   await log.advanceLogStartOffset(1)

@@ -55,12 +55,12 @@ async function basesOf(segment: LogSegment, offset: number, limits = END): Promi
 }
 
 describe('read', () => {
-  it('finds nothing in an empty segment, nor behind the last batch', async () => {
+  it('returns nothing in an empty segment or after the last batch', async () => {
     expect(await basesOf((await segmentWith([])).segment, BASE)).toEqual([])
     expect(await basesOf((await segmentWith(pairs(3))).segment, 56)).toEqual([])
   })
 
-  it('from before the first batch begins with it', async () => {
+  it('from an offset below the first batch starts with that batch', async () => {
     expect(await basesOf((await segmentWith(pairs(3))).segment, 41)).toEqual([50, 52, 54])
   })
 
@@ -69,16 +69,16 @@ describe('read', () => {
     [51, [50, 52, 54]],
     [52, [52, 54]],
     [55, [54]],
-  ])('from %i begins with the batch that holds it', async (offset, bases) => {
+  ])('from %i starts with the batch that contains it', async (offset, bases) => {
     expect(await basesOf((await segmentWith(pairs(3))).segment, offset)).toEqual(bases)
   })
 
-  it('from a gap begins with the next batch', async () => {
+  it('from an offset in a gap starts with the next batch', async () => {
     const { segment } = await segmentWith([{ baseOffset: 50 }, { baseOffset: 60 }])
     expect(await basesOf(segment, 51)).toEqual([60])
   })
 
-  it('returns the first batch however small the limit, and no more than fit', async () => {
+  it('returns the first batch however small the limit, and no more batches than fit', async () => {
     const { segment } = await segmentWith(pairs(4))
     const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
     expect(await basesOf(segment, 50, { ...END, maxBytes: 1 })).toEqual([50])
@@ -104,7 +104,7 @@ describe('read', () => {
 })
 
 describe('the indexes', () => {
-  it('get entries of last offset and start position, more than an interval apart', async () => {
+  it('get entries of last offset and start position that are more than an interval apart', async () => {
     const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
     const { segment } = await segmentWith(pairs(7), { indexIntervalBytes: 2 * sizeBytes - 1 })
     const { offsetIndex, timeIndex } = segment.indexes
@@ -120,13 +120,13 @@ describe('the indexes', () => {
     ])
   })
 
-  it('get none at exactly an interval', async () => {
+  it('get no entry when exactly an interval was appended', async () => {
     const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
     const { segment } = await segmentWith(pairs(3), { indexIntervalBytes: 2 * sizeBytes })
     expect(segment.indexes.offsetIndex.count).toBe(0)
   })
 
-  it('name the earliest batch that has the largest timestamp', async () => {
+  it('name the earliest batch with the largest timestamp', async () => {
     const timestamps = [5, 9, 9, 3]
     const { segment } = await segmentWith(
       timestamps.map((timestamp, slot) => ({ baseOffset: 50 + slot, timestamp })),
@@ -145,7 +145,7 @@ describe('the indexes', () => {
     expect(await segment.times.findFirst(0, BASE)).toBeNull()
   })
 
-  it('take no further entries when they are full, and one last at the end', async () => {
+  it('get no more entries when they are full, except one last time entry when the segment is sealed', async () => {
     const { segment } = await segmentWith(pairs(9), { segmentIndexBytes: 36 })
     const { timeIndex } = segment.indexes
     expect(segment.indexes.isFull).toBe(true)
@@ -157,7 +157,7 @@ describe('the indexes', () => {
     expect(timeIndex.count).toBe(3)
   })
 
-  it('are loaded from their files before a segment is sealed that nobody has used', async () => {
+  it('are loaded from their files before a segment that was not used yet is sealed', async () => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.held.write()
     const again = await reopened(fs, 62)
@@ -204,7 +204,7 @@ describe('the indexes', () => {
         fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from('0000000000000001000003e7', 'hex'))
       },
     ],
-  ])('are made anew in memory when they %s', async (_, damage) => {
+  ])('are rebuilt in memory when they %s', async (_, damage) => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.seal()
     const { offsetIndex } = segment.indexes
@@ -218,7 +218,7 @@ describe('the indexes', () => {
     expect(fs.readFile(pathOf(BASE, 'index'))).toEqual(before)
   })
 
-  it('may hold entries that name the last batch of an append and the place of its first', async () => {
+  it('may have entries with the last offset of an append and the position of its first batch', async () => {
     const { fs, segment } = await segmentWith(pairs(12))
     await segment.seal()
     const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
@@ -230,7 +230,7 @@ describe('the indexes', () => {
     }
   })
 
-  it('may be wrong about a gap only as long as the log does not say otherwise', async () => {
+  it('do not mislead a read if an entry names an offset inside a gap', async () => {
     const { fs, segment } = await segmentWith([
       { baseOffset: 50 },
       { baseOffset: 51 },
@@ -251,19 +251,19 @@ describe('findByTimestamp', () => {
     [101, 52],
     [150, 60],
     [151, null],
-  ])('of %i finds the first batch that is as young', async (timestamp, baseOffset) => {
+  ])('of %i returns the first batch that is at least as recent', async (timestamp, baseOffset) => {
     const { segment } = await segmentWith(pairs(6))
     const found = await segment.times.findFirst(timestamp, BASE)
     expect(found?.baseOffset ?? null).toBe(baseOffset)
   })
 
-  it('looks from the start offset on', async () => {
+  it('searches from the start offset on', async () => {
     const { segment } = await segmentWith(pairs(6))
     expect((await segment.times.findFirst(100, 55))?.baseOffset).toBe(54)
     expect(await segment.times.findFirst(100, 62)).toBeNull()
   })
 
-  it('does not believe a time index that lies', async () => {
+  it('is not misled by a wrong time index', async () => {
     const { fs, segment } = await segmentWith(pairs(8))
     await segment.seal()
     // Both claim that no timestamp up to the sixth batch is later than 101.
@@ -275,7 +275,7 @@ describe('findByTimestamp', () => {
     }
   })
 
-  it('finds the largest timestamp where the time index has lost its end', async () => {
+  it('finds the largest timestamp if the end of the time index is missing', async () => {
     const specs = [9, 5, 30, 2, 1, 1, 1, 1].map((timestamp, slot) => ({
       baseOffset: 50 + slot,
       timestamp,
@@ -291,7 +291,7 @@ describe('findByTimestamp', () => {
 })
 
 describe('truncateTo', () => {
-  it('cuts from the batch that holds the offset, and ends at the offset', async () => {
+  it('removes the batch that contains the offset and all after it, and ends at the offset', async () => {
     const { segment } = await segmentWith(pairs(3))
     await segment.truncateTo(53)
     expect(await basesOf(segment, 50)).toEqual([50])
@@ -300,7 +300,7 @@ describe('truncateTo', () => {
     expect(await basesOf(segment, 50)).toEqual([50, 53])
   })
 
-  it('again and again leaves what can be read and written', async () => {
+  it('can be repeated, and each time leaves the batches below the offset readable', async () => {
     const { segment } = await segmentWith(pairs(10))
     for (let offset = 69; offset >= 50; offset -= 1) {
       await segment.truncateTo(offset)
@@ -315,7 +315,7 @@ describe('truncateTo', () => {
     expect(segment.sizeBytes).toBe(0)
   })
 
-  it('of everything lets the segment begin again', async () => {
+  it('to the base offset empties the segment, which can then be appended to again', async () => {
     const { fs, segment } = await segmentWith(pairs(3))
     expect(await segment.times.first()).toBe(100)
     await segment.truncateTo(BASE)
@@ -329,7 +329,7 @@ describe('truncateTo', () => {
     expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(12)
   })
 
-  it('to an offset in a gap keeps what is before the gap', async () => {
+  it('to an offset in a gap keeps the batches before the gap', async () => {
     const { segment } = await segmentWith([{ baseOffset: 50 }, { baseOffset: 60 }])
     expect(await segment.restBelow(55)).toMatchObject({ endOffset: 51 })
     expect(await segment.restBelow(60)).toMatchObject({ endOffset: 51 })
@@ -338,7 +338,7 @@ describe('truncateTo', () => {
     expect(segment.nextOffset).toBe(55)
   })
 
-  it('finds the largest timestamp that is left', async () => {
+  it('leaves the largest timestamp of the remaining batches', async () => {
     const { segment } = await segmentWith(pairs(8))
     await segment.truncateTo(56)
     expect(await segment.times.max()).toEqual({ timestamp: 120, offset: 55 })
@@ -346,7 +346,7 @@ describe('truncateTo', () => {
 })
 
 describe('recover', () => {
-  it('finds end, indexes and times by the log file alone', async () => {
+  it('finds the end, the indexes and the timestamps from the log file alone', async () => {
     const { fs, segment } = await segmentWith(pairs(6))
     const bases: number[] = []
     const again = new LogSegment(BASE, optionsIn(fs))
@@ -360,7 +360,7 @@ describe('recover', () => {
     expect(await again.times.first()).toBe(100)
   })
 
-  it('trusts index entries below the offset that it is told', async () => {
+  it('trusts index entries below the given offset', async () => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.seal()
     const bases: number[] = []
@@ -372,7 +372,7 @@ describe('recover', () => {
     expect(await again.times.first()).toBe(100)
   })
 
-  it('begins at the start when the batch of the last entry is not there', async () => {
+  it('starts at the beginning if the last index entry points to no batch', async () => {
     const { fs, segment } = await segmentWith(pairs(6))
     await segment.seal()
     fs.writeFile(pathOf(BASE, 'index'), entry(15, 100))
@@ -382,7 +382,7 @@ describe('recover', () => {
     expect(await basesOf(again, 58)).toEqual([58, 60])
   })
 
-  it.each([0, 1, 3, 5])('stops at a bad batch, number %i', async (bad) => {
+  it.each([0, 1, 3, 5])('stops at a damaged batch, number %i', async (bad) => {
     const { fs, segment } = await segmentWith(pairs(6))
     const sizeBytes = batchOf(pairs(1)[0]).sizeBytes
     fs.flipBit(pathOf(BASE), bad * sizeBytes + 65, 3)
@@ -407,7 +407,7 @@ describe('damage inside a segment', () => {
     return reopened(fs, 62)
   }
 
-  it('in a record is told to who reads it, and to nobody else', async () => {
+  it('in a record is reported by reads of its batch and by no others', async () => {
     const segment = await rotten(2 * sizeBytes + 65, 0)
     expect(await basesOf(segment, 50)).toEqual([50, 52])
     await expect(segment.read(54, END)).rejects.toMatchObject({
@@ -425,7 +425,7 @@ describe('damage inside a segment', () => {
     ['far too high', 2 * sizeBytes + 2, 0],
     ['beyond 2^53', 2 * sizeBytes, 0],
     ['negative', 2 * sizeBytes, 7],
-  ])('of a base offset that looks %s is not skipped', async (_, position, bit) => {
+  ])('in a base offset that looks %s is not skipped', async (_, position, bit) => {
     const segment = await rotten(position, bit)
     expect(await basesOf(segment, 50)).toEqual([50, 52])
     for (const offset of [54, 55]) {
@@ -434,19 +434,19 @@ describe('damage inside a segment', () => {
     expect((await basesOf(segment, 60))[0]).toBe(60)
   })
 
-  it('of a length hides what follows it, and says so', async () => {
+  it('in a batch length hides the batches after it, and reads of those reject', async () => {
     const segment = await rotten(2 * sizeBytes + 11, 1)
     expect(await basesOf(segment, 50)).toEqual([50, 52])
     await expect(segment.read(54, END)).rejects.toThrow(CorruptRecordError)
     await expect(segment.read(58, END)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('of the last base offset does not pass for a later one', async () => {
+  it('in the last base offset is not mistaken for a later offset', async () => {
     const segment = await rotten(5 * sizeBytes + 7, 1)
     await expect(segment.read(60, END)).rejects.toThrow(CorruptRecordError)
   })
 
-  it('is told to who searches by time', async () => {
+  it('in a record is reported by a search by time that needs it', async () => {
     const segment = await rotten(2 * sizeBytes + 65, 0)
     await expect(segment.times.findFirst(120, BASE)).rejects.toThrow(CorruptRecordError)
     expect((await segment.times.findFirst(110, BASE))?.baseOffset).toBe(52)
@@ -454,7 +454,7 @@ describe('damage inside a segment', () => {
 })
 
 describe('follow', () => {
-  it('takes in what was appended, and not what is no whole batch yet', async () => {
+  it('picks up appended batches, but no incomplete one', async () => {
     const { fs, segment } = await segmentWith(pairs(2))
     const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
     await follower.recover(segment.sizeBytes, 0)
@@ -484,7 +484,7 @@ describe('follow', () => {
         await file.write([Buffer.alloc(200, 1)], segment.sizeBytes)
       },
     ],
-  ])('says so when what it knew was %s', async (_, change) => {
+  ])('returns false if the known batches were %s', async (_, change) => {
     const { fs, segment } = await segmentWith(pairs(2))
     const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
     await follower.recover(segment.sizeBytes, 0)
@@ -492,7 +492,7 @@ describe('follow', () => {
     expect(await follower.follow((await fs.stat(pathOf(BASE)))?.sizeBytes ?? 0)).toBe(false)
   })
 
-  it('takes what was preallocated for room, and not for records', async () => {
+  it('treats preallocated bytes as free space, not as records', async () => {
     const { fs, segment } = await segmentWith(pairs(2))
     const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
     await follower.recover(segment.sizeBytes, 0)
@@ -502,7 +502,7 @@ describe('follow', () => {
     expect([follower.nextOffset, follower.sizeBytes]).toEqual([54, segment.sizeBytes])
   })
 
-  it('passes an error of the disk on', async () => {
+  it('rejects with the error of a failed read', async () => {
     const { fs, segment } = await segmentWith(pairs(2))
     const follower = new LogSegment(BASE, optionsIn(fs, { readOnly: true }))
     await follower.recover(segment.sizeBytes, 0)
@@ -518,7 +518,7 @@ describe('a segment', () => {
     expect(segment.fits(BASE + 0x8000_0000)).toBe(false)
   })
 
-  it('takes over the files of its name when it is made', async () => {
+  it('overwrites existing files of its name when it is created', async () => {
     const fs = new SimulatedFileSystem()
     for (const extension of ['log', 'index', 'timeindex']) {
       fs.writeFile(pathOf(BASE, extension), Buffer.alloc(24, 1))
@@ -532,7 +532,7 @@ describe('a segment', () => {
     expect(after.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
   })
 
-  it('begins empty, whatever batches stand in the file that it takes over', async () => {
+  it('starts empty, whatever batches are in the existing file of its name', async () => {
     const fs = new SimulatedFileSystem()
     const left = [BASE, BASE + 1].map((baseOffset) => bytesOf({ baseOffset }))
     fs.writeFile(pathOf(BASE), Buffer.concat(left))
@@ -541,7 +541,7 @@ describe('a segment', () => {
     expect(fs.readFile(pathOf(BASE))).toHaveLength(segment.sizeBytes)
   })
 
-  it('lets go of its file when it cannot be made', async () => {
+  it('closes its file if it cannot be created', async () => {
     const { fs } = await segmentWith([])
     fs.failNext('read', 'EIO', { path: pathOf(60, 'index') })
     fs.writeFile(pathOf(60, 'index'), Buffer.alloc(8))
@@ -549,7 +549,7 @@ describe('a segment', () => {
     expect(fs.operations.at(-1)).toContain(`close ${pathOf(60)}`)
   })
 
-  it('can be used again when loading its indexes has failed', async () => {
+  it('can be read after loading its indexes has failed', async () => {
     const { fs, segment } = await segmentWith(pairs(3))
     await segment.seal()
     const again = await reopened(fs, 56)
@@ -558,7 +558,7 @@ describe('a segment', () => {
     expect(await basesOf(again, 50)).toEqual([50, 52, 54])
   })
 
-  it('opens its file again after it was parked, and not after it was closed', async () => {
+  it('reopens its file after it was parked, but not after it was closed', async () => {
     const { segment } = await segmentWith(pairs(3))
     await segment.flush()
     await segment.file.park()

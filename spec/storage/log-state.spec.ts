@@ -15,7 +15,7 @@ async function fixture(): Promise<{ fs: SimulatedFileSystem; files: LogStateFile
 }
 
 describe('LogStateFiles', () => {
-  it('keeps recovery points, and log start offsets where they are not 0', async () => {
+  it('stores recovery points, and log start offsets that are not 0', async () => {
     const { fs, files } = await fixture()
     const states = new Map([
       ['a-0', { recoveryPoint: 7, logStartOffset: 0 }],
@@ -27,7 +27,7 @@ describe('LogStateFiles', () => {
     expect(await new LogStateFiles(fs, '/d').read()).toEqual(states)
   })
 
-  it('takes a damaged checkpoint for an absent one', async () => {
+  it('treats a damaged checkpoint as a missing one', async () => {
     const { fs, files } = await fixture()
     await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 3 }]]))
     fs.writeFile(`/d/${RECOVERY_POINT_FILE}`, Buffer.from('garbage'))
@@ -36,14 +36,14 @@ describe('LogStateFiles', () => {
     expect(await files.read()).toEqual(new Map())
   })
 
-  it('does not take an error of the disk for an absent checkpoint', async () => {
+  it('rejects on a disk error instead of treating the checkpoint as missing', async () => {
     const { fs, files } = await fixture()
     await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 3 }]]))
     fs.failNext('read', 'EIO')
     await expect(files.read()).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('takes the mark of an orderly close once, for good', async () => {
+  it('takes the clean-shutdown mark once, durably', async () => {
     const { fs, files } = await fixture()
     expect(await files.takeCleanShutdownMark()).toBe(false)
     await files.leaveCleanShutdownMark()
@@ -54,7 +54,7 @@ describe('LogStateFiles', () => {
     expect(await after.hasCleanShutdownMark()).toBe(false)
   })
 
-  it('does not take a mark whose removal it could not sync: it may come back, and be true', async () => {
+  it('rejects if the removal of the mark cannot be synced, and takes the mark in the next call', async () => {
     const { fs, files } = await fixture()
     await files.leaveCleanShutdownMark()
     fs.failNext('syncDirectory', 'EIO')
@@ -64,7 +64,7 @@ describe('LogStateFiles', () => {
     expect(await after.hasCleanShutdownMark()).toBe(false)
   })
 
-  it('makes no mark where there was none, also when the disk fails', async () => {
+  it('takes no mark if there was none, even after a failed sync', async () => {
     const { fs, files } = await fixture()
     fs.failNext('syncDirectory', 'EIO')
     await expect(files.takeCleanShutdownMark()).rejects.toMatchObject({ code: 'EIO' })
@@ -81,19 +81,19 @@ describe('partitionOfDirectory', () => {
     ['/data/orders-x', 'orders-x', 0],
     ['/data/my log', 'my_log', 0],
     ['/', 'log', 0],
-  ])('of %s', (dir, topic, partition) => {
+  ])('returns the topic and partition of %s', (dir, topic, partition) => {
     expect(partitionOfDirectory(dir)).toEqual({ topic, partition })
   })
 })
 
 describe('createDurably', () => {
-  it('makes all names durable', async () => {
+  it('makes the names of all created directories durable', async () => {
     const fs = new SimulatedFileSystem()
     await createDurably(fs, '/a/b/c')
     expect(await fs.restart('power', { unsynced: 'lost' }).stat('/a/b/c')).not.toBeNull()
   })
 
-  it('finishes what a crash interrupted', async () => {
+  it('completes a creation that a crash interrupted', async () => {
     const fs = new SimulatedFileSystem()
     fs.crashAt(1, { when: 'after' })
     await expect(createDurably(fs, '/a/b/c')).rejects.toThrow()
@@ -102,7 +102,7 @@ describe('createDurably', () => {
     expect(await next.restart('power', { unsynced: 'lost' }).stat('/a/b/c')).not.toBeNull()
   })
 
-  it('leaves directories of others to them', async () => {
+  it('ignores a parent directory that it may not sync, but rejects if its sync fails', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('/a/b')
     fs.failNext('syncDirectory', 'EACCES', { path: '/' })

@@ -41,7 +41,7 @@ function setEpoch(fs: SimulatedFileSystem, segment: number, slot: number, epoch:
 }
 
 describe('verify', () => {
-  it('finds nothing wrong with epochs that are those of the checkpoint, or that it does not know', async () => {
+  it('accepts epochs that match the checkpoint, and epochs that the checkpoint does not list', async () => {
     const fs = await leftByOther()
     expect(await (await openLog(fs.fork())).verify()).toEqual([])
     const log = await openLog(fs)
@@ -57,27 +57,24 @@ describe('verify', () => {
     ['higher', 3],
     ['lower', 0],
     ['unknown', -1],
-  ])(
-    'tells of a batch whose epoch is %s than it was, of which opening sees nothing',
-    async (_, epoch) => {
-      const fs = await leftByOther()
-      setEpoch(fs, 2, 1, epoch)
-      const log = await openLog(fs)
-      expect(log.damage).toBeNull()
-      expect(await log.verify()).toMatchObject([
-        {
-          code: 'CORRUPT_MESSAGE',
-          reason: `its leader epoch is ${epoch}, not 1`,
-          path: pathOf(2),
-          position: SIZE,
-          firstOffset: 3,
-          lastOffset: 3,
-        },
-      ])
-    },
-  )
+  ])('reports a batch whose epoch became %s, which opening does not detect', async (_, epoch) => {
+    const fs = await leftByOther()
+    setEpoch(fs, 2, 1, epoch)
+    const log = await openLog(fs)
+    expect(log.damage).toBeNull()
+    expect(await log.verify()).toMatchObject([
+      {
+        code: 'CORRUPT_MESSAGE',
+        reason: `its leader epoch is ${epoch}, not 1`,
+        path: pathOf(2),
+        position: SIZE,
+        firstOffset: 3,
+        lastOffset: 3,
+      },
+    ])
+  })
 
-  it('tells of epochs that fall where the checkpoint is made anew from them', async () => {
+  it('reports epochs that decrease if the checkpoint is rebuilt from them', async () => {
     const fs = await leftByOther()
     setEpoch(fs, 2, 0, 7)
     await fs.unlink(CHECKPOINT)
@@ -89,8 +86,8 @@ describe('verify', () => {
   })
 })
 
-describe('a log that is verified', () => {
-  it('takes appends meanwhile, which are not looked at', async () => {
+describe('a log during its verification', () => {
+  it('accepts appends, which do not wait for the verification', async () => {
     const log = await openLog(await writtenLog(40))
     const order: string[] = []
     const verifying = log.verify().then((found) => order.push(`verified ${found.length}`))
@@ -99,7 +96,7 @@ describe('a log that is verified', () => {
     expect(order).toEqual(['appended', 'verified 0'])
   })
 
-  it('is done with although appends go on all the time', async () => {
+  it('is verified to the end even while appends continue', async () => {
     const log = await openLog(await writtenLog(40), { config: { ...SMALL, segmentBytes: 100_000 } })
     const found: unknown[] = []
     const verifying = log.verify().then((damages) => found.push(damages))
@@ -118,7 +115,7 @@ describe('a log that is verified', () => {
       'rolled, in a new epoch',
       (log) => log.truncateTo(40).then(() => log.append([{ key: 'k', value: 'v' }])),
     ],
-  ])('is sound wherever it is %s meanwhile', async (_, change) => {
+  ])('is reported as sound if it is %s at any moment', async (_, change) => {
     const fs = await writtenLog(40)
     for (let after = 0; after < 60; after += 3) {
       const forked = fs.fork()
@@ -136,7 +133,7 @@ describe('a log that is verified', () => {
     }
   })
 
-  it('is closed without waiting for the rest, and no file of it is open then', async () => {
+  it('can be closed without waiting for the verification, which leaves no file open', async () => {
     const fs = await writtenLog(40)
     const openFiles = recordOpenFiles(fs)
     const log = await openLog(fs)
@@ -148,13 +145,13 @@ describe('a log that is verified', () => {
   })
 })
 
-describe('a log that is verified beside the process that writes it', () => {
+describe('a log that is verified while another process writes it', () => {
   it.each<[string, (log: Log) => Promise<unknown>]>([
     ['appended to', (log) => log.append([{ key: 'k', value: 'v' }])],
     ['truncated', (log) => log.truncateTo(3)],
     ['deleted from', (log) => log.advanceLogStartOffset(35)],
     ['compacted', (log) => log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })],
-  ])('is sound wherever it is %s meanwhile', async (_, change) => {
+  ])('is reported as sound if it is %s at any moment', async (_, change) => {
     const fs = await writtenLog(40)
     for (let after = 0; after < 60; after += 3) {
       const forked = fs.fork()
@@ -173,7 +170,7 @@ describe('a log that is verified beside the process that writes it', () => {
     }
   })
 
-  it('is damaged where it is, and where a segment is missing', async () => {
+  it('is reported as damaged at a damaged batch, and at a missing segment', async () => {
     const fs = await writtenLog(6)
     const reader = await openLog(fs, { readOnly: true })
     fs.flipBit(pathOf(2), 66, 1)

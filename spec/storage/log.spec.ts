@@ -43,7 +43,7 @@ async function logOf(count: number, options: Parameters<typeof openLog>[1] = {})
 }
 
 describe('append', () => {
-  it('numbers records one by one and gives them back as they were', async () => {
+  it('assigns consecutive offsets, and reads return the records as they were', async () => {
     const { log } = await emptyLog()
     expect(await log.append([{ key: 'k', value: 'v', timestamp: 5 }])).toEqual({
       baseOffset: 0,
@@ -87,7 +87,7 @@ describe('append', () => {
     ])
   })
 
-  it('is durable when it resolves, and only then counts as such', async () => {
+  it('is durable when it resolves, while batches without a sync do not count as durable', async () => {
     const { fs, log } = await emptyLog()
     await log.append([{ value: 'a' }])
     expect(log.durableEndOffset).toBe(1)
@@ -97,7 +97,7 @@ describe('append', () => {
     expect(after.logEndOffset).toBe(1)
   })
 
-  it('syncs when as many records are not durable as the topic says', async () => {
+  it('syncs once flushMessages records are not durable', async () => {
     const { log } = await emptyLog({ config: { ...SMALL, segmentBytes: 5000, flushMessages: 3 } })
     const ends: number[] = []
     for (const value of valuesUpTo(7)) {
@@ -109,7 +109,7 @@ describe('append', () => {
     expect(log.durableEndOffset).toBe(7)
   })
 
-  it('goes in the order of the calls, however long each takes to encode', async () => {
+  it('keeps the order of the calls, however long each takes to encode', async () => {
     const { log } = await emptyLog({
       config: { ...SMALL, segmentBytes: 100_000, compressionType: 'gzip' },
     })
@@ -119,7 +119,7 @@ describe('append', () => {
     expect(await valuesOf(log)).toEqual(values)
   })
 
-  it('marks the first batch behind what is durable', async () => {
+  it('sets the group start bit in the first batch after what is durable', async () => {
     const { log } = await emptyLog({ config: { ...SMALL, segmentBytes: 3 * SIZE } })
     await log.appendBatches([bytesOf(), bytesOf(), bytesOf(), bytesOf(), bytesOf()])
     await log.appendBatches([bytesOf()])
@@ -134,14 +134,14 @@ describe('append', () => {
     expect(marks).toEqual([true, false, false, true, false, false, true])
   })
 
-  it('stamps its own time where the topic wants that', async () => {
+  it('sets its own timestamps with messageTimestampType LogAppendTime', async () => {
     const { log } = await emptyLog({ config: { ...SMALL, messageTimestampType: 'LogAppendTime' } })
     expect(await log.append([{ value: 'a', timestamp: 5 }])).toMatchObject({ timestamp: NOW })
     expect((await log.read(0))[0]?.timestamp).toBe(NOW)
     expect(await log.offsetForTimestamp(6)).toEqual({ offset: 0, timestamp: NOW })
   })
 
-  it('compresses where the topic wants that', async () => {
+  it('compresses with the compressionType of the topic', async () => {
     const { log } = await emptyLog({
       config: { ...SMALL, compressionType: 'gzip', segmentBytes: 5000 },
     })
@@ -150,7 +150,7 @@ describe('append', () => {
     expect((await log.read(1)).map(({ offset }) => offset)).toEqual([1, 2])
   })
 
-  it('refuses what does not fit, and takes none of it', async () => {
+  it('rejects records that are too large, no batches and invalid batches, and writes none of them', async () => {
     const config = { ...SMALL, maxMessageBytes: 120, segmentBytes: 110 }
     const { log } = await emptyLog({ config })
     const large = { value: 'x'.repeat(45) }
@@ -165,14 +165,14 @@ describe('append', () => {
     expect((await log.append([{ value: 'a' }])).baseOffset).toBe(0)
   })
 
-  it('wants a key in a compacted topic', async () => {
+  it('rejects records without a key in a compacted topic', async () => {
     const { log } = await emptyLog({ config: { ...SMALL, cleanupPolicy: 'compact' } })
     await expect(log.append([{ key: 'k' }, { value: 'a' }])).rejects.toThrow(InvalidRecordError)
     await log.append([{ key: 'k', value: null }])
     expect(log.logEndOffset).toBe(1)
   })
 
-  it('follows a change of the configuration', async () => {
+  it('applies a changed topic config', async () => {
     const log = await logOf(1, { config: { segmentBytes: 5000 } })
     log.config = resolveTopicConfig({ segmentBytes: 100 })
     expect(log.config.segmentBytes).toBe(100)
@@ -183,7 +183,7 @@ describe('append', () => {
 
 describe('segments', () => {
   it.each([100, 150, 200, 300, 3 * SIZE, 5000])(
-    'of %i bytes hold no more, and all can be read',
+    'of %i bytes never exceed that size, and all records can be read',
     async (segmentBytes) => {
       const log = await logOf(10, { config: { ...SMALL, segmentBytes } })
       const perSegment = Math.floor(segmentBytes / SIZE)
@@ -200,7 +200,7 @@ describe('segments', () => {
     },
   )
 
-  it('are rolled when a record is much younger than the first, by their own times', async () => {
+  it('are rolled when a record is over segmentMs later than the first, by the record timestamps', async () => {
     const { log } = await emptyLog({ config: { segmentMs: 100 } })
     const counts: number[] = []
     for (const timestamp of [1000, 1100, 900, 1101, 1201, 1202, 5]) {
@@ -211,7 +211,7 @@ describe('segments', () => {
     await log.close()
   })
 
-  it('are rolled by time also within one append, and after an open', async () => {
+  it('are rolled by time within one append too, and after a reopen', async () => {
     const fs = new SimulatedFileSystem()
     const config = { segmentMs: 100 }
     const log = await openLog(fs, { config })
@@ -223,7 +223,7 @@ describe('segments', () => {
     expect(again.segments).toHaveLength(3)
   })
 
-  it('are rolled by the clock where the records have no time', async () => {
+  it('are rolled by the clock if the records have no timestamps', async () => {
     const clock = new ManualClock(NOW)
     const { log } = await emptyLog({ config: { segmentMs: 100 }, clock })
     await log.appendBatches([bytesOf({ timestamp: -1 })])
@@ -249,7 +249,7 @@ describe('segments', () => {
     { interval: 150, apart: 0 },
     { interval: 100_000, apart: 1 },
   ])(
-    'are rolled where an index gets full inside of one append, as between appends: %j',
+    'are rolled at the same offsets whether an index fills up within one append or between appends: %j',
     async ({ interval, apart }) => {
       const config = { segmentIndexBytes: 36, indexIntervalBytes: interval }
       const logs = [await emptyLog({ config }), await emptyLog({ config })] as const
@@ -268,7 +268,7 @@ describe('segments', () => {
     },
   )
 
-  it('are rolled by hand, but not while empty', async () => {
+  it('are rolled on request, but not while empty', async () => {
     const { fs, log } = await emptyLog()
     await log.roll()
     expect(log.segments).toHaveLength(1)
@@ -309,7 +309,7 @@ describe('segments', () => {
 })
 
 describe('read', () => {
-  it('is empty at the end and out of range beyond it and before the start', async () => {
+  it('returns nothing at the log end, and rejects offsets beyond it and below the log start offset', async () => {
     const log = await logOf(5)
     await log.advanceLogStartOffset(3)
     expect(await log.read(5)).toEqual([])
@@ -324,7 +324,7 @@ describe('read', () => {
     await expect(log.read(3, 0)).rejects.toThrow('maxBytes must be a whole number')
   })
 
-  it('begins inside a batch, and never spans two segments', async () => {
+  it('starts at an offset inside a batch, and never spans two segments', async () => {
     const { log } = await emptyLog({ config: { ...SMALL, segmentBytes: 5000 } })
     await log.append(valuesUpTo(5).map((value) => ({ value })))
     await log.roll()
@@ -333,7 +333,7 @@ describe('read', () => {
     expect((await log.read(5, 1)).map(({ offset }) => offset)).toEqual([5])
   })
 
-  it('passes over markers and over batches without records', async () => {
+  it('skips control batches and batches without records', async () => {
     const { log } = await emptyLog()
     const marker = (): Buffer =>
       buildEndTransactionMarker({
@@ -351,7 +351,7 @@ describe('read', () => {
     expect(log.logEndOffset).toBe(4)
   })
 
-  it('delivers what is sound before a batch that cannot be decoded', async () => {
+  it('returns the records before a batch that cannot be decoded, and rejects at that batch', async () => {
     const { log } = await emptyLog({ config: { segmentBytes: 5000 } })
     const strange = bytesOf()
     // A count of records that the bytes do not hold, under a valid checksum.
@@ -371,7 +371,7 @@ describe('read', () => {
     await expect(log.offsetForTimestamp(NOW)).resolves.toMatchObject({ offset: 0 })
   })
 
-  it('sees each append whole while others are being written', async () => {
+  it('returns every record once and in order while others are being appended', async () => {
     const fs = new SimulatedFileSystem({ completion: 'random', seed: 5 })
     const log = await openLog(fs)
     const seen: string[] = []
@@ -385,7 +385,7 @@ describe('read', () => {
     expect(seen).toEqual(valuesUpTo(30))
   })
 
-  it('gives records or says out of range while segments are truncated and removed', async () => {
+  it('returns the right records or rejects as out of range while segments are truncated and removed', async () => {
     for (let seed = 0; seed < 20; seed += 1) {
       const fs = new SimulatedFileSystem({ completion: 'random', seed })
       const log = await openLog(fs)
@@ -415,7 +415,7 @@ describe('read', () => {
 })
 
 describe('offsetForTimestamp', () => {
-  it('is the first offset of a record as young, as a search through all finds it', async () => {
+  it('returns the first offset at least as recent as the timestamp, like a search through all records', async () => {
     const batch = fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 3 })
     await fc.assert(
       fc.asyncProperty(
@@ -442,7 +442,7 @@ describe('offsetForTimestamp', () => {
     )
   })
 
-  it('looks no further than it is told, and takes times only', async () => {
+  it('searches only below the given end offset, and rejects invalid timestamps', async () => {
     const { log } = await emptyLog()
     await log.append([10, 20, 30].map((timestamp) => ({ value: 'v', timestamp })))
     await log.append([{ value: 'v', timestamp: 40 }])
@@ -455,7 +455,7 @@ describe('offsetForTimestamp', () => {
 })
 
 describe('an unclean open', () => {
-  it('makes durable what only the page cache held', async () => {
+  it('makes records durable that only the page cache held', async () => {
     const { fs, log } = await emptyLog()
     await log.appendBatches([bytesOf({ values: ['a'] })])
     const restarted = fs.restart('process')
@@ -466,17 +466,20 @@ describe('an unclean open', () => {
 })
 
 describe('truncateTo', () => {
-  it.each(upTo(11))('%i leaves what is below, for good, and goes on there', async (offset) => {
-    const fs = await writtenLog(10, { close: false })
-    const log = await openLog(fs.restart('process'))
-    await log.truncateTo(offset)
-    expect(await valuesOf(log)).toEqual(valuesUpTo(offset))
-    expect((await log.append([{ value: 'new' }])).baseOffset).toBe(offset)
-    expect(await valuesOf(log)).toEqual([...valuesUpTo(offset), 'new'])
-    expect(log.recovery.damage).toBeNull()
-  })
+  it.each(upTo(11))(
+    '%i keeps the records below, and the next append gets that offset',
+    async (offset) => {
+      const fs = await writtenLog(10, { close: false })
+      const log = await openLog(fs.restart('process'))
+      await log.truncateTo(offset)
+      expect(await valuesOf(log)).toEqual(valuesUpTo(offset))
+      expect((await log.append([{ value: 'new' }])).baseOffset).toBe(offset)
+      expect(await valuesOf(log)).toEqual([...valuesUpTo(offset), 'new'])
+      expect(log.recovery.damage).toBeNull()
+    },
+  )
 
-  it('into a batch drops the whole batch, and keeps the offset', async () => {
+  it('to an offset inside a batch removes the whole batch, and keeps the offset as log end offset', async () => {
     for (const isClean of [true, false]) {
       const fs = new SimulatedFileSystem()
       const log = await openLog(fs, { config: { segmentBytes: 5000 } })
@@ -494,7 +497,7 @@ describe('truncateTo', () => {
     }
   })
 
-  it('has cut the file for good when it resolves', async () => {
+  it('has truncated the file durably when it resolves', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: { segmentBytes: 5000 } })
     for (const value of valuesUpTo(4)) await log.append([{ key: 'k', value }])
@@ -503,7 +506,7 @@ describe('truncateTo', () => {
     expect(restarted.readFile(pathOf(0))).toHaveLength(2 * SIZE)
   })
 
-  it('lowers the recovery point first', async () => {
+  it('lowers the recovery point, also in its file', async () => {
     const fs = await writtenLog(10)
     const log = await openLog(fs)
     expect(log.state.recoveryPoint).toBe(10)
@@ -514,7 +517,7 @@ describe('truncateTo', () => {
     )
   })
 
-  it('refuses offsets outside of the log', async () => {
+  it('rejects offsets outside the log', async () => {
     const log = await logOf(5)
     await log.advanceLogStartOffset(2)
     await expect(log.truncateTo(1)).rejects.toThrow(OffsetOutOfRangeError)
@@ -527,7 +530,7 @@ describe('truncateTo', () => {
     expect((await log.append([{ value: 'x' }])).baseOffset).toBe(2)
   })
 
-  it('takes snapshots and epochs along', async () => {
+  it('removes the producer snapshots above the offset, and adjusts the leader epochs', async () => {
     const fs = (await writtenLog(6, { close: false })).restart('process')
     const log = await openLog(fs)
     await log.append([{ value: 'x' }])
@@ -540,7 +543,7 @@ describe('truncateTo', () => {
     expect(fs.readFile(`${DIR}/leader-epoch-checkpoint`).toString()).toBe('0\n2\n0 0\n2 3\n')
   })
 
-  it('takes producers back to what they were', async () => {
+  it('restores the producer state at the offset', async () => {
     const { fs, log } = await emptyLog()
     const producer = { producerId: 7, producerEpoch: 0 }
     for (const baseSequence of [0, 1, 2, 3]) {
@@ -554,7 +557,7 @@ describe('truncateTo', () => {
 })
 
 describe('advanceLogStartOffset', () => {
-  it('removes the segments below and never the active one', async () => {
+  it('removes the segments below, but never the active one', async () => {
     const fs = await writtenLog(10, { close: false })
     const log = await openLog(fs.restart('process'))
     await log.advanceLogStartOffset(5)
@@ -570,7 +573,7 @@ describe('advanceLogStartOffset', () => {
     await expect(log.advanceLogStartOffset(12)).rejects.toThrow(OffsetOutOfRangeError)
   })
 
-  it('lasts, with what belongs to the segments gone', async () => {
+  it('is durable, and so is the removal of all files and epochs of the removed segments', async () => {
     const fs = await writtenLog(10)
     const log = await openLog(fs)
     await log.advanceLogStartOffset(5)
@@ -583,7 +586,7 @@ describe('advanceLogStartOffset', () => {
     expect((await openLog(after)).logStartOffset).toBe(5)
   })
 
-  it('is finished by the next open, so that the files stay removed', async () => {
+  it('is finished by the next open, which removes the files durably', async () => {
     const fileSystem = await writtenLog(7)
     await fileSystem.unlink(`${DIR}/varve-segments`)
     fileSystem.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
@@ -593,7 +596,7 @@ describe('advanceLogStartOffset', () => {
     expect([...restarted.snapshot().keys()]).not.toContain(pathOf(0))
   })
 
-  it('of all there was is durable before the next open makes a new segment', async () => {
+  it('beyond all records makes the next open sync the removal before it creates a segment', async () => {
     const fs = (await writtenLog(3, { close: false })).restart('process')
     await fs.unlink(`${DIR}/varve-segments`)
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 5\n'))
@@ -609,7 +612,7 @@ describe('advanceLogStartOffset', () => {
     expect(steps.slice(removal, removal + 3)).toEqual(['unlink', 'syncDirectory', 'open'])
   })
 
-  it('makes durable what comes before it', async () => {
+  it('makes the records below the offset durable', async () => {
     const { fs, log } = await emptyLog({ config: { ...SMALL, flushMessages: 100 } })
     await log.append([{ value: 'a' }])
     await log.append([{ value: 'b' }])
@@ -621,7 +624,7 @@ describe('advanceLogStartOffset', () => {
 })
 
 describe('checkpoint', () => {
-  it('saves what is durable, and counts bytes from there', async () => {
+  it('saves the durable end as the recovery point, and resets the byte count', async () => {
     const { fs, log } = await emptyLog({ config: { ...SMALL, flushMessages: 2 } })
     for (const value of ['a', 'b', 'c']) await log.append([{ value }])
     expect(log.bytesSinceCheckpoint).toBe(log.size)
@@ -635,7 +638,7 @@ describe('checkpoint', () => {
 })
 
 describe('close', () => {
-  it('is done once, after what was asked for before, and before what is asked for later', async () => {
+  it('runs once, after all earlier calls, and makes later calls reject', async () => {
     const fs = new SimulatedFileSystem()
     const log = await openLog(fs)
     const append = log.append([{ value: 'a' }])
@@ -650,7 +653,7 @@ describe('close', () => {
     expect(await valuesOf(again)).toEqual(['a'])
   })
 
-  it('ends every kind of call', async () => {
+  it('makes every kind of call reject', async () => {
     const log = await logOf(3)
     await log.close()
     expect(log.isWritable).toBe(false)
@@ -672,7 +675,7 @@ describe('close', () => {
     expect([log.logStartOffset, log.logEndOffset]).toEqual([0, 3])
   })
 
-  it('ends a read that is going on, and leaves no file open', async () => {
+  it('ends reads that are in progress, and leaves no file open', async () => {
     for (let seed = 0; seed < 10; seed += 1) {
       const fs = new SimulatedFileSystem({ completion: 'random', seed })
       const log = await openLog(fs)

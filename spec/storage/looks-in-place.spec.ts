@@ -74,8 +74,8 @@ async function expectGone(log: Log, appending: unknown): Promise<void> {
   expect(log.isWritable).toBe(false)
 }
 
-describe.each(WAYS)('a look %s', (way, prepare) => {
-  it.each(REMOVALS)('tells the append behind which it is made that the file %s', async (_, go) => {
+describe.each(WAYS)('a check for the log file %s', (way, prepare) => {
+  it.each(REMOVALS)('rejects the append that triggers it if the file %s', async (_, go) => {
     const { fs, clock, log } = await begunLog()
     prepare(fs)
     await go(fs)
@@ -88,7 +88,7 @@ describe.each(WAYS)('a look %s', (way, prepare) => {
     expect(await valuesOf(log)).toEqual(['v0', 'v1'])
   })
 
-  it('is made once a second where the file is in its place', async () => {
+  it('is made once a second while the file is in its place', async () => {
     const { fs, clock, log } = await begunLog()
     prepare(fs)
     const calls = callsOf(fs)
@@ -105,7 +105,7 @@ describe.each(WAYS)('a look %s', (way, prepare) => {
     expect(calls).toEqual([...untilLook, ...untilLook])
   })
 
-  it('is made behind a write that came out short as well', async () => {
+  it('is also made after a short write', async () => {
     const { fs, clock, log } = await begunLog()
     prepare(fs)
     await fs.unlink(pathOf(0))
@@ -114,7 +114,7 @@ describe.each(WAYS)('a look %s', (way, prepare) => {
     await expectGone(log, append(log, 'x'))
   })
 
-  it('is made behind an append that waits as well', async () => {
+  it('is also made after an append that returns a promise', async () => {
     const { fs, clock, log } = await begunLog()
     prepare(fs)
     await fs.unlink(pathOf(0))
@@ -122,7 +122,7 @@ describe.each(WAYS)('a look %s', (way, prepare) => {
     await expectGone(log, log.append([{ value: 'x' }]))
   })
 
-  it('says nothing when it fails, so that the next append looks again', async () => {
+  it('reports nothing if it fails, and the next append checks again', async () => {
     const { fs, clock, log } = await begunLog()
     prepare(fs)
     clock.setTime(NOW + SECOND_MS)
@@ -134,8 +134,8 @@ describe.each(WAYS)('a look %s', (way, prepare) => {
   })
 })
 
-describe('a file that was given back', () => {
-  it('was found by whoever opens it for an append, which looks no second time', async () => {
+describe('a log file that was closed as unused', () => {
+  it('is found by the append that reopens it, which makes no second check', async () => {
     const { fs, clock, log } = await parkedLog()
     clock.setTime(NOW + 5 * SECOND_MS)
     const calls = callsOf(fs)
@@ -148,7 +148,7 @@ describe('a file that was given back', () => {
     await expectGone(log, append(log, 'x'))
   })
 
-  it.each(REMOVALS)('is not written to when it %s meanwhile', async (_, go) => {
+  it.each(REMOVALS)('is not written to if it %s meanwhile', async (_, go) => {
     const { fs, log } = await parkedLog()
     await go(fs)
     const before = fs.snapshot()
@@ -158,7 +158,7 @@ describe('a file that was given back', () => {
     }
   })
 
-  it('was found by nobody where a reader has opened it before', async () => {
+  it('is checked by the next append even if a reader has reopened it before', async () => {
     const { fs, clock, log } = await parkedLog()
     expect(await valuesOf(log)).toEqual(['v0'])
     await fs.unlink(pathOf(0))
@@ -166,7 +166,7 @@ describe('a file that was given back', () => {
     await expectGone(log, append(log, 'x'))
   })
 
-  it('is looked for behind an append that takes a second', async () => {
+  it('is checked after an append that takes a second', async () => {
     const { fs, clock, log } = await parkedLog()
     clock.setTime(NOW + 5 * SECOND_MS)
     fs.observe(({ kind, path }) => {

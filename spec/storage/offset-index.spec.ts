@@ -24,7 +24,7 @@ async function filled(
 }
 
 describe('lookup', () => {
-  it('finds the segment start in an empty index and below the first entry', async () => {
+  it('returns the segment start in an empty index and below the first entry', async () => {
     const { index } = await filled([])
     expect(index.lookup(60)).toEqual({ offset: 50, position: 0 })
     index.append(55, 100)
@@ -32,7 +32,7 @@ describe('lookup', () => {
     expect(index.lookup(55)).toEqual({ offset: 55, position: 100 })
   })
 
-  it('finds the last entry above all others', async () => {
+  it('returns the last entry for offsets above all entries', async () => {
     const { index } = await filled([
       [55, 100],
       [59, 200],
@@ -41,7 +41,7 @@ describe('lookup', () => {
     expect(index.lastEntry).toEqual({ offset: 59, position: 200 })
   })
 
-  it('agrees with a search from entry to entry', () => {
+  it('returns the same as a linear search', () => {
     const gaps = fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 40 })
     fc.assert(
       fc.property(gaps, fc.integer({ min: 0, max: 300 }), (steps, target) => {
@@ -59,7 +59,7 @@ describe('lookup', () => {
     )
   })
 
-  it('agrees with it among many entries, whether or not batches are alike', () => {
+  it('returns the same as a linear search among many entries, whether or not their gaps are alike', () => {
     const alike = fc.integer({ min: 250, max: 260 })
     const unlike = fc.oneof(fc.constant(1), alike, fc.integer({ min: 1, max: 1_000_000 }))
     const sizes = { minLength: 30, maxLength: 200 }
@@ -85,7 +85,7 @@ describe('lookup', () => {
 })
 
 describe('append', () => {
-  it('refuses offsets that do not rise, and offsets before the segment', async () => {
+  it('throws for offsets that do not rise, and for offsets out of range of the segment', async () => {
     const { index } = await filled([[55, 100]])
     expect(() => {
       index.append(55, 200)
@@ -99,13 +99,13 @@ describe('append', () => {
     expect(index.count).toBe(1)
   })
 
-  it('takes the largest relative offset', async () => {
+  it('accepts the largest relative offset', async () => {
     const { index } = await filled([[50 + 0x7fff_ffff, 0x7fff_ffff]])
     expect(index.lastOffset).toBe(50 + 0x7fff_ffff)
     expect(index.entry(0).position).toBe(0x7fff_ffff)
   })
 
-  it('refuses an entry that does not fit, rounding the size down to whole entries', () => {
+  it('throws for an entry that does not fit, with the size rounded down to whole entries', () => {
     const index = indexIn(new SimulatedFileSystem(), 8 * 2 + 7)
     index.append(51, 10)
     expect(index.isFull).toBe(false)
@@ -129,14 +129,14 @@ describe('truncateTo', () => {
     ['at an entry', 59, 1, 55],
     ['between entries', 60, 2, 59],
     ['above all entries', 71, 3, 70],
-  ])('%s drops those at or above it', async (_, offset, count, lastOffset) => {
+  ])('%s drops the entries at or above the offset', async (_, offset, count, lastOffset) => {
     const { index } = await filled(entries)
     index.truncateTo(offset)
     expect(index.count).toBe(count)
     expect(index.lastOffset).toBe(lastOffset)
   })
 
-  it('is followed by the file with the next write, and by new entries behind', async () => {
+  it('takes effect in the file with the next write, together with new entries', async () => {
     const { fs, index } = await filled(entries)
     expect(await index.write()).toBe(true)
     index.truncateTo(59)
@@ -147,7 +147,7 @@ describe('truncateTo', () => {
 })
 
 describe('slotOf', () => {
-  it('names the entry at or below an offset', async () => {
+  it('returns the slot of the entry at or below an offset', async () => {
     const { index } = await filled([
       [55, 100],
       [59, 200],
@@ -157,7 +157,7 @@ describe('slotOf', () => {
 })
 
 describe('fetchUpperBound', () => {
-  it('is the first entry at or behind a position, null behind the last', async () => {
+  it('returns the first entry at or after a position, and null after the last', async () => {
     const { index } = await filled([
       [55, 100],
       [59, 200],
@@ -169,8 +169,8 @@ describe('fetchUpperBound', () => {
   })
 })
 
-describe('the file', () => {
-  it('keeps what was written', async () => {
+describe('the index file', () => {
+  it('restores the entries that were written', async () => {
     const { fs, index } = await filled([
       [50, 10],
       [59, 200],
@@ -184,7 +184,7 @@ describe('the file', () => {
     expect(again.count).toBe(3)
   })
 
-  it('is not written again while nothing changes', async () => {
+  it('is not written again if nothing has changed', async () => {
     const { fs, index } = await filled([[55, 100]])
     await index.write()
     const { operationCount } = fs
@@ -192,7 +192,7 @@ describe('the file', () => {
     expect(fs.operationCount).toBe(operationCount)
   })
 
-  it('is missing, which leaves the index empty', async () => {
+  it('leaves the index empty if it is missing', async () => {
     const { fs, index } = await filled([[55, 100]])
     expect(await index.load()).toBe('missing')
     expect(index.count).toBe(0)
@@ -207,14 +207,14 @@ describe('the file', () => {
     ['an entry for the first batch', '0000000500000000'],
     ['garbage', 'deadbeefdeadbeef'],
     ['zeros before entries', '0000000500000064' + '0000000000000000' + '00000009000000c8'],
-  ])('is no index with %s', async (_, hex) => {
+  ])('is corrupt if it holds %s', async (_, hex) => {
     const { fs, index } = await filled([])
     fs.writeFile(PATH, Buffer.from(hex, 'hex'))
     expect(await index.load()).toBe('corrupt')
     expect(index.count).toBe(0)
   })
 
-  it.each([0, 1, 2])('may be preallocated with zeros behind %i entries', async (count) => {
+  it.each([0, 1, 2])('may be preallocated with zeros after %i entries', async (count) => {
     const { fs, index } = await filled([])
     const bytes = Buffer.alloc(80)
     for (let slot = 0; slot < count; slot += 1) {
@@ -229,7 +229,7 @@ describe('the file', () => {
     expect(fs.readFile(PATH)).toHaveLength(8 * (count + 1))
   })
 
-  it('is written as a whole after a write that failed', async () => {
+  it('is written as a whole after a failed write', async () => {
     const { fs, index } = await filled([[55, 100]])
     await index.write()
     index.append(59, 200)

@@ -32,8 +32,8 @@ async function failLastSync(fs: SimulatedFileSystem, log: Log): Promise<void> {
   await expect(failed).rejects.toMatchObject({ outcome: 'unknown' })
 }
 
-describe('an unclean open of a log on a full disk that writes nothing in place', () => {
-  it('counts as durable what is proven to be, and loses nothing', async () => {
+describe('an unclean open on a full disk that never overwrites in place', () => {
+  it('counts only proven records as durable, and loses nothing', async () => {
     const fs = await leftOnFullDisk(4)
     const log = await openLog(fs)
     expect([log.durableEndOffset, log.logEndOffset, log.damage]).toEqual([3, 4, null])
@@ -45,7 +45,7 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     }
   })
 
-  it('refuses every change for want of room, and takes them when there is some', async () => {
+  it('refuses every change for lack of room, and accepts appends once there is some', async () => {
     const fs = await leftOnFullDisk(4)
     const log = await openLog(fs)
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
@@ -60,7 +60,7 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(5), null])
   })
 
-  it('makes sure of what was found with the first flush that finds room', async () => {
+  it('lets the first flush that has room make the recovered records durable', async () => {
     const fs = await leftOnFullDisk(3, failLastSync)
     const log = await openLog(fs)
     expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 4 })
@@ -80,7 +80,7 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     expect((await openLog(next)).logEndOffset).toBe(durableEndOffset)
   })
 
-  it('cannot be followed by an orderly close before there is room', async () => {
+  it('cannot be followed by a clean close until there is room', async () => {
     const fs = await leftOnFullDisk(4)
     await expect((await openLog(fs)).close()).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
     fs.capacityBytes = Infinity
@@ -89,13 +89,13 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     await log.close()
   })
 
-  it('counts all as durable where only the end of the file is in doubt', async () => {
+  it('counts all records as durable if only the end of the file is in doubt', async () => {
     const fs = await leftOnFullDisk(3, (_, log) => log.checkpoint())
     const log = await openLog(fs)
     expect(log).toMatchObject({ durableEndOffset: 3, logEndOffset: 3 })
   })
 
-  it('counts all as durable where there is no room for the epochs alone', async () => {
+  it('counts all records as durable if there is no room only for the leader epochs', async () => {
     const fs = await leftOnFullDisk(3, (_, log) => log.close())
     await fs.unlink(`${DIR}/.kafka_cleanshutdown`)
     await fs.unlink(`${DIR}/leader-epoch-checkpoint`)
@@ -104,7 +104,7 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject(NO_ROOM)
   })
 
-  it('counts none of the segments as durable that no batch proves', async () => {
+  it('counts no segment as durable that no batch proves', async () => {
     const fs = new SimulatedFileSystem({ copyOnWrite: true })
     for (const baseOffset of [0, 1, 2]) {
       fs.writeFile(pathOf(baseOffset), bytesOf({ baseOffset, values: [`v${baseOffset}`] }))
@@ -119,8 +119,8 @@ describe('an unclean open of a log on a full disk that writes nothing in place',
   })
 })
 
-describe('a recovery that is owed', () => {
-  it('is over for this log when its sync fails, and the next open finds everything', async () => {
+describe('an owed recovery', () => {
+  it('is given up until the next open if its sync fails, and the next open finds all records', async () => {
     const fs = await leftOnFullDisk(4)
     const log = await openLog(fs)
     fs.capacityBytes = Infinity
@@ -136,7 +136,7 @@ describe('a recovery that is owed', () => {
     expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
   })
 
-  it('is tried again where a file could not be opened for it', async () => {
+  it('is retried if a file could not be opened for it', async () => {
     const fs = await leftOnFullDisk(4)
     const log = await openLog(fs)
     fs.capacityBytes = Infinity
@@ -150,7 +150,7 @@ describe('a recovery that is owed', () => {
     expect([log.durableEndOffset, await valuesOf(log)]).toEqual([5, valuesUpTo(5)])
   })
 
-  it('may be to cut a torn tail', async () => {
+  it('truncates a torn tail once there is room', async () => {
     const fs = await leftOnFullDisk(4)
     const { length } = fs.readFile(pathOf(2))
     const torn = Buffer.concat([fs.readFile(pathOf(2)), Buffer.alloc(40, 1)])
@@ -168,7 +168,7 @@ describe('a recovery that is owed', () => {
     expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(5), null])
   })
 
-  it('may be to go back to where a sync has failed, and the mark of that stays until it is done', async () => {
+  it('truncates to the end marked by a failed sync, and keeps the mark until that is done', async () => {
     const fs = await leftOnFullDisk(3, async (disk, log) => {
       disk.failNext('datasync', 'EIO', { path: pathOf(2) })
       disk.failNext('truncate', 'EIO', { path: pathOf(2), persistent: true })
@@ -185,7 +185,7 @@ describe('a recovery that is owed', () => {
     expect(await valuesOf(await openLog(fs.restart('process')))).toEqual(valuesUpTo(4))
   })
 
-  it('may be to give an empty segment a new file, which is the one that is written to', async () => {
+  it('replaces the file of an empty segment, and appends go to the new file', async () => {
     const fs = new SimulatedFileSystem()
     const first = await openLog(fs)
     for (const value of valuesUpTo(3)) await first.append([{ key: 'k', value }])
@@ -202,7 +202,7 @@ describe('a recovery that is owed', () => {
   })
 })
 
-it('knows want of room from a sync that has lost something', () => {
+it('treats a full disk or quota as lack of room, except in a sync, which may have lost something', () => {
   const error = (code: string, syscall: string): Error => systemError(code, syscall, '/x', 'full')
   expect(isNoRoom(error('ENOSPC', 'write'))).toBe(true)
   expect(isNoRoom(error('EDQUOT', 'ftruncate'))).toBe(true)

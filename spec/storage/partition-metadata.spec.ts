@@ -17,7 +17,7 @@ async function fixture(): Promise<SimulatedFileSystem> {
   return fs
 }
 
-it('is two lines without an end of line behind the last', async () => {
+it('writes two lines without a trailing newline', async () => {
   const fs = await fixture()
   expect(await readPartitionMetadata(fs, '/d')).toBeNull()
   await writePartitionMetadata(fs, '/d', ID)
@@ -25,7 +25,7 @@ it('is two lines without an end of line behind the last', async () => {
   expect(await readPartitionMetadata(fs, '/d')).toEqual({ topicId: ID })
 })
 
-it('may end with an end of line', async () => {
+it('accepts a trailing newline', async () => {
   const fs = await fixture()
   fs.writeFile(PATH, Buffer.from(`version: 0\ntopic_id: ${ID}\n`))
   expect(await readPartitionMetadata(fs, '/d')).toEqual({ topicId: ID })
@@ -37,13 +37,13 @@ it.each([
   'version: 0\ntopic_id: short',
   `version: 0\ntopic_id: ${ID}x`,
   'version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA',
-])('is damaged when it says %j', async (text) => {
+])('rejects a file with the content %j', async (text) => {
   const fs = await fixture()
   fs.writeFile(PATH, Buffer.from(text))
   await expect(readPartitionMetadata(fs, '/d')).rejects.toThrow('it has no valid topic id')
 })
 
-it('makes ids of version 4 that begin with no dash', () => {
+it('creates version 4 topic ids that do not start with a dash', () => {
   const random = new SeededRandom(7)
   const ids = Array.from({ length: 500 }, () => newTopicId(random))
   expect(new Set(ids).size).toBe(500)
@@ -55,7 +55,7 @@ it('makes ids of version 4 that begin with no dash', () => {
   }
 })
 
-it('has an id for a topic without one that all agree on', () => {
+it('derives a distinct and stable id from the name of a topic without an id', () => {
   const names = Array.from({ length: 500 }, (_, each) => `topic-${each}`)
   const ids = names.map(topicIdFromName)
   expect(names.map(topicIdFromName)).toEqual(ids)

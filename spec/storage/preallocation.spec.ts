@@ -32,7 +32,7 @@ function preallocatedIn(fs: SimulatedFileSystem, path = PATH): number {
 }
 
 describe('preallocate', () => {
-  it('is off unless it is asked for', async () => {
+  it('is off by default', async () => {
     const { fs, log } = await openedLog(3, { segmentBytes: 2 ** 30 })
     expect(fs.readFile(PATH).length).toBe(log.segments[0]?.sizeBytes)
   })
@@ -49,7 +49,7 @@ describe('preallocate', () => {
     expect(lost.readFile(PATH)).toEqual(fs.readFile(PATH))
   })
 
-  it('takes no more than the file has, and a block, nor more than 256 KiB, and ends with a block', async () => {
+  it('adds at most as much as the file has, or one block, and 256 KiB, and ends at a block boundary', async () => {
     const { fs, log } = await openedLog(0)
     let largest = 0
     for (let sizeBytes = 100; sizeBytes < 2_000_000; sizeBytes *= 1.7) {
@@ -64,7 +64,7 @@ describe('preallocate', () => {
     expect(largest).toBeGreaterThan(MAX_PREALLOCATED_BYTES - 4096)
   })
 
-  it('takes nothing while there are records that are not durable, nor for much at once', async () => {
+  it('adds nothing while records are not durable, or for one large append', async () => {
     const { fs, log } = await openedLog(0, { ...LARGE, flushMessages: 1_000 })
     await log.append([{ value: Buffer.alloc(5000) }])
     const { length } = fs.readFile(PATH)
@@ -79,7 +79,7 @@ describe('preallocate', () => {
     expect(preallocatedIn(fs)).toBeGreaterThan(MAX_PREALLOCATED_BYTES - 4096)
   })
 
-  it('takes nothing beyond a segment, nor where a limit is set', async () => {
+  it('adds nothing beyond segmentBytes, or if maxBytes or minFreeBytes is set', async () => {
     const { fs, log } = await openedLog(0, { ...LARGE, segmentBytes: 10_000 })
     await log.append([{ value: Buffer.alloc(5000) }])
     expect(fs.readFile(PATH).length).toBe(8192)
@@ -91,7 +91,7 @@ describe('preallocate', () => {
     }
   })
 
-  it('makes no file larger than a broker of Kafka opens', async () => {
+  it('makes no file larger than a Kafka broker opens', async () => {
     const ends: number[] = []
     const file = {
       write: (buffers: readonly Uint8Array[], position: number) => {
@@ -107,8 +107,8 @@ describe('preallocate', () => {
   })
 })
 
-describe('what was preallocated', () => {
-  it('is given back by a roll, a truncation and a close', async () => {
+describe('preallocated space', () => {
+  it('is removed by a roll, a truncation and a close', async () => {
     const { fs, log } = await openedLog(6)
     const sizeOf = (slot: number): number | undefined => log.segments[slot]?.sizeBytes
     expect(preallocatedIn(fs)).toBeGreaterThan(0)
@@ -130,7 +130,7 @@ describe('what was preallocated', () => {
   })
 
   it.each(['close', 'roll'] as const)(
-    'is cut by a %s once the records are durable, so a cut that fails loses none of them',
+    'is removed by a %s once the records are durable, so that a failed truncation loses none',
     async (what) => {
       let failedCuts = 0
       for (let failing = 1; failing <= 6; failing += 1) {
@@ -150,7 +150,7 @@ describe('what was preallocated', () => {
   )
 
   it.each(['process', 'power'] as const)(
-    'is cut off after a crash of the %s, which is nothing to be reported',
+    'is removed after a %s crash, and the recovery reports nothing',
     async (kind) => {
       const { fs } = await openedLog(3)
       const stopped = fs.restart(kind, LOST)
@@ -164,7 +164,7 @@ describe('what was preallocated', () => {
   )
 
   it.each([null, 'ENOSPC'])(
-    'is cut off behind an orderly close too, at the latest before a roll, where a cut ends in %s',
+    'is removed after a clean close too, at the latest by a roll, if the first truncation ends in %s',
     async (code) => {
       const { fs, log } = await openedLog(3)
       await log.close()
@@ -187,7 +187,7 @@ describe('what was preallocated', () => {
     },
   )
 
-  it('is kept aside with a torn tail, whole: nobody can tell where that ends', async () => {
+  it('is kept aside with a torn tail as a whole, since nobody can tell where the tail ends', async () => {
     const { fs } = await openedLog(3)
     const stopped = fs.restart('process')
     const bytes = stopped.readFile(PATH)
@@ -201,28 +201,31 @@ describe('what was preallocated', () => {
     expect(kept).toEqual(bytes.subarray(position))
   })
 
-  it.each([true, false])('is not what a batch ends with: %s', async (preallocate) => {
-    const fs = new SimulatedFileSystem({ seed: 1 })
-    const config = { ...LARGE, preallocate }
-    const log = await openLog(fs, { config })
-    await log.append([{ value: 'v0' }])
-    const position = log.segments[0]?.sizeBytes ?? 0
-    await log.append([{ value: 'v1' }])
-    const headers = [{ key: 'h', value: Buffer.alloc(40, 0xfe) }]
-    await log.append([{ value: 'v2', headers }])
-    const stopped = fs.restart('power', LOST)
-    stopped.flipBit(PATH, position + 64, 1)
-    const again = await openLog(stopped, { config })
-    // The last batch proves that the one before had been durable.
-    expect(again.damage).toMatchObject({ position, firstOffset: 1 })
-    expect(again.isWritable).toBe(false)
-  })
+  it.each([true, false])(
+    'is not confused with fill bytes at the end of a batch: preallocate %s',
+    async (preallocate) => {
+      const fs = new SimulatedFileSystem({ seed: 1 })
+      const config = { ...LARGE, preallocate }
+      const log = await openLog(fs, { config })
+      await log.append([{ value: 'v0' }])
+      const position = log.segments[0]?.sizeBytes ?? 0
+      await log.append([{ value: 'v1' }])
+      const headers = [{ key: 'h', value: Buffer.alloc(40, 0xfe) }]
+      await log.append([{ value: 'v2', headers }])
+      const stopped = fs.restart('power', LOST)
+      stopped.flipBit(PATH, position + 64, 1)
+      const again = await openLog(stopped, { config })
+      // The last batch proves that the one before had been durable.
+      expect(again.damage).toMatchObject({ position, firstOffset: 1 })
+      expect(again.isWritable).toBe(false)
+    },
+  )
 
   it.each([
     ['zeros from a block on', (bytes: Buffer) => bytes.fill(0, 4096)],
     ['zeros up to what was preallocated', (bytes: Buffer, end: number) => bytes.fill(0, 4096, end)],
     ['a flipped bit in it', (bytes: Buffer, end: number) => (bytes[end + 9] = 0xfc)],
-  ])('does not hide that the last bytes are %s', async (_, rot) => {
+  ])('does not hide damage in the last bytes: %s', async (_, rot) => {
     const { fs } = await openedLog(200)
     const stopped = fs.restart('process')
     const bytes = stopped.readFile(PATH)
@@ -232,7 +235,7 @@ describe('what was preallocated', () => {
     expect(log.recovery.truncations.length + (log.damage === null ? 0 : 1)).toBe(1)
   })
 
-  it('is no loss to a salvage', async () => {
+  it('is not reported as lost by a salvage', async () => {
     const { fs } = await openedLog(3)
     const stopped = fs.restart('process')
     expect(preallocatedIn(stopped)).toBeGreaterThan(0)
@@ -243,7 +246,7 @@ describe('what was preallocated', () => {
     expect(again.lost).toHaveLength(1)
   })
 
-  it('is told from everything else', async () => {
+  it('is recognized only if every byte is the fill byte', async () => {
     const fs = new SimulatedFileSystem()
     for (const other of [0, 1, 300_000, 599_999]) {
       const bytes = Buffer.alloc(600_000, 0xfe)
@@ -257,9 +260,9 @@ describe('what was preallocated', () => {
   })
 })
 
-describe('room that cannot be had', () => {
+describe('a preallocation without room', () => {
   it.each(['in-order', 'awaited'] as const)(
-    'is done without, with calls %s: the record is written behind the attempt, and synced',
+    'is undone before the record is written and synced, with calls %s',
     async (completion) => {
       const fs = new SimulatedFileSystem({ seed: 1, completion })
       const log = await openLog(fs, { config: LARGE })
@@ -278,7 +281,7 @@ describe('room that cannot be had', () => {
   )
 
   it.each(['in-order', 'awaited'] as const)(
-    'leaves to the record what it has got of it, with calls %s',
+    'leaves the space that it got to the record, with calls %s',
     async (completion) => {
       const fs = new SimulatedFileSystem({ seed: 1, completion })
       const log = await openLog(fs, { config: LARGE })

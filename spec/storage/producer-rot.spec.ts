@@ -30,7 +30,7 @@ it.each([
   ['without an id', {}],
   ['with an id', PRODUCER],
 ])(
-  'an open is not refused for rot below the recovery point, of a producer %s',
+  'opens a log with a damaged batch below the recovery point, of a producer %s',
   async (_, producer) => {
     const fs = await killed(producer)
     fs.flipBit(pathOf(0), 2 * SIZE + 66, 1)
@@ -45,7 +45,7 @@ it.each([
   ['without an id', {}],
   ['with an id', PRODUCER],
 ])(
-  'a failed write does not end all writing where there is rot, of a producer %s',
+  'accepts appends after a failed write although an earlier batch is damaged, of a producer %s',
   async (_, producer) => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs, { config: CONFIG })
@@ -59,7 +59,7 @@ it.each([
   },
 )
 
-it('an open is not refused for a producer beyond 2^53, of whom nothing is known then', async () => {
+it('opens a log with a batch whose producer id is 2^53, and reads that batch', async () => {
   const fs = await killed(PRODUCER)
   const bytes = fs.readFile(pathOf(0))
   const batch = bytes.subarray(2 * SIZE, 3 * SIZE)

@@ -52,11 +52,11 @@ function marker(type: 'ABORT' | 'COMMIT', producerEpoch: number, baseOffset: num
   )
 }
 
-describe('a snapshot', () => {
+describe('the producer snapshot format', () => {
   it.each([
     ['no producer', [], EMPTY],
     ['one producer', [ENTRY], ONE],
-  ])('of %s has the bytes that Kafka writes', (_, entries, hex) => {
+  ])('encodes %s as the bytes that Kafka writes, and decodes them', (_, entries, hex) => {
     expect(encodeProducerSnapshot(entries).toString('hex')).toBe(hex)
     expect(decodeProducerSnapshot(Buffer.from(hex, 'hex'), 'p')).toEqual(entries)
   })
@@ -67,12 +67,12 @@ describe('a snapshot', () => {
     ['with an entry cut off', ONE.slice(0, -2), 'announces 1 entries, but has 55 bytes'],
     ['with a negative count', `${EMPTY.slice(0, 12)}ffffffff`, 'announces -1 entries'],
     ['with a bit flipped', `${ONE.slice(0, -1)}3`, 'the checksum does not match'],
-  ])('%s is damaged', (_, hex, message) => {
+  ])('throws for a snapshot %s', (_, hex, message) => {
     expect(() => decodeProducerSnapshot(Buffer.from(hex, 'hex'), 'p')).toThrow(message)
   })
 })
 
-describe('update', () => {
+describe('ProducerState.update', () => {
   it('keeps the last batch of each producer', async () => {
     const { state } = await fixture()
     const values = ['a', 'b']
@@ -91,13 +91,13 @@ describe('update', () => {
     })
   })
 
-  it('passes over batches without a producer', async () => {
+  it('skips batches without a producer', async () => {
     const { state } = await fixture()
     state.update(batchOf())
     expect(state.entries).toEqual([])
   })
 
-  it('opens a transaction with its first batch and ends it with the marker', async () => {
+  it('opens a transaction at its first batch and ends it at the marker', async () => {
     const { state } = await fixture()
     const batch = { producerId: 7, producerEpoch: 1, isTransactional: true }
     state.update(batchOf({ ...batch, baseOffset: 20, baseSequence: 0 }))
@@ -121,7 +121,7 @@ describe('update', () => {
     expect(state.entries[0]).toMatchObject({ producerEpoch: 2, lastSequence: -1, lastOffset: -1 })
   })
 
-  it('remembers a producer of which only a marker is left, or one in an unknown form', async () => {
+  it('keeps an entry for a producer of which only a marker of an unknown version is left', async () => {
     const { state } = await fixture()
     const strange = marker('COMMIT', 1, 0).buffer
     // The version in the record's key, which is 0 in all known records.
@@ -132,8 +132,8 @@ describe('update', () => {
   })
 })
 
-describe('the files', () => {
-  it('give back the state of the newest snapshot up to an offset', async () => {
+describe('ProducerState with snapshot files', () => {
+  it('loads the newest snapshot at or below an offset', async () => {
     const { fs, state } = await fixture()
     await state.takeSnapshot(5)
     state.update(batchOf({ baseOffset: 5, producerId: 7, producerEpoch: 0, baseSequence: 0 }))
@@ -148,7 +148,7 @@ describe('the files', () => {
     expect(again.entries).toEqual([])
   })
 
-  it('give back an older state when the newest snapshot is damaged', async () => {
+  it('loads an older snapshot when the newest ones are damaged', async () => {
     const { fs, state } = await fixture()
     state.update(batchOf({ producerId: 7, producerEpoch: 0, baseSequence: 0 }))
     await state.takeSnapshot(5)
@@ -158,14 +158,14 @@ describe('the files', () => {
     expect(state.entries).toHaveLength(1)
   })
 
-  it('do not hide that the disk cannot be read', async () => {
+  it('rejects a load with EIO when the disk cannot be read', async () => {
     const { fs, state } = await fixture()
     await state.takeSnapshot(5)
     fs.failNext('read', 'EIO')
     await expect(state.load(5)).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it('are written again only when they are not there as they are to be', async () => {
+  it('writes a snapshot again only if its state has changed or its file is missing', async () => {
     const { fs, state } = await fixture()
     expect(await state.takeSnapshot(5)).toBe(true)
     expect(await state.takeSnapshot(5)).toBe(false)
@@ -176,7 +176,7 @@ describe('the files', () => {
     expect([...fs.snapshot().keys()]).toEqual([pathOf(5)])
   })
 
-  it('that were read are written again unless a sync is known to cover them', async () => {
+  it('writes a loaded snapshot again unless it was noted as synced', async () => {
     const { fs, state } = await fixture()
     await state.takeSnapshot(5)
     const again = new ProducerState(fs, '/d')
@@ -187,7 +187,7 @@ describe('the files', () => {
     expect(await again.takeSnapshot(5)).toBe(false)
   })
 
-  it('go when they are not wanted, and no others', async () => {
+  it('removes unwanted snapshots and their .tmp files, and no other files', async () => {
     const { fs, state } = await fixture()
     for (const offset of [5, 10, 15]) await state.takeSnapshot(offset)
     fs.writeFile('/d/7.snapshot', Buffer.alloc(0))
@@ -199,7 +199,7 @@ describe('the files', () => {
     expect(names).toEqual([`${pathOf(8)}.deleted`, pathOf(10), '/d/7.snapshot'])
   })
 
-  it('are dropped as far as they can be, and written again where they were', async () => {
+  it('drops snapshots, ignores a missing file or a failed unlink, and writes a dropped one again', async () => {
     const { fs, state } = await fixture()
     await state.takeSnapshot(5)
     await state.takeSnapshot(10)
@@ -212,7 +212,7 @@ describe('the files', () => {
   })
 })
 
-it('replays batches from an offset on, without those that begin before it', async () => {
+it('replays the batches from an offset on and skips those that begin before it', async () => {
   const { state } = await fixture()
   const producer = { producerId: 7, producerEpoch: 0 }
   const batches = [
@@ -228,7 +228,7 @@ it('replays batches from an offset on, without those that begin before it', asyn
   expect(state.entries.map(({ lastSequence }) => lastSequence)).toEqual([0, 1])
 })
 
-it('names the file of a damaged snapshot', () => {
+it('names the file in the error about a damaged snapshot', () => {
   expect(() => decodeProducerSnapshot(Buffer.alloc(3), '/d/x')).toThrow(CorruptRecordError)
   expect(() => decodeProducerSnapshot(Buffer.alloc(3), '/d/x')).toThrow('/d/x')
 })

@@ -30,8 +30,8 @@ async function brokersLog() {
   return { fileSystem, log: await openLog(fileSystem, { config }) }
 }
 
-describe('a log whose times are those of the append, with timestamps of producers beyond 2^53', () => {
-  it('gives its records at the times of the append, all of them and a few', async () => {
+describe('a log with LogAppendTime whose producer timestamps exceed 2^53', () => {
+  it('uses the append times when it reads all records or a few, or searches by time', async () => {
     const { log } = await brokersLog()
     expect(log.damage).toBeNull()
     const records = await readAll(log)
@@ -44,7 +44,7 @@ describe('a log whose times are those of the append, with timestamps of producer
     await log.close()
   })
 
-  it('is compacted', async () => {
+  it('keeps the append times when it is compacted', async () => {
     const { log } = await brokersLog()
     await log.roll()
     await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 1024 * 1024 })
@@ -53,7 +53,7 @@ describe('a log whose times are those of the append, with timestamps of producer
     await log.close()
   })
 
-  it('is salvaged', async () => {
+  it('keeps all records and their append times when it is salvaged', async () => {
     const { fileSystem, log } = await brokersLog()
     const records = await readAll(log)
     await log.close()

@@ -36,8 +36,8 @@ function bytesOf(batches: readonly { readonly buffer: Buffer }[]): string[] {
   return batches.map(({ buffer }) => buffer.toString('latin1'))
 }
 
-describe('a read that ends before its call', () => {
-  it('gives what a read gives, or the beginning of it, at any offset and within any limits', async () => {
+describe('LogSegment.readNow', () => {
+  it('returns the batches that read returns, or the first of them, at any offset and within any limits', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.integer({ min: 0, max: 20_000 }), { minLength: 1, maxLength: 12 }),
@@ -64,7 +64,7 @@ describe('a read that ends before its call', () => {
     )
   })
 
-  it('tells the batch that does not fit from the one of which it knows nothing', async () => {
+  it('returns NONE_FITS if the batch does not fit, but not if the file is parked', async () => {
     const segment = await segmentOf([9000, 9000, 9000])
     for (const offset of [0, 4]) {
       const limits = { ...ALL, maxBytes: 5000 }
@@ -79,7 +79,7 @@ describe('a read that ends before its call', () => {
     expect(segment.readNow(0, { ...ALL, maxBytes: 1, mustFit: true })).not.toBe(NONE_FITS)
   })
 
-  it('leaves damage to the read that waits, and gives what is sound before it', async () => {
+  it('returns the intact batches before damage, and nothing at the damage', async () => {
     const segment = await segmentOf([100, 100, 9000, 9000, 9000, 9000])
     const path = pathOf(0)
     const position = (await segment.restBelow(8)).sizeBytes
@@ -94,7 +94,7 @@ describe('a read that ends before its call', () => {
     expect(segment.readNow(0, ALL)).toEqual([])
   })
 
-  it('leaves offsets that no checksum covers to it too, where they do not follow', async () => {
+  it('returns nothing if base offsets, which no checksum covers, do not follow one another', async () => {
     const segment = await segmentOf([100, 100, 100])
     const bytes = fs.readFile(pathOf(0))
     bytes.writeBigInt64BE(7n, 0)
@@ -102,7 +102,7 @@ describe('a read that ends before its call', () => {
     expect(segment.readNow(0, ALL)).toEqual([])
   })
 
-  it('needs an open file, and indexes', async () => {
+  it('returns nothing while the file is parked, or after the segment is closed', async () => {
     const segment = await segmentOf([100])
     await segment.flush()
     await segment.file.park()

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { RecentSegments } from '../../lib/storage/recent-segments.ts'
 
-it('has the one go that was not used for the longest time', () => {
+it('evicts the least recently used segment when it is full', () => {
   const recent = new RecentSegments<string>(2)
   expect([recent.add('a'), recent.add('b')]).toEqual([undefined, undefined])
   expect(recent.useAgain('a')).toBe(true)
@@ -10,7 +10,7 @@ it('has the one go that was not used for the longest time', () => {
   expect(recent.add('d')).toBe('a')
 })
 
-it('knows which was used last', () => {
+it('knows which segment was used last', () => {
   const recent = new RecentSegments<string>(2)
   recent.add('a')
   recent.add('b')
@@ -19,7 +19,7 @@ it('knows which was used last', () => {
   expect([recent.isLast('a'), recent.isLast('b')]).toEqual([true, false])
 })
 
-it('forgets those that are gone', () => {
+it('does not find a forgotten segment, and frees its place', () => {
   const recent = new RecentSegments<string>(2)
   recent.add('a')
   recent.add('b')

@@ -16,7 +16,7 @@ it.each([1, 2, 7, 31])('remembers that a batch was read, in segment %i', (segmen
   }
 })
 
-it('tells segments apart', () => {
+it('distinguishes batches at the same position in different segments', () => {
   const read = new RecentlyRead(BITS)
   for (let segment = 1; segment <= 500; segment += 1) {
     expect(read.note(segment, BATCH_BYTES)).toBe(false)
@@ -24,7 +24,7 @@ it('tells segments apart', () => {
 })
 
 it.each([4096, 10_000, 16_384, 32_768, 32_700])(
-  'remembers nearly all of a few, of %i bytes',
+  'remembers more than three quarters of a few batches of %i bytes',
   (size) => {
     const read = new RecentlyRead(BITS)
     const few = positions(2 ** BITS / 8, size)
@@ -34,7 +34,7 @@ it.each([4096, 10_000, 16_384, 32_768, 32_700])(
   },
 )
 
-it('forgets what was read long ago', () => {
+it('forgets most batches that were read long ago', () => {
   const read = new RecentlyRead(BITS)
   const many = positions(2 ** BITS * 16)
   for (const position of many) read.note(1, position)

@@ -66,7 +66,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
     [5],
   ],
 ])(
-  'aborted transactions whose markers a salvage saves stay so: lost is %s',
+  'salvages the readable transaction index entries whose abort markers it saves; lost is %s',
   async (_, lose, ends) => {
     const fs = brokersLog()
     await lose(fs)

@@ -15,13 +15,13 @@ function countOf(fileSystem: SimulatedFileSystem, kind: string): number {
   return fileSystem.operations.filter((line) => line.includes(` ${kind} `)).length
 }
 
-it('is opened once for many uses', async () => {
+it('opens the file once for several uses', async () => {
   const { fileSystem, file } = fixture()
   await Promise.all([1, 2, 3].map(() => file.use((open) => open.stat())))
   expect(countOf(fileSystem, 'open')).toBe(1)
 })
 
-it('is closed only when the last use of it has ended', async () => {
+it('closes a parked file only when its last use ends, and opens it again for the next use', async () => {
   const { fileSystem, file } = fixture()
   const ends: (() => void)[] = []
   const use = (): Promise<void> =>
@@ -43,7 +43,7 @@ it('is closed only when the last use of it has ended', async () => {
   expect(countOf(fileSystem, 'open')).toBe(2)
 })
 
-it('is tried again when it could not be opened', async () => {
+it('opens the file at the next use after an open has failed', async () => {
   const { fileSystem, file } = fixture()
   fileSystem.failNext('open', 'EMFILE')
   await expect(file.use((open) => open.stat())).rejects.toMatchObject({ code: 'EMFILE' })
@@ -51,7 +51,7 @@ it('is tried again when it could not be opened', async () => {
   expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
 })
 
-it('takes a close that fails for a close while it is parked', async () => {
+it('is parked even if the close fails, and is opened again at the next use', async () => {
   const { fileSystem, file } = fixture()
   await file.use((open) => open.stat())
   fileSystem.failNext('close', 'EIO')
@@ -59,13 +59,13 @@ it('takes a close that fails for a close while it is parked', async () => {
   expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
 })
 
-it('cannot be written to where nothing may be changed', async () => {
+it('rejects a write with EBADF if it is read-only', async () => {
   const { file } = fixture(true)
   const write = file.use((open) => open.write([Buffer.from('x')], 0))
   await expect(write).rejects.toMatchObject({ code: 'EBADF' })
 })
 
-it('is closed for good, also under those who use it', async () => {
+it('rejects running and later uses with ClosedError once it is closed', async () => {
   const { file } = fixture()
   const use = file.use(async (open) => {
     await file.close()
@@ -76,7 +76,7 @@ it('is closed for good, also under those who use it', async () => {
   await file.close()
 })
 
-it('is closed for good also when that fails, which is told once', async () => {
+it('reports a failed close once, and does not close the file again', async () => {
   const { fileSystem, file } = fixture()
   await file.use((open) => open.stat())
   fileSystem.failNext('close', 'EIO')
@@ -85,7 +85,7 @@ it('is closed for good also when that fails, which is told once', async () => {
   expect(countOf(fileSystem, 'close')).toBe(1)
 })
 
-it('is not given back between a write and its sync', async () => {
+it('stays open when it is parked between a write and its sync', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
   expect(file.isIdle).toBe(false)
@@ -97,14 +97,14 @@ it('is not given back between a write and its sync', async () => {
   expect(countOf(fileSystem, 'close')).toBe(1)
 })
 
-it('is given back after a write of nothing, which no sync follows', async () => {
+it('is idle after an empty write, which no sync follows', async () => {
   const { file } = fixture()
   await file.use((open) => open.stat())
   await file.write([], 3)
   expect(file.isIdle).toBe(true)
 })
 
-it('is not given back after a sync that failed', async () => {
+it('stays open when it is parked after a failed sync', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
   fileSystem.failNext('datasync', 'EIO')
@@ -113,13 +113,13 @@ it('is not given back after a sync that failed', async () => {
   expect([file.isIdle, file.isOpen]).toEqual([false, true])
 })
 
-it('is given back after a cut, which ends in a sync', async () => {
+it('is idle after a truncation, which ends with a sync', async () => {
   const { file } = fixture()
   await file.cut(1)
   expect(file.isIdle).toBe(true)
 })
 
-it('is not written to when another file has taken its name while it was given back', async () => {
+it('rejects a write with LogGoneError if another file has taken its name while it was parked', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
   await file.datasync()
@@ -131,7 +131,7 @@ it('is not written to when another file has taken its name while it was given ba
   expect(String(fileSystem.readFile('/d/x'))).toBe('other')
 })
 
-it('is gone for who writes to it when its name has vanished while it was given back', async () => {
+it('rejects a read with ENOENT and a write with LogGoneError if it was deleted while it was parked', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
   await file.datasync()
@@ -141,7 +141,7 @@ it('is gone for who writes to it when its name has vanished while it was given b
   await expect(file.write([Buffer.from('e')], 4)).rejects.toThrow(LogGoneError)
 })
 
-it('is not read, and not left open, when its directory has another topic by the time that it is opened', async () => {
+it('rejects a read and leaves nothing open if its directory has another topic when it is opened again', async () => {
   const { fileSystem } = fixture()
   const topicId = 'A'.repeat(21) + 'B'
   const file = new SegmentFile('/d/x', { fileSystem, readOnly: true, topicId })
@@ -157,7 +157,7 @@ it('is not read, and not left open, when its directory has another topic by the 
   expect([file.isOpen, countOf(fileSystem, 'close')]).toEqual([false, countOf(fileSystem, 'open')])
 })
 
-it('is found in place without being opened', async () => {
+it('finds out without opening the file whether it is in place', async () => {
   const { fileSystem, file } = fixture()
   await file.write([Buffer.from('d')], 3)
   await file.datasync()
@@ -166,7 +166,7 @@ it('is found in place without being opened', async () => {
   expect(countOf(fileSystem, 'open')).toBe(1)
 })
 
-describe('where it may not be written to', () => {
+describe('a segment file that cannot be opened for writing', () => {
   /** A file that cannot be opened for writing until `allow` is called. */
   function refused(error: Error): ReturnType<typeof fixture> & { allow: () => void } {
     const { fileSystem, file } = fixture()
@@ -185,7 +185,7 @@ describe('where it may not be written to', () => {
     systemError('EROFS', 'open', '/d/x', 'refused'),
   ]
 
-  it.each(ERRORS)('it is read all the same, also beside who would write: %s', async (error) => {
+  it.each(ERRORS)('can still be read, even beside a write that is rejected: %s', async (error) => {
     const { fileSystem, file } = refused(error)
     const write = file.write([Buffer.from('x')], 0)
     expect((await file.use((open) => open.stat())).sizeBytes).toBe(3)
@@ -198,7 +198,7 @@ describe('where it may not be written to', () => {
     expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([1, 1])
   })
 
-  it('it is looked for again after a look at it has failed, and no descriptor is left', async () => {
+  it('is opened again after its identity could not be checked, and leaves no descriptor open', async () => {
     const error = systemError('EROFS', 'open', '/d/x', 'refused')
     const { fileSystem, file } = refused(error)
     const stat = await fileSystem.stat('/d/x')
@@ -218,13 +218,13 @@ describe('where it may not be written to', () => {
     expect([countOf(fileSystem, 'open'), countOf(fileSystem, 'close')]).toEqual([2, 2])
   })
 
-  it('it is not opened where it alone may not be written to, which is told at once', async () => {
+  it('rejects a read at once if this file alone may not be written to', async () => {
     const error = systemError('EACCES', 'open', '/d/x', 'refused')
     const { file } = refused(error)
     await expect(file.use((open) => open.stat())).rejects.toBe(error)
   })
 
-  it('it is opened anew for who writes once it may be', async () => {
+  it('is opened again for a write once that is possible, while a running read keeps the old descriptor', async () => {
     const { fileSystem, file, allow } = refused(systemError('EROFS', 'open', '/d/x', 'refused'))
     let end = (): void => undefined
     const reading = file.use(async (open) => {

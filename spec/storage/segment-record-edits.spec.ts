@@ -27,7 +27,7 @@ function bytesWritten(fs: SimulatedFileSystem): number {
 }
 
 describe('an edit of the record of segments', () => {
-  it('makes a roll cost the same however many segments there are', async () => {
+  it('keeps the cost of a roll independent of the number of segments', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs)
     const costs: number[] = []
@@ -44,7 +44,7 @@ describe('an edit of the record of segments', () => {
     expect(await basesOf(fs)).toEqual(log.segments.map(({ baseOffset }) => baseOffset))
   })
 
-  it('is on the disk before an append in a new segment is acknowledged', async () => {
+  it('is durable before an append to a new segment is acknowledged', async () => {
     const fs = await writtenLog(COUNT, { close: false })
     expect(fs.readFile(RECORD).toString()).toMatch(/\nedit /)
     const afterwards = fs.restart('power', { unsynced: 'lost', seed: 1 })
@@ -55,7 +55,7 @@ describe('an edit of the record of segments', () => {
     ['is cut off', (bytes: Buffer) => bytes.subarray(0, -3)],
     ['is garbled', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -30), Buffer.alloc(30, 7)])],
     ['never came', (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(20)])],
-  ])('that %s counts for nothing, and the next write replaces the file', async (_, change) => {
+  ])('is ignored if it %s, and the next write replaces the file', async (_, change) => {
     const written = await writtenLog(COUNT, { close: false })
     const fs = written.restart('process')
     fs.writeFile(RECORD, change(fs.readFile(RECORD)))
@@ -72,7 +72,7 @@ describe('an edit of the record of segments', () => {
     expect(fs.readFile(RECORD).toString()).not.toMatch(/\nedit /)
   })
 
-  it('that is damaged while others follow makes the record a damaged one', async () => {
+  it('makes the whole record damaged if it is damaged and other edits follow it', async () => {
     const written = await writtenLog(COUNT, { close: false })
     const fs = written.restart('process')
     const text = fs.readFile(RECORD).toString()
@@ -84,7 +84,7 @@ describe('an edit of the record of segments', () => {
     expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
   })
 
-  it('that is the last and damaged brings no deleted record back', async () => {
+  it('restores no deleted record if it is the last edit and is damaged', async () => {
     const written = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(written)
     await appendEach(log, 3)
@@ -103,7 +103,7 @@ describe('an edit of the record of segments', () => {
     }
   })
 
-  it('is gone after an orderly close, and the next one has nothing to write', async () => {
+  it('is gone after a clean close, and the next close writes nothing', async () => {
     const fs = await writtenLog(COUNT)
     expect(fs.readFile(RECORD).toString()).not.toMatch(/\nedit /)
     const before = bytesWritten(fs)
@@ -112,7 +112,7 @@ describe('an edit of the record of segments', () => {
   })
 
   it.each(['write', 'datasync'] as const)(
-    'whose %s fails at a flush fails no flush, and the next one replaces the record',
+    'does not fail a flush if its %s fails, and the next flush writes the record again',
     async (kind) => {
       const fs = new SimulatedFileSystem({ seed: 1 })
       const log = await openLog(fs)
@@ -129,8 +129,8 @@ describe('an edit of the record of segments', () => {
   )
 })
 
-describe('what edits say', () => {
-  it('is what a record says that was written at once', async () => {
+describe('SegmentRecordFile.read', () => {
+  it('returns with edits the segments and the log start offset that the log has, after any change', async () => {
     const config = { cleanupPolicy: 'compact,delete' } as const
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(fs, { config: { segmentBytes: 200, ...config } })
@@ -164,7 +164,7 @@ describe('what edits say', () => {
     expect(await log.verify()).toEqual([])
   })
 
-  it('is not known of a record as earlier versions wrote it, which is read all the same', async () => {
+  it('accepts version 1, which has no edits, and the log then writes version 2', async () => {
     const fs = await writtenLog(COUNT)
     const [, ...lines] = fs.readFile(RECORD).toString().split('\n')
     const body = lines.join('\n')

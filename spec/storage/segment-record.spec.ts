@@ -43,24 +43,27 @@ async function expectTrue(fs: SimulatedFileSystem): Promise<void> {
 }
 
 describe('the record of segments', () => {
-  it('holds size, offsets and checksum of every segment, without reading any', async () => {
+  it('holds the size, offsets and checksum of every segment without a read of any log file', async () => {
     const fs = await writtenLog(COUNT)
     expect((await recordOf(fs)).map(({ baseOffset }) => baseOffset)).toEqual([0, 2, 4, 6])
     expect(fs.operations.filter((operation) => / read .*\.log/.test(operation))).toEqual([])
     await expectTrue(fs)
   })
 
-  it.each(['close', 'crash'])('goes on where it was after a %s', async (end) => {
-    const written = await writtenLog(COUNT, { close: end === 'close' })
-    const fs = end === 'close' ? written : written.restart('power', { unsynced: 'lost', seed: 1 })
-    const log = await openLog(fs)
-    for (let each = 0; each < 4; each += 1) await log.append([{ key: 'k', value: 'later' }])
-    await log.close()
-    await expectTrue(fs)
-    expect(await log.verify().catch(() => 'closed')).toBe('closed')
-  })
+  it.each(['close', 'crash'])(
+    'describes all segments after a %s, an open and more appends',
+    async (end) => {
+      const written = await writtenLog(COUNT, { close: end === 'close' })
+      const fs = end === 'close' ? written : written.restart('power', { unsynced: 'lost', seed: 1 })
+      const log = await openLog(fs)
+      for (let each = 0; each < 4; each += 1) await log.append([{ key: 'k', value: 'later' }])
+      await log.close()
+      await expectTrue(fs)
+      expect(await log.verify().catch(() => 'closed')).toBe('closed')
+    },
+  )
 
-  it('follows a truncation, also into the middle of a batch, and the removal of segments', async () => {
+  it('follows truncations, even into the middle of a batch, and the deletion of segments', async () => {
     const fs = await writtenLog(COUNT)
     const log = await openLog(fs)
     await log.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
@@ -75,7 +78,7 @@ describe('the record of segments', () => {
     expect(await offsetsOf(await openLog(fs))).toEqual([3, 4, 5])
   })
 
-  it('keeps segments that were deleted until it can be written without them', async () => {
+  it('keeps the files of deleted segments on disk until a record without them is written', async () => {
     const fs = (await writtenLog(COUNT, { close: false })).restart('process')
     await fs.unlink(RECORD)
     const text = '0\n1\norders 0 3\n'
@@ -90,7 +93,7 @@ describe('the record of segments', () => {
     expect(logsOf(fs).at(0)).toBe(pathOf(2))
   })
 
-  it('is made anew where it was damaged, and that is said', async () => {
+  it('is written anew if it was damaged, and is reported as rebuilt', async () => {
     const fs = await writtenLog(COUNT)
     fs.flipBit(RECORD, 40, 1)
     const log = await openLog(fs)
@@ -100,7 +103,7 @@ describe('the record of segments', () => {
     expect(await recordOf(fs)).toHaveLength(4)
   })
 
-  it('may be missing, as in a directory that a broker has left', async () => {
+  it('may be missing, as in a directory that a Kafka broker has left', async () => {
     const fs = await writtenLog(COUNT)
     await fs.unlink(RECORD)
     const log = await openLog(fs)
@@ -115,7 +118,7 @@ describe('the record of segments', () => {
   })
 })
 
-describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => {
+describe.each(['clean', 'unclean'])('a log directory after a %s stop', (how) => {
   const left = async (): Promise<SimulatedFileSystem> => {
     const fs = await writtenLog(COUNT, { close: how === 'clean' })
     return how === 'clean' ? fs : fs.restart('process')
@@ -125,7 +128,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
     [0, 0],
     [1, 2],
     [3, 6],
-  ])('segment %i that is missing is damage from offset %i on', async (slot, firstOffset) => {
+  ])('reports missing segment %i as damage from offset %i on', async (slot, firstOffset) => {
     const fs = await left()
     await fs.unlink(logsOf(fs)[slot] ?? '')
     const before = logsOf(fs)
@@ -140,30 +143,33 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
     expect(logsOf(fs)).toEqual(before)
   })
 
-  it.each([0, 1, 2])('segment %i that is shorter or longer is damage', async (slot) => {
-    for (const edit of [
-      (bytes: Buffer) => bytes.subarray(0, bytes.length / 2),
-      (bytes: Buffer) => bytes.subarray(0, 0),
-      (bytes: Buffer) => Buffer.concat([bytes, bytes]),
-    ]) {
-      const fs = await left()
-      const path = logsOf(fs)[slot] ?? ''
-      fs.writeFile(path, edit(fs.readFile(path)))
-      const log = await openLog(fs)
-      expect(log.damage).toMatchObject({ path, lastOffset: COUNT - 1 })
-      const firstOffset = log.damage?.firstOffset ?? -1
-      expect(await offsetsOf(log).catch(() => null)).toBeNull()
-      for (const offset of upTo(firstOffset)) {
-        expect(String((await log.read(offset, 1))[0]?.value)).toBe(`v${offset}`)
+  it.each([0, 1, 2])(
+    'reports segment %i as damaged if its file is shorter or longer than recorded',
+    async (slot) => {
+      for (const edit of [
+        (bytes: Buffer) => bytes.subarray(0, bytes.length / 2),
+        (bytes: Buffer) => bytes.subarray(0, 0),
+        (bytes: Buffer) => Buffer.concat([bytes, bytes]),
+      ]) {
+        const fs = await left()
+        const path = logsOf(fs)[slot] ?? ''
+        fs.writeFile(path, edit(fs.readFile(path)))
+        const log = await openLog(fs)
+        expect(log.damage).toMatchObject({ path, lastOffset: COUNT - 1 })
+        const firstOffset = log.damage?.firstOffset ?? -1
+        expect(await offsetsOf(log).catch(() => null)).toBeNull()
+        for (const offset of upTo(firstOffset)) {
+          expect(String((await log.read(offset, 1))[0]?.value)).toBe(`v${offset}`)
+        }
       }
-    }
-  })
+    },
+  )
 
   it.each([
     ['no batches', () => Buffer.alloc(0)],
     ['those of another', (fs: SimulatedFileSystem) => fs.readFile(pathOf(4))],
   ])(
-    'a file with %s that begins inside of a segment is damage, and hides nothing',
+    'reports a file with %s that begins inside a segment as damage, and loses no record',
     async (_, contentIn) => {
       const fs = await left()
       const record = fs.readFile(RECORD)
@@ -191,7 +197,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
     },
   )
 
-  it('a checkpoint of the start of the log that is damaged neither brings back nor takes away', async () => {
+  it('keeps the recorded log start offset if the checkpoint of it is damaged', async () => {
     const fs = await left()
     const log = await openLog(fs)
     await log.advanceLogStartOffset(3)
@@ -203,7 +209,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
     }
   })
 
-  it('a recovery point that is damaged makes no difference', async () => {
+  it('keeps all records if the recovery point is damaged', async () => {
     for (const text of ['', '0\n1\norders 0 99\n', '0\n1\norders 0 2\n', 'x', '0\n0\n']) {
       const fs = await left()
       fs.writeFile(`${DIR}/recovery-point-offset-checkpoint`, Buffer.from(text))
@@ -213,7 +219,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
     }
   })
 
-  it('segments that a broker has deleted are not missed when its checkpoint says so', async () => {
+  it('opens without the segments that a Kafka broker has deleted if its log start checkpoint says so', async () => {
     const fs = await left()
     await fs.unlink(pathOf(0))
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 2\n'))
@@ -221,7 +227,7 @@ describe.each(['clean', 'unclean'])('in a directory that was left %s', (how) => 
   })
 })
 
-it('a base offset that has jumped in the very last batch of an unclean stop is told', async () => {
+it('reports a changed base offset in the last batch after an unclean stop', async () => {
   const written = await writtenLog(COUNT, { close: false })
   const fs = written.restart('process')
   fs.flipBit(pathOf(6), 6, 2)
@@ -230,7 +236,7 @@ it('a base offset that has jumped in the very last batch of an unclean stop is t
   expect(log.damage ?? log.recovery.truncations[0]?.reason).toBeDefined()
 })
 
-it('a file whose batches are sound and that is another one is found by verify', async () => {
+it('verify finds a changed segment file even if the checksums of all its batches match', async () => {
   const fs = await writtenLog(COUNT)
   // A batch's checksum does not cover its epoch.
   fs.flipBit(pathOf(2), 13, 0)
@@ -252,7 +258,7 @@ it('verify finds the first damage of each segment', async () => {
   ])
 })
 
-it('is written as the documented example has it', async () => {
+it('reads the example of the record in docs/FORMAT.md', async () => {
   const format = readFileSync(new URL('../../docs/FORMAT.md', import.meta.url), 'latin1')
   const example = /```text\n(varve-segments [^`]*)```/.exec(format)?.[1] ?? ''
   const fs = new SimulatedFileSystem()
@@ -265,7 +271,7 @@ it('is written as the documented example has it', async () => {
 })
 
 it.each(['write', 'sync', 'rename'] as const)(
-  'a %s of the record that fails at a flush fails no flush, and the next one tries again',
+  'does not fail a flush if a %s of the record fails, and tries again at the next flush',
   async (kind) => {
     const fs = await writtenLog(COUNT)
     const log = await openLog(fs)
@@ -281,7 +287,7 @@ it.each(['write', 'sync', 'rename'] as const)(
   },
 )
 
-it('a topic does not take over the record that an earlier one has left', async () => {
+it('removes the record that an earlier topic left when a new topic takes over the directory', async () => {
   const fs = await writtenLog(COUNT)
   for (const path of logsOf(fs)) await fs.unlink(path)
   for (const path of fs.snapshot().keys()) {
@@ -294,7 +300,7 @@ it('a topic does not take over the record that an earlier one has left', async (
   expect((await openLog(fs)).damage).toBeNull()
 })
 
-describe('a record that is not as described is damage, not a log', () => {
+describe('a malformed record of segments', () => {
   const withChecksum = (body: string, version = 1): string =>
     `varve-segments ${version} ${crc32c(Buffer.from(body, 'latin1')).toString(16).padStart(8, '0')}\n${body}`
 
@@ -310,7 +316,7 @@ describe('a record that is not as described is damage, not a log', () => {
     ],
     ['no start', withChecksum('\nactive 0 1 71 - dense\n'), /no start line or no segments/],
     ['no segment', withChecksum('start 0\n'), /no start line or no segments/],
-  ])('%s', async (_, text, reason) => {
+  ])('is rejected as damaged, and the log opens without it: %s', async (_, text, reason) => {
     const fs = await writtenLog(2)
     fs.writeFile(RECORD, Buffer.from(text))
     await expect(new SegmentRecordFile(fs, DIR).read()).rejects.toThrow(reason)
@@ -319,7 +325,7 @@ describe('a record that is not as described is damage, not a log', () => {
 })
 
 describe('verify', () => {
-  it('has nothing to say of a sound log, also where no checksum is on record', async () => {
+  it('finds no damage in an intact log, even if no checksum is on record', async () => {
     const fs = await writtenLog(COUNT)
     await fs.unlink(RECORD)
     const log = await openLog(fs)
@@ -327,7 +333,7 @@ describe('verify', () => {
     await log.close()
   })
 
-  it('names what is known to be damaged besides what it finds, and fails as the disk fails', async () => {
+  it('reports known damage besides what it finds, and rejects if the disk cannot be read', async () => {
     const fs = await writtenLog(COUNT)
     await fs.unlink(pathOf(4))
     fs.flipBit(pathOf(0), 66, 3)
@@ -339,7 +345,7 @@ describe('verify', () => {
   })
 })
 
-it('segments that were deleted stay on disk while the record cannot say so, and go with the next open', async () => {
+it('keeps deleted segments on disk if the record cannot be written without them, and opens again', async () => {
   const fs = await writtenLog(COUNT)
   fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
   fs.failNext('open', 'ENOSPC', { path: `${RECORD}.tmp` })

@@ -34,7 +34,7 @@ function damaged(change: (second: Buffer) => Buffer): Buffer {
 }
 
 describe('scanBatches', () => {
-  it('hands out every batch up to the end', async () => {
+  it('passes every batch up to the end to the callback', async () => {
     const bytes = Buffer.concat([BATCH, bytesOf({ baseOffset: 11, values: ['a', 'b'] })])
     expect(await scan(bytes)).toEqual({
       position: bytes.length,
@@ -44,16 +44,16 @@ describe('scanBatches', () => {
     })
   })
 
-  it('finds nothing wrong with nothing', async () => {
+  it('reports no problem for an empty file', async () => {
     expect(await scan(Buffer.alloc(0))).toMatchObject({ position: 0, nextOffset: 10, reason: null })
   })
 
-  it('takes offsets that leave gaps', async () => {
+  it('accepts gaps between offsets', async () => {
     const bytes = Buffer.concat([BATCH, bytesOf({ baseOffset: 99 })])
     expect(await scan(bytes)).toMatchObject({ offsets: [10, 99], nextOffset: 100 })
   })
 
-  it('does not take a batch behind a gap that the next batch denies', async () => {
+  it('stops before a batch after a gap if the next batch contradicts its base offset', async () => {
     const [jumped, next] = [bytesOf({ baseOffset: 75 }), bytesOf({ baseOffset: 12 })]
     expect(await scan(Buffer.concat([BATCH, jumped, next]))).toMatchObject({
       position: SIZE,
@@ -68,7 +68,7 @@ describe('scanBatches', () => {
     expect(await scan(Buffer.concat([BATCH, large, next]))).toMatchObject({ offsets: [10] })
   })
 
-  it('reads batches that are larger than what it takes at once', async () => {
+  it('reads batches that are larger than what is read at once', async () => {
     const large = bytesOf({ baseOffset: 11, values: ['x'.repeat(1024 * 1024)] })
     const bytes = Buffer.concat([BATCH, large, bytesOf({ baseOffset: 12 })])
     expect(await scan(bytes)).toMatchObject({ offsets: [10, 11, 12], reason: null })
@@ -100,14 +100,14 @@ describe('scanBatches', () => {
     expect(result.reason).toContain(reason)
   })
 
-  it('stops before a timestamp that is none', async () => {
+  it('stops before a batch whose largest timestamp is invalid', async () => {
     const bytes = bytesOf({ baseOffset: 11 })
     bytes.writeInt32BE(-5, 35)
     stampBatch(bytes, { baseOffset: 11, partitionLeaderEpoch: 0 })
     expect((await scan(Buffer.concat([BATCH, bytes]))).reason).toContain('its largest timestamp')
   })
 
-  it('stops where the file is shorter than it was told', async () => {
+  it('stops at the end of a file that is shorter than the given range', async () => {
     expect(await scan(BATCH, { end: SIZE + 100 })).toMatchObject({
       position: SIZE,
       reason: '0 bytes are too few for a batch header',
@@ -115,7 +115,7 @@ describe('scanBatches', () => {
     expect(await scan(BATCH.subarray(0, SIZE - 1), { end: SIZE })).toMatchObject({ position: 0 })
   })
 
-  it('passes an error of the disk on', async () => {
+  it('rejects with the error of a failed read', async () => {
     const fileSystem = new SimulatedFileSystem()
     fileSystem.writeFile('/f', BATCH)
     const file = await fileSystem.open('/f', 'read')
@@ -133,7 +133,7 @@ describe('findLastGroupStart', () => {
     return (await findLastGroupStart(await fileWith(bytes), range))?.position ?? null
   }
 
-  it('finds the last batch that says so, at any position', async () => {
+  it('finds the last batch with the group start bit, at any position', async () => {
     const first = bytesOf({ baseOffset: 5, groupStart: true })
     const second = bytesOf({ baseOffset: 6, groupStart: true })
     const third = bytesOf({ baseOffset: 7 })
@@ -142,7 +142,7 @@ describe('findLastGroupStart', () => {
     )
   })
 
-  it('passes over batches that are damaged, too old, or do not say so', async () => {
+  it('skips batches that are damaged, below the next offset, or without the group start bit', async () => {
     const start = bytesOf({ baseOffset: 5, groupStart: true })
     expect(await find(Buffer.concat([GARBAGE, bytesOf({ baseOffset: 5 })]))).toBeNull()
     expect(await find(Buffer.concat([GARBAGE, start]), 6)).toBeNull()
@@ -152,7 +152,7 @@ describe('findLastGroupStart', () => {
     expect(await find(GARBAGE)).toBeNull()
   })
 
-  it('takes no memory for what a length that has rotted claims', async () => {
+  it('does not read as many bytes at once as a damaged length claims', async () => {
     const rotten = write(bytesOf({ baseOffset: 5, groupStart: true }), 8, 6 * 1024 * 1024)
     const bytes = Buffer.concat([rotten, Buffer.alloc(7 * 1024 * 1024)])
     const file = await fileWith(bytes)
@@ -167,7 +167,7 @@ describe('findLastGroupStart', () => {
     expect(mostBytes).toBeLessThan(2 * 1024 * 1024)
   })
 
-  it('finds one that lies across what is read at once', async () => {
+  it('finds a batch that spans two reads', async () => {
     const start = bytesOf({ baseOffset: 5, groupStart: true })
     const padding = Buffer.alloc(1024 * 1024 - 30)
     expect(await find(Buffer.concat([padding, start]))).toBe(padding.length)

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { SerialQueue } from '../../lib/storage/serial-queue.ts'
 
-it('runs a task before the call returns while nothing else is in the queue', async () => {
+it('runs a task before the call returns if the queue is empty', async () => {
   const queue = new SerialQueue()
   const log: string[] = []
   const done = queue.run(() => {
@@ -13,7 +13,7 @@ it('runs a task before the call returns while nothing else is in the queue', asy
   expect(log).toEqual(['ran', 'returned'])
 })
 
-it('runs tasks one after the other in the order of the calls, whatever becomes of each', async () => {
+it('runs tasks one after the other in the order of the calls, even if one of them rejects', async () => {
   const queue = new SerialQueue()
   const log: string[] = []
   const task = (name: string, outcome: 'resolves' | 'rejects') => (): Promise<void> => {
@@ -47,7 +47,7 @@ it('runs tasks one after the other in the order of the calls, whatever becomes o
   ])
 })
 
-it('runs what a task hands in behind that task', async () => {
+it('runs a task that was added by another one after that one ends', async () => {
   const queue = new SerialQueue()
   const log: string[] = []
   const inner: Promise<void>[] = []

@@ -78,7 +78,7 @@ const STATES: [string, Record<string, Buffer>, string[]][] = [
 ]
 
 describe.each(STATES)('a directory with %s', (_, files, values) => {
-  it('opens as before or as after it', async () => {
+  it('opens in the state before or after the replacement, and leaves no file with a temporary suffix', async () => {
     const fileSystem = directoryWith(files)
     const log = await openLog(fileSystem)
     expect(await valuesOf(log)).toEqual(values)
@@ -88,7 +88,7 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
     expect(suffixes).toEqual([])
   })
 
-  it('reads the same when nothing may be changed', async () => {
+  it('returns the same records when it is opened read-only, and is not changed', async () => {
     const fileSystem = directoryWith(files)
     const before = fileSystem.snapshot()
     const log = await openLog(fileSystem, { readOnly: true })
@@ -96,7 +96,7 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
     expect(fileSystem.snapshot()).toEqual(before)
   })
 
-  it('comes to that end although it is interrupted at any operation', async () => {
+  it('reaches that state even if a crash interrupts its completion at any operation', async () => {
     const whole = directoryWith(files)
     await completeSwaps(whole, DIR)
     const expected = (await findLogFiles(whole, DIR)).map((file) => file.path)
@@ -121,7 +121,7 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
   })
 })
 
-it('keeps the originals until it is on the disk that the replacement is whole', async () => {
+it('keeps the original segments until the names of the whole replacement are durable', async () => {
   const fileSystem = directoryWith({ ...OLD, '0.log.cleaned': segment('new', 0, 5) })
   await fileSystem.rename(pathOf(0, 'log.cleaned'), pathOf(0, 'log.swap'))
   const whole = fileSystem.fork()
@@ -143,14 +143,14 @@ it('keeps the originals until it is on the disk that the replacement is whole', 
   }
 })
 
-it('has finished for good when it resolves', async () => {
+it('has completed a replacement durably when it resolves', async () => {
   const fileSystem = directoryWith({ ...OLD, '0.log.swap': segment('new', 0, 5) })
   await completeSwaps(fileSystem, DIR)
   const names = [...fileSystem.restart('power', { unsynced: 'lost' }).snapshot().keys()]
   expect(names.sort()).toEqual([pathOf(0), pathOf(5)])
 })
 
-it('leaves names alone that are not quite its own', async () => {
+it('leaves files and directories with similar names alone', async () => {
   const fileSystem = directoryWith(OLD)
   const strange = ['0.log.swap', 'a.swap', '00000000000000000000.txt.swap', 'x.deleted', '.cleaned']
   for (const name of strange) fileSystem.writeFile(`${DIR}/${name}`, NOTHING)
@@ -161,7 +161,7 @@ it('leaves names alone that are not quite its own', async () => {
   expect(names).toHaveLength(strange.length + 4)
 })
 
-it('changes nothing where nothing was interrupted', async () => {
+it('changes nothing if no replacement was interrupted', async () => {
   const fileSystem = directoryWith(OLD)
   await completeSwaps(fileSystem, DIR)
   expect(fileSystem.operations.filter((line) => !line.includes(' list '))).toEqual([])

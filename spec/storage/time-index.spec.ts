@@ -37,26 +37,26 @@ describe('lookup', () => {
     [1999, { timestamp: 1000, offset: 55 }],
     [4000, { timestamp: 4000, offset: 70 }],
     [9999, { timestamp: 4000, offset: 70 }],
-  ])('of %i finds the largest timestamp at or below it', async (target, expected) => {
+  ])('finds the largest timestamp at or below %i', async (target, expected) => {
     expect((await filled(ENTRIES)).index.lookup(target)).toEqual(expected)
   })
 })
 
 describe('maybeAppend', () => {
-  it('passes over timestamps that are not above the last one', async () => {
+  it('skips timestamps that are not above the last one', async () => {
     const { index } = await filled(ENTRIES)
     index.maybeAppend(4000, 80)
     index.maybeAppend(10, 81)
     expect(index.lastEntry).toEqual({ timestamp: 4000, offset: 70 })
   })
 
-  it('takes a larger timestamp at the same offset', async () => {
+  it('accepts a larger timestamp at the same offset', async () => {
     const { index } = await filled(ENTRIES)
     index.maybeAppend(4001, 70)
     expect(index.count).toBe(4)
   })
 
-  it('refuses an offset below that of the last entry, and one before the segment', async () => {
+  it('throws for an offset below that of the last entry, or before the segment', async () => {
     const { index } = await filled(ENTRIES)
     expect(() => {
       index.maybeAppend(5000, 69)
@@ -89,15 +89,15 @@ describe('truncateTo', () => {
     [59, 1],
     [60, 2],
     [71, 3],
-  ])('%i drops the entries at or above it', async (offset, count) => {
+  ])('drops the entries at or above offset %i', async (offset, count) => {
     const { index } = await filled(ENTRIES)
     index.truncateTo(offset)
     expect(index.count).toBe(count)
   })
 })
 
-describe('the file', () => {
-  it('keeps what was written', async () => {
+describe('the time index file', () => {
+  it('restores the entries that were written', async () => {
     const { fs, index } = await filled([ENTRIES[0], ENTRIES[1]])
     expect(await index.write()).toBe(true)
     expect(fs.readFile(PATH).toString('hex')).toBe(
@@ -115,14 +115,14 @@ describe('the file', () => {
     ['a negative timestamp', 'ffffffffffffffff00000005'],
     ['a timestamp beyond 2^53', '002000000000000000000005'],
     ['a negative offset', '00000000000003e8ffffffff'],
-  ])('is no index with %s', async (_, hex) => {
+  ])('is reported as corrupt if it contains %s', async (_, hex) => {
     const { fs, index } = await filled([])
     fs.writeFile(PATH, Buffer.from(hex, 'hex'))
     expect(await index.load()).toBe('corrupt')
     expect(index.count).toBe(0)
   })
 
-  it('may be preallocated with zeros behind the entries', async () => {
+  it('may be preallocated with zeros after the entries', async () => {
     const { fs, index } = await filled([])
     const bytes = Buffer.alloc(120)
     bytes.write('00000000000003e800000005', 'hex')
@@ -134,7 +134,7 @@ describe('the file', () => {
     expect(index.count).toBe(0)
   })
 
-  it('may begin with the time 0', async () => {
+  it('may begin with timestamp 0', async () => {
     const { fs, index } = await filled([])
     index.maybeAppend(0, 50)
     await index.write()

@@ -9,8 +9,8 @@ const LARGE = { segmentBytes: 10_000_000 }
 /** So many reads are each followed by an append; a search that chased those would use them all. */
 const MOST_READS = 50
 
-describe('a search by time beside appends', () => {
-  it('looks once at what is there, and finds what has come meanwhile', async () => {
+describe('a search by time during appends', () => {
+  it('does not chase records that are appended meanwhile, which a later search finds', async () => {
     const disk = new SimulatedFileSystem({ seed: 1 })
     const before = await openLog(disk, { config: LARGE })
     for (let each = 0; each < 8; each += 1) {
@@ -79,7 +79,7 @@ describe('a search by time in a log of many segments', () => {
     return (await log.offsetForTimestamp(NOW + second * 1000))?.offset ?? null
   }
 
-  it('opens none again that is known to be older, also once the log has been appended to', async () => {
+  it('opens no segment again that is known to be older, and finds records that are appended later', async () => {
     const disk = new SimulatedFileSystem()
     const log = await makeLog(disk)
     const last = 2 * SEGMENTS - 1
@@ -99,7 +99,7 @@ describe('a search by time in a log of many segments', () => {
     await log.close()
   })
 
-  it('finds what has come in the place of what was cut off', async () => {
+  it('finds records that were appended after a truncation', async () => {
     const log = await makeLog(new SimulatedFileSystem())
     expect(await search(log, 2 * SEGMENTS)).toBeNull()
     await log.truncateTo(11)
@@ -111,7 +111,7 @@ describe('a search by time in a log of many segments', () => {
     await log.close()
   })
 
-  it('of a log that is followed finds what its writer has cut off and written anew', async () => {
+  it('finds records that the writer of a followed log has appended after a truncation', async () => {
     const disk = new SimulatedFileSystem()
     const writer = await makeLog(disk)
     const reader = await openLog(disk, { config: SMALL, readOnly: true })

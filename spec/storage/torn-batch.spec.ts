@@ -46,7 +46,7 @@ async function damageOf(bytes: Buffer): Promise<unknown> {
   return findDamage(fileSystem, segment, scan, evidence)
 }
 
-describe('a torn write of a record that holds a copy of a whole batch', () => {
+describe('a torn batch with a record that contains a copy of a whole batch', () => {
   it.each([
     ['cut behind the copy', HOLDER.subarray(0, COPY_AT + COPY.length)],
     ['cut in the value', HOLDER.subarray(0, COPY_AT + COPY.length + 40)],
@@ -56,11 +56,11 @@ describe('a torn write of a record that holds a copy of a whole batch', () => {
       'cut behind another record with a copy',
       batchOf([COPY, Buffer.alloc(50), COPY]).subarray(0, -20),
     ],
-  ])('is cut: %s', async (_, tail) => {
+  ])('is truncated: %s', async (_, tail) => {
     expect(await openBehind(tail)).toEqual({ logEndOffset: 1, isDamaged: false })
   })
 
-  it('is cut with the whole batch behind it, which has the copy and is of the same write', async () => {
+  it('is truncated with the whole batch after it that contains the copy and is of the same write', async () => {
     const rest = { baseOffset: 3, isRest: true }
     const holder = batchOf([COPY, Buffer.alloc(50)], rest)
     const first = batchOf([Buffer.alloc(200, 'y'), Buffer.alloc(200, 'z')])
@@ -73,15 +73,15 @@ describe('a torn write of a record that holds a copy of a whole batch', () => {
     expect(await openBehind(Buffer.concat([first, proof]))).toMatchObject({ isDamaged: true })
   })
 
-  it('is damage where what is there does not say that the copy is a value', async () => {
+  it('is damage if nothing that is left shows that the copy is a record value', async () => {
     const lost = Buffer.from(HOLDER)
     lost.fill(0, 0, 61)
     expect(await openBehind(lost)).toEqual({ logEndOffset: 1, isDamaged: true })
   })
 })
 
-describe('a batch that had been durable', () => {
-  it('proves what any flipped bit in the one before would hide', async () => {
+describe('a whole batch that follows a damaged one', () => {
+  it('proves the batch before it to be damaged, whichever of its bits is flipped', async () => {
     const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
     const missed: number[] = []
     for (let bit = 0; bit < 8 * HOLDER.length; bit += 1) {
@@ -92,7 +92,7 @@ describe('a batch that had been durable', () => {
     expect(missed).toEqual([])
   })
 
-  it('is one where the value that seems to hold it would not fit its record or its batch', async () => {
+  it('counts as a batch of the log if the value that seems to hold it does not fit its record or batch', async () => {
     const next = bytesOf({ baseOffset: 3, values: ['next'], groupStart: true })
     const tail = Buffer.concat([HOLDER, next])
     const grown = Buffer.from(tail)
@@ -109,7 +109,7 @@ describe('a batch that had been durable', () => {
 })
 
 describe('a salvage', () => {
-  it('takes no copy for a batch of the log that lies in a record which is not whole', async () => {
+  it('saves no copy of a batch that lies in a torn record', async () => {
     const fileSystem = new SimulatedFileSystem()
     // Bytes that look like a header but are none come before the copy.
     const decoy = Buffer.from(COPY.subarray(0, 61))
@@ -122,7 +122,7 @@ describe('a salvage', () => {
     expect(report.lost).toMatchObject([{ firstOffset: 1, lastOffset: null }])
   })
 
-  it('takes none from the batches that follow the one that is not whole', async () => {
+  it('saves no copy of a batch from the batches that follow a torn one', async () => {
     const fileSystem = new SimulatedFileSystem()
     const first = batchOf([Buffer.alloc(200, 'y'), Buffer.alloc(200, 'z')])
     first.fill(0, 150, 300)
@@ -133,7 +133,7 @@ describe('a salvage', () => {
     expect(report).toMatchObject({ batchCount: 1, recordCount: 1, logEndOffset: 1 })
   })
 
-  it('goes on behind a record that is not whole', async () => {
+  it('continues after a damaged record that contains a copy of a batch', async () => {
     const fileSystem = new SimulatedFileSystem()
     const rotten = Buffer.from(HOLDER)
     rotten[HOLDER.length - 1] = 0xff

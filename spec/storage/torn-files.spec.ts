@@ -19,8 +19,8 @@ async function tornLog(): Promise<{ fs: SimulatedFileSystem; kept: () => string[
   return { fs, kept: () => [...fs.snapshot().keys()].filter((path) => path.endsWith('.torn')) }
 }
 
-describe('bytes that were cut and kept', () => {
-  it('stay while their segment does, and go when retention removes it', async () => {
+describe('files with truncated bytes', () => {
+  it('stay as long as their segment, and are deleted when the log starts after it', async () => {
     const { fs, kept } = await tornLog()
     const log = await openLog(fs, KEEP)
     const [{ keptIn } = { keptIn: null }] = log.recovery.truncations
@@ -34,7 +34,7 @@ describe('bytes that were cut and kept', () => {
     await log.close()
   })
 
-  it('go so also when a later open finds them, and keep no segment that goes while they cannot', async () => {
+  it('are deleted after a later open too, and keep no segment if their deletion fails', async () => {
     const { fs, kept } = await tornLog()
     fs.writeFile(`${pathOf(0)}.5.torn`, Buffer.from('of a segment that is gone'))
     fs.writeFile(`${DIR}/notes.torn`, Buffer.from("somebody's own"))

@@ -44,12 +44,12 @@ function tornSegment(tail: Buffer): {
   return { fs, segment, segments: new LogSegments(fs, DIR, [segment]), open }
 }
 
-describe('damage', () => {
+describe('findDamage', () => {
   it.each([
     ['below the recovery point', { durableOffset: 4, nextBaseOffset: null }, 3],
     ['before a later segment', { durableOffset: 0, nextBaseOffset: 9 }, 8],
     ['at the very end of what had been durable', { durableOffset: 0, nextBaseOffset: 1 }, null],
-  ])('%s says why, where, and which offsets it hides', async (_, evidence, lastOffset) => {
+  ])('reports path, position, offsets and reason of damage %s', async (_, evidence, lastOffset) => {
     const { fs, segment, open } = tornSegment(Buffer.alloc(SIZE))
     const fileSizeBytes = 2 * SIZE
     const damage = await findDamage(fs, segment, BAD, { fileSizeBytes, ...evidence })
@@ -58,15 +58,15 @@ describe('damage', () => {
     expect([...open]).toEqual([])
   })
 
-  it('is nothing that was not durable', async () => {
+  it('returns null for bytes that were not durable', async () => {
     const { fs, segment } = tornSegment(Buffer.alloc(SIZE))
     const evidence = { fileSizeBytes: 2 * SIZE, durableOffset: 1, nextBaseOffset: null }
     expect(await findDamage(fs, segment, BAD, evidence)).toBeNull()
   })
 })
 
-describe('a tail that is cut', () => {
-  it('says what it was cut for, and leaves its file closed', async () => {
+describe('the truncation of a torn tail', () => {
+  it('reports its position, size and reason, and leaves only the segment file open', async () => {
     const { fs, segments, segment, open } = tornSegment(Buffer.alloc(5, 'x'))
     segment.sizeBytes = SIZE + 5
     const end = { offset: 1, segment: 0, position: SIZE, leaderEpoch: 0 }
@@ -84,7 +84,7 @@ describe('a tail that is cut', () => {
   it.each([
     ['data', Buffer.alloc(17 * MIB, 'x')],
     ['zeros, and data behind them', Buffer.concat([Buffer.alloc(17 * MIB), Buffer.from('x')])],
-  ])('is kept whole, however large it is: %s', async (_, tail) => {
+  ])('keeps a copy of all truncated bytes, however many: %s', async (_, tail) => {
     const { fs, segment, open } = tornSegment(tail)
     const cut = await cutTornTail(fs, segment, SIZE + tail.length, 'torn')
     expect(cut).toMatchObject({ sizeBytes: tail.length, keptIn: `${pathOf(0)}.${SIZE}.torn` })
@@ -93,7 +93,7 @@ describe('a tail that is cut', () => {
     expect([...open].map(({ path }) => path)).toEqual([pathOf(0)])
   })
 
-  it('is none where the segment that a mark is about is gone', async () => {
+  it('does nothing if the segment that a mark names is gone', async () => {
     const { fs, segments, segment } = tornSegment(Buffer.alloc(5, 'x'))
     segment.sizeBytes = SIZE + 5
     const end = { offset: 9, segment: 7, position: 1, leaderEpoch: 0 }
@@ -109,7 +109,7 @@ describe('a tail that is cut', () => {
     ['write', 'EDQUOT'],
     ['sync', 'ENOSPC'],
   ] as const)(
-    'is cut on a disk without room for what it was, of which no part is left there: %s, %s',
+    'succeeds without a copy, and leaves no part of one, if the disk has no room for it: %s, %s',
     async (kind, code) => {
       const { fs, segment, open } = tornSegment(Buffer.alloc(5, 'x'))
       fs.failNext(kind, code, { path: /torn/ })
@@ -122,7 +122,7 @@ describe('a tail that is cut', () => {
   )
 
   it.each(['open', 'write', 'sync', 'rename'] as const)(
-    'is not cut where the disk fails to take what it was: %s',
+    'rejects and leaves the segment unchanged if the copy of its bytes fails: %s',
     async (kind) => {
       const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
       fs.failNext(kind, 'EIO', { path: /torn/ })
@@ -137,13 +137,13 @@ describe('a tail that is cut', () => {
     ['truncate', 'EIO', { code: 'EIO' }],
     // A failed sync is not retried, but one that finds no space is.
     ['sync', 'EIO', { cause: { code: 'EIO' } }],
-  ] as const)('is not taken for cut where the disk fails that: %s', async (kind, code, error) => {
+  ] as const)('rejects if the truncate or its sync fails: %s', async (kind, code, error) => {
     const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
     fs.failNext(kind, code, { path: pathOf(0) })
     await expect(cutTornTail(fs, segment, SIZE + 5, 'torn')).rejects.toMatchObject(error)
   })
 
-  it('is not cut by one who has lost the lock', async () => {
+  it('rejects and leaves the segment unchanged if the lock is lost', async () => {
     const { fs, segment } = tornSegment(Buffer.alloc(5, 'x'))
     const lost = new LockLostError(DIR, 'another owner may have taken it', 'unknown')
     fs.rename = () => Promise.reject(lost)

@@ -42,8 +42,8 @@ async function written(fs: SimulatedFileSystem): Promise<Log> {
 
 const OPTIONS = { checkpoint: 0, dedupeBufferBytes: 4096 }
 
-describe('transactions that a broker has noted as aborted', () => {
-  it('stay so in the segment that takes the place of theirs, also when the power goes', async () => {
+describe('transaction index entries of a Kafka broker', () => {
+  it('are kept durably in the segment that replaces theirs in a compaction', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await written(fs)
     await log.cleaner.compact(OPTIONS)
@@ -56,7 +56,7 @@ describe('transactions that a broker has noted as aborted', () => {
     }
   })
 
-  it('stay so wherever a crash ends the pass', async () => {
+  it('are kept wherever a crash interrupts the compaction', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     await (await written(fs)).close()
     const config = { segmentBytes: 2000, cleanupPolicy: 'compact' } as const
@@ -82,7 +82,7 @@ describe('transactions that a broker has noted as aborted', () => {
     }
   })
 
-  it('are joined where a broker was killed while it noted one, without what is no whole entry', async () => {
+  it('are joined by a compaction without the partial entries that a killed broker has left', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const log = await written(fs)
     fs.writeFile(pathOf(0, 'txnindex'), Buffer.concat([entry(1), entry(2).subarray(0, 30)]))
@@ -93,7 +93,7 @@ describe('transactions that a broker has noted as aborted', () => {
     await log.close()
   })
 
-  it('end at an open where a broker was killed while it noted one', async () => {
+  it('are truncated at the next open to whole entries if a broker was killed while it wrote one', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     fs.writeFile(pathOf(0), Buffer.concat([bytesOf({ baseOffset: 0 }), bytesOf({ baseOffset: 1 })]))
     fs.writeFile(pathOf(0, 'txnindex'), Buffer.concat([entry(1, 1), entry(2, 2).subarray(0, 30)]))
@@ -102,7 +102,7 @@ describe('transactions that a broker has noted as aborted', () => {
   })
 })
 
-describe('transactions that a broker has noted as aborted, and of which the log has lost the end', () => {
+describe('transaction index entries beyond the end of a truncated log', () => {
   const ENDS = [1, 3, 4, 5, 7]
 
   /** Two records per segment, from 0 to 7, in a log that was closed cleanly. */
@@ -120,19 +120,16 @@ describe('transactions that a broker has noted as aborted, and of which the log 
     return fs
   }
 
-  it.each([0, 1, 4, 5, 6, 7, 8])(
-    'are forgotten by a truncation to %i, for good',
-    async (offset) => {
-      const fs = await closedLog()
-      const log = await openLog(fs)
-      await log.truncateTo(offset)
-      const kept = ENDS.filter((each) => each < offset)
-      expect(notedIn(fs)).toEqual(kept)
-      expect(notedIn(fs.restart('power', { unsynced: 'lost', seed: 1 }))).toEqual(kept)
-    },
-  )
+  it.each([0, 1, 4, 5, 6, 7, 8])('are removed durably by a truncation to %i', async (offset) => {
+    const fs = await closedLog()
+    const log = await openLog(fs)
+    await log.truncateTo(offset)
+    const kept = ENDS.filter((each) => each < offset)
+    expect(notedIn(fs)).toEqual(kept)
+    expect(notedIn(fs.restart('power', { unsynced: 'lost', seed: 1 }))).toEqual(kept)
+  })
 
-  it('are forgotten at the next open, and no others, wherever a crash ends the truncation', async () => {
+  it('are removed at the next open, and no others, wherever a crash interrupts the truncation', async () => {
     const fs = await closedLog()
     const whole = fs.fork()
     const log = await openLog(whole)
@@ -157,7 +154,7 @@ describe('transactions that a broker has noted as aborted, and of which the log 
     }
   })
 
-  it('are forgotten where the end of the log is torn', async () => {
+  it('are removed if the end of the log is torn', async () => {
     const fs = await closedLog()
     const dirty = fs.restart('process', { seed: 1 })
     const bytes = dirty.readFile(pathOf(6))

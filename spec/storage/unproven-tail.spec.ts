@@ -34,8 +34,8 @@ async function writesOf(fs: SimulatedFileSystem, path = pathOf(0)): Promise<stri
     .map((match) => `${match?.[2] ?? ''} ${match?.[3] ?? ''}`)
 }
 
-describe('a sync that failed without leaving a mark', () => {
-  it('leaves nothing in the page cache alone once the log is open again', async () => {
+describe('a failed sync that left no mark', () => {
+  it('loses no record once the log was opened again, even if the page cache is evicted', async () => {
     const { fs, log } = await filled(3)
     failSyncs(fs)
     const failed = log.append([{ key: 'k', value: 'v3' }])
@@ -52,7 +52,7 @@ describe('a sync that failed without leaving a mark', () => {
     }
   })
 
-  it('is a torn tail when the page cache is gone', async () => {
+  it('loses only the record that it was to cover if the page cache is evicted before the next open', async () => {
     const { fs, log } = await filled(3)
     failSyncs(fs)
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
@@ -61,7 +61,7 @@ describe('a sync that failed without leaving a mark', () => {
     expect([await valuesOf(again), again.damage]).toEqual([valuesUpTo(3), null])
   })
 
-  it('and whose recovery fails at a sync too is looked at again by the next open', async () => {
+  it('is repaired by a later open if a sync of the first recovery fails too', async () => {
     const { fs, log } = await filled(3)
     failSyncs(fs)
     await expect(log.append([{ key: 'k', value: 'v3' }])).rejects.toThrow('EIO')
@@ -75,7 +75,7 @@ describe('a sync that failed without leaving a mark', () => {
     expect([await valuesOf(last), last.damage]).toEqual([valuesUpTo(4), null])
   })
 
-  it('of the directory behind a new segment leaves no name in doubt', async () => {
+  it('loses no later record if it was the sync of the directory after a new segment', async () => {
     const { fs, log } = await filled(3)
     const sync = fs.syncDirectory.bind(fs)
     fs.syncDirectory = async (path) => {
@@ -93,25 +93,25 @@ describe('a sync that failed without leaving a mark', () => {
   })
 })
 
-describe('the bytes that an unclean open writes again', () => {
-  it('are those of the last commit group, for it proves what is before it', async () => {
+describe('the bytes that an open after an unclean stop writes again', () => {
+  it('are those of the last commit group, because it proves all bytes before it', async () => {
     const { fs } = await filled(5)
     expect(await writesOf(fs.restart('process'))).toEqual([`${4 * SIZE} ${SIZE}`])
   })
 
-  it('are none where all is known to be durable', async () => {
+  it('are none if all records are known to be durable', async () => {
     const { fs, log } = await filled(5)
     await log.checkpoint()
     expect(await writesOf(fs.fork())).toEqual([])
   })
 
-  it('are none where the log was closed in order', async () => {
+  it('are none if the log was closed cleanly', async () => {
     const { fs, log } = await filled(5)
     await log.close()
     expect(await writesOf(fs.fork())).toEqual([])
   })
 
-  it('are all from the recovery point on, in every segment, where no batch proves anything', async () => {
+  it('are all from the recovery point on, in every segment, if no batch proves anything', async () => {
     const fs = new SimulatedFileSystem()
     const bytes = upTo(4).map((baseOffset) => bytesOf({ baseOffset, values: ['v0'] }))
     fs.writeFile(pathOf(0), Buffer.concat(bytes.slice(0, 2)))
@@ -120,7 +120,7 @@ describe('the bytes that an unclean open writes again', () => {
     expect(await writesOf(fs.fork(), pathOf(2))).toEqual([`0 ${2 * SIZE}`])
   })
 
-  it('are written in pieces', async () => {
+  it('are written in several pieces', async () => {
     const { fs, log } = await filled(0)
     const values = upTo(5).map((each) => String(each).repeat(600_000))
     await log.appendBatches(values.map((value) => bytesOf({ values: [value] })))
@@ -131,7 +131,7 @@ describe('the bytes that an unclean open writes again', () => {
     expect(await valuesOf(last)).toEqual(values)
   })
 
-  it('leave the files as old as they were, also where that cannot be set', async () => {
+  it('keep the modification times of the files, and do not fail the open if these cannot be set', async () => {
     for (const isPossible of [true, false]) {
       const clock = new ManualClock(NOW)
       const fs = new SimulatedFileSystem({ clock })
@@ -147,7 +147,7 @@ describe('the bytes that an unclean open writes again', () => {
     }
   })
 
-  it('are found also where the index names a batch that is not there', async () => {
+  it('are found even if the index names a batch that does not exist', async () => {
     const fs = new SimulatedFileSystem()
     const log = await openLog(fs, { config: { ...LARGE, indexIntervalBytes: 32 } })
     await log.appendBatches(upTo(5).map(() => bytesOf({ values: ['v0'] })))
@@ -162,7 +162,7 @@ describe('the bytes that an unclean open writes again', () => {
     expect(await writesOf(next)).toEqual([`${5 * SIZE} ${3 * SIZE}`])
   })
 
-  it('are not written into a log that is open for reading only', async () => {
+  it('are not written into a log that is opened read-only', async () => {
     const { fs } = await filled(5)
     const next = fs.restart('process')
     const before = next.digest()
@@ -171,12 +171,12 @@ describe('the bytes that an unclean open writes again', () => {
   })
 })
 
-describe('a mark that could not be left', () => {
+describe('a mark of a failed sync that could not be written', () => {
   it.each([
     ['the next append', (log: Log) => log.append([{ value: 'y' }])],
     ['a flush', (log: Log) => log.flush()],
     ['the close', (log: Log) => log.close()],
-  ] as const)('is left by %s, once the disk obeys', async (_, call) => {
+  ] as const)('is written by %s once the disk works again', async (_, call) => {
     const { fs, log } = await filled(3)
     failSyncs(fs)
     await expect(log.append([{ value: 'x' }])).rejects.toMatchObject({ outcome: 'unknown' })
@@ -188,7 +188,7 @@ describe('a mark that could not be left', () => {
     expect(await valuesOf(await openLog(fs.restart('process')))).toEqual(valuesUpTo(3))
   })
 
-  it('is left no more where the log is closed, or the file is another one by now', async () => {
+  it('is no longer written if the log is closed or its file was replaced', async () => {
     for (const isClosed of [true, false]) {
       const { fs, log } = await filled(3)
       failSyncs(fs)

@@ -48,7 +48,7 @@ const farProducer = (bytes: Buffer): void => {
 
 const LARGE = Buffer.alloc(2_500_000, 'old')
 
-describe('bytes that are whole and cannot be read', () => {
+describe('isUnrepresentable', () => {
   async function isFound(bytes: Buffer, end = bytes.length): Promise<boolean> {
     const fs = new SimulatedFileSystem()
     const before = Buffer.alloc(7, 1)
@@ -70,15 +70,18 @@ describe('bytes that are whole and cannot be read', () => {
       'a last offset before the first',
       batch(5, (each) => each.writeInt32BE(-1, LAST_OFFSET_DELTA_POSITION)),
     ],
-  ])('are told from a torn write: %s', async (_, bytes) => {
-    expect(await isFound(bytes)).toBe(true)
-    expect(await isFound(Buffer.concat([bytes, Buffer.alloc(100)]))).toBe(true)
-    expect(await isFound(bytes, bytes.length - 1), 'one byte short').toBe(false)
-    expect(await isFound(bytes.subarray(0, -1), bytes.length), 'shorter than told').toBe(false)
-    const flipped = Buffer.from(bytes)
-    flipped.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1)
-    expect(await isFound(flipped), 'a bit flipped').toBe(false)
-  })
+  ])(
+    'returns true for %s, and false if its end is missing or a bit is flipped',
+    async (_, bytes) => {
+      expect(await isFound(bytes)).toBe(true)
+      expect(await isFound(Buffer.concat([bytes, Buffer.alloc(100)]))).toBe(true)
+      expect(await isFound(bytes, bytes.length - 1), 'one byte short').toBe(false)
+      expect(await isFound(bytes.subarray(0, -1), bytes.length), 'shorter than told').toBe(false)
+      const flipped = Buffer.from(bytes)
+      flipped.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1)
+      expect(await isFound(flipped), 'a bit flipped').toBe(false)
+    },
+  )
 
   it.each<[string, Buffer]>([
     ['nothing', Buffer.alloc(0)],
@@ -89,12 +92,12 @@ describe('bytes that are whole and cannot be read', () => {
     ['a size below that of any message', Buffer.alloc(40).fill(13, 11, 12)],
     ['a size below that of any batch', bytesOf().fill(48, 11, 12)],
     ['a negative size', message(1, 5, Buffer.from('old')).fill(0xff, 8, 9)],
-  ])('are not: %s', async (_, bytes) => {
+  ])('returns false for %s', async (_, bytes) => {
     expect(await isFound(bytes)).toBe(false)
   })
 })
 
-describe('a partition that was copied from a broker', () => {
+describe('a partition that was copied from a Kafka broker', () => {
   const OLD = Buffer.from('old '.repeat(20))
 
   it.each<[string, Buffer[], number[]]>([
@@ -110,7 +113,7 @@ describe('a partition that was copied from a broker', () => {
       [bytesOf({ baseOffset: 0 }), batch(1, farProducer), bytesOf({ baseOffset: 2 })],
       [0],
     ],
-  ])('is refused and not cut where it holds %s', async (_, batches, readable) => {
+  ])('is reported as damaged and not truncated if it contains %s', async (_, batches, readable) => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const bytes = Buffer.concat(batches)
     fs.writeFile(pathOf(0), bytes)
@@ -126,7 +129,7 @@ describe('a partition that was copied from a broker', () => {
     expect(fs.readFile(pathOf(0))).toEqual(bytes)
   })
 
-  it('loses what it was copied without the end of', async () => {
+  it('loses a last batch that was copied without its end', async () => {
     const fs = new SimulatedFileSystem({ seed: 1 })
     const whole = bytesOf({ baseOffset: 0 })
     fs.writeFile(pathOf(0), Buffer.concat([whole, batch(1, inNanoseconds).subarray(0, -1)]))
@@ -137,7 +140,7 @@ describe('a partition that was copied from a broker', () => {
   })
 })
 
-describe('a partition that a broker has closed in order', () => {
+describe('a partition that a Kafka broker has closed cleanly', () => {
   const OLD = Buffer.from('old '.repeat(20))
   const LARGEST = entry(NOW, 2)
 
@@ -189,36 +192,39 @@ describe('a partition that a broker has closed in order', () => {
     ],
   ]
 
-  it.each(cases)('is refused and not changed where it holds %s', async (_, make, readable) => {
-    for (const readOnly of [false, true]) {
-      for (const isClosed of [true, false]) {
-        const fs = make()
-        if (!isClosed) await fs.unlink(`${DIR}/.kafka_cleanshutdown`)
-        const before = segmentsOf(fs)
-        const log = await openLog(fs, { readOnly })
-        const firstOffset = readable.length
-        expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: 4 })
-        expect(log.damage?.reason).toContain('; its own checksum matches')
-        expect(log.logEndOffset).toBe(firstOffset)
-        expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
-        await expect(log.append([{ value: 'x' }])).rejects.toThrow()
-        await log.close()
-        expect(segmentsOf(fs)).toEqual(before)
-        const again = await openLog(fs, { readOnly })
-        expect(again.damage).toEqual(log.damage)
-        await again.close()
+  it.each(cases)(
+    'is reported as damaged and not changed if it contains %s',
+    async (_, make, readable) => {
+      for (const readOnly of [false, true]) {
+        for (const isClosed of [true, false]) {
+          const fs = make()
+          if (!isClosed) await fs.unlink(`${DIR}/.kafka_cleanshutdown`)
+          const before = segmentsOf(fs)
+          const log = await openLog(fs, { readOnly })
+          const firstOffset = readable.length
+          expect(log.damage).toMatchObject({ path: pathOf(0), firstOffset, lastOffset: 4 })
+          expect(log.damage?.reason).toContain('; its own checksum matches')
+          expect(log.logEndOffset).toBe(firstOffset)
+          expect((await log.read(0).catch(() => [])).map(({ offset }) => offset)).toEqual(readable)
+          await expect(log.append([{ value: 'x' }])).rejects.toThrow()
+          await log.close()
+          expect(segmentsOf(fs)).toEqual(before)
+          const again = await openLog(fs, { readOnly })
+          expect(again.damage).toEqual(log.damage)
+          await again.close()
+        }
       }
-    }
-  })
+    },
+  )
 
-  it('opens where what cannot be read is deleted', async () => {
+  it('opens if all that cannot be read is below the log start offset', async () => {
     const fs = copied([0, 1, 2].map((each) => message(1, each, OLD)))
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 3\n'))
     const log = await openLog(fs)
     expect([log.damage, await offsetsOf(log)]).toEqual([null, [3, 4]])
   })
 
-  it('opens where a time index alone speaks of such a timestamp, and that is built again', async () => {
+  it('opens and rebuilds the time index if only that contains a timestamp in nanoseconds', async () => {
     const fs = copied(sound, entry(NANOSECONDS, 1))
     const log = await openLog(fs)
     expect([log.damage, log.recovery.rebuiltIndexes]).toEqual([null, [pathOf(0)]])
@@ -228,7 +234,7 @@ describe('a partition that a broker has closed in order', () => {
     await log.close()
   })
 
-  it('is looked through once', async () => {
+  it('is searched for what cannot be read only at the first open', async () => {
     const fs = copied(sound)
     const lookedAt = async (): Promise<string[]> => {
       const paths: string[] = []

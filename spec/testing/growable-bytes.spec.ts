@@ -16,7 +16,7 @@ describe('GrowableBytes', () => {
     expect(bytes.read(Buffer.alloc(1), 0)).toBe(0)
   })
 
-  it('reads what there is and reports a short count at the end', () => {
+  it('reads the available bytes and returns a short count at the end', () => {
     const bytes = contentOf('abcdef')
     const target = Buffer.alloc(4, '.')
     expect(bytes.read(target, 4)).toBe(2)
@@ -25,7 +25,7 @@ describe('GrowableBytes', () => {
     expect(bytes.read(target, 60)).toBe(0)
   })
 
-  it('fills a gap with zeros, also where longer content was before', () => {
+  it('fills a gap with zeros, even where longer content was before', () => {
     const bytes = contentOf('abcdef')
     bytes.resize(1)
     bytes.write(Buffer.from('z'), 4)
@@ -35,7 +35,7 @@ describe('GrowableBytes', () => {
     expect(bytes.toBuffer()).toEqual(Buffer.from('a\0\0'))
   })
 
-  it('ignores an empty write, wherever it is', () => {
+  it('ignores an empty write at any position', () => {
     const bytes = contentOf('ab')
     bytes.write(Buffer.alloc(0), 1000)
     expect(bytes.toBuffer().toString()).toBe('ab')
@@ -47,13 +47,13 @@ describe('GrowableBytes', () => {
     expect(bytes.toBuffer().toString()).toBe('aca')
   })
 
-  it('hands out buffers of its own', () => {
+  it('returns a copy of its bytes', () => {
     const bytes = contentOf('abc')
     bytes.toBuffer().fill('x')
     expect(bytes.toBuffer().toString()).toBe('abc')
   })
 
-  it('behaves like a plain array of bytes, and copies never see each other', () => {
+  it('behaves like a plain array of bytes, and clones never affect each other', () => {
     const command = fc.oneof(
       fc.record({
         kind: fc.constant('write' as const),
@@ -99,7 +99,7 @@ describe('GrowableBytes', () => {
     )
   })
 
-  it('has a digest that changes with the bytes, and is that of a copy until one of the two changes', () => {
+  it('changes its digest with every change, and a clone has the same digest until one of the two changes', () => {
     const bytes = new GrowableBytes()
     bytes.write(Buffer.from('abc'), 0)
     const before = bytes.digest()

@@ -26,13 +26,13 @@ describe('ManualClock', () => {
     expect(new ManualClock().now()).toBe(new ManualClock().now())
   })
 
-  it('moves wall clock and monotonic clock together, the wall clock in whole milliseconds', async () => {
+  it('advances both clocks together, the wall clock in whole milliseconds', async () => {
     const clock = new ManualClock(1000)
     await clock.advance(10.5)
     expect([clock.now(), clock.monotonic()]).toEqual([1010, 10.5])
   })
 
-  it('fires timers in order of time and, at one time, in order of their start', async () => {
+  it('fires timers in order of due time and, at equal due times, in order of their start', async () => {
     const clock = new ManualClock()
     const { fired, start } = recording(clock)
     start('late', 30)
@@ -45,7 +45,7 @@ describe('ManualClock', () => {
     expect(fired.at(-1)).toBe('late@30')
   })
 
-  it('shows a callback the wall clock of its own due time', async () => {
+  it('shows a callback its own due time on the wall clock', async () => {
     const clock = new ManualClock(1000)
     let seen = 0
     clock.startTimer(() => (seen = clock.now()), 7)
@@ -53,7 +53,7 @@ describe('ManualClock', () => {
     expect([seen, clock.now()]).toEqual([1007, 1100])
   })
 
-  it('fires a timer that a callback starts when it falls due in the same advance', async () => {
+  it('fires a timer that a callback starts if it is due within the same advance', async () => {
     const clock = new ManualClock()
     const { fired, start } = recording(clock)
     clock.startTimer(() => {
@@ -65,7 +65,7 @@ describe('ManualClock', () => {
     expect(clock.pendingTimers).toBe(1)
   })
 
-  it('runs promise chains to their end before the first firing and after each', async () => {
+  it('runs promise chains to their end before the first timer fires and after each', async () => {
     const clock = new ManualClock()
     const fired: number[] = []
     const worker = async () => {
@@ -84,7 +84,7 @@ describe('ManualClock', () => {
   })
 
   it.each([0, -5, NaN])(
-    'treats a delay of %d as due at once, but not before advance',
+    'fires a timer with a delay of %d at the next advance, and not before',
     async (ms) => {
       const clock = new ManualClock()
       const { fired, start } = recording(clock)
@@ -131,7 +131,7 @@ describe('ManualClock', () => {
     expect(clock.pendingTimers).toBe(1)
   })
 
-  it('setTime moves the wall clock alone', async () => {
+  it('setTime changes only the wall clock', async () => {
     const clock = new ManualClock(1000)
     const { fired, start } = recording(clock)
     start('timer', 10)
@@ -142,7 +142,7 @@ describe('ManualClock', () => {
     expect([clock.now(), fired]).toEqual([56, ['timer@10']])
   })
 
-  it('rejects with what a callback throws and stands at its time', async () => {
+  it('rejects with the error that a callback throws, and stops at its time', async () => {
     const clock = new ManualClock()
     const { fired, start } = recording(clock)
     clock.startTimer(() => {
@@ -155,7 +155,7 @@ describe('ManualClock', () => {
     expect(fired).toEqual(['next@6'])
   })
 
-  it('ends an advance in which each timer starts two without delay', async () => {
+  it('rejects an advance in which each timer starts two more without delay', async () => {
     const clock = new ManualClock()
     let count = 0
     const twice = (): void => {
@@ -168,7 +168,7 @@ describe('ManualClock', () => {
     expect(count).toBeGreaterThan(30_000)
   })
 
-  it('ends an advance in which a timer restarts itself without delay', async () => {
+  it('rejects an advance in which a timer restarts itself without delay', async () => {
     const clock = new ManualClock()
     const again = () => {
       clock.startTimer(again, 0)
@@ -177,7 +177,7 @@ describe('ManualClock', () => {
     await expect(clock.advance(1)).rejects.toThrow('restarts itself')
   })
 
-  it('fires as many timers at one time as were started apart, also by others at that time', async () => {
+  it('fires any number of timers at one time if none restarts itself, even those that they start', async () => {
     const clock = new ManualClock()
     let fired = 0
     for (let started = 0; started < 5001; started += 1) {
@@ -191,7 +191,7 @@ describe('ManualClock', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  it('lets work end that waits for one turn of the event loop after the other', async () => {
+  it('completes work that waits for one turn of the event loop after the other', async () => {
     const clock = new ManualClock()
     const work = async (): Promise<void> => {
       for (let step = 0; step < 50; step += 1) {
@@ -211,7 +211,7 @@ describe('ManualClock', () => {
     await working
   })
 
-  it('ends an advance beside a loop that waits for turns for ever', async () => {
+  it('ends an advance even if a loop waits for turns of the event loop forever', async () => {
     const clock = new ManualClock()
     const loop = { isOver: false, turns: 0 }
     const looping = (async () => {
@@ -224,7 +224,7 @@ describe('ManualClock', () => {
     expect(loop.turns).toBeGreaterThan(0)
   })
 
-  it('refuses to go back, and to run two advances at once', async () => {
+  it('rejects an advance by a negative number or NaN, and a second one at the same time', async () => {
     const clock = new ManualClock()
     await expect(clock.advance(-1)).rejects.toThrow(RangeError)
     await expect(clock.advance(NaN)).rejects.toThrow(RangeError)
@@ -234,14 +234,14 @@ describe('ManualClock', () => {
     expect(clock.monotonic()).toBe(1)
   })
 
-  it('refuses a wall clock that is no number', () => {
+  it('throws for a wall clock time that is not a finite number', () => {
     expect(() => new ManualClock(NaN)).toThrow(RangeError)
     expect(() => {
       new ManualClock().setTime(Infinity)
     }).toThrow(RangeError)
   })
 
-  it('goes on when the global timers are replaced', async () => {
+  it('works even if the global timers are replaced', async () => {
     const real = globalThis.setImmediate
     globalThis.setImmediate = (() => {
       throw new Error('replaced')

@@ -15,7 +15,7 @@ async function outcomes(persona: Persona): Promise<Buffer[]> {
 }
 
 describe.each(PERSONAS)('a power loss on %s', (persona) => {
-  it('keeps the bytes that a sync covered, and can keep and lose each of the others', async () => {
+  it('keeps the bytes that a sync covered, and may keep or lose each of the others', async () => {
     const found = await outcomes(persona)
     for (const content of found) {
       expect(content.subarray(0, 100).equals(Buffer.alloc(100, 'd'))).toBe(true)
@@ -27,7 +27,7 @@ describe.each(PERSONAS)('a power loss on %s', (persona) => {
 })
 
 describe('a power loss on zero-hole', () => {
-  it('leaves files as long as they were written, with zeros for what was lost', async () => {
+  it('keeps the size of written files, with zeros for lost bytes', async () => {
     for (const content of await outcomes('zero-hole')) {
       expect(content.length).toBe(1500)
       const lost = content.subarray(100).filter((byte) => byte !== 0x61 && byte !== 0x62)
@@ -37,14 +37,14 @@ describe('a power loss on zero-hole', () => {
 })
 
 describe('a power loss on preallocated', () => {
-  it('leaves zeros behind the end of a file that was growing, up to a whole 4 KiB', async () => {
+  it('leaves zeros after the end of a file that was growing, up to a whole 4 KiB', async () => {
     for (const content of await outcomes('preallocated')) {
       expect(content.length).toBe(4096)
       expect(content.subarray(1500).every((byte) => byte === 0)).toBe(true)
     }
   })
 
-  it('leaves a file that was only overwritten as long as it was', async () => {
+  it('keeps the size of a file that was only overwritten', async () => {
     const fileSystem = new SimulatedFileSystem({ persona: 'preallocated' })
     fileSystem.writeFile('/x', Buffer.alloc(100, 'd'))
     const file = await fileSystem.open('/x', 'update')

@@ -28,8 +28,8 @@ async function put(fs: SimulatedFileSystem, path: string, text: string, sync: bo
   await file.close()
 }
 
-describe('power loss at rest', () => {
-  it('stops the machine and can be asked for many outcomes of the same moment', async () => {
+describe('a power loss while no call is in progress', () => {
+  it('stops the machine, and can be repeated with different outcomes for the same moment', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.alloc(0))
     await put(fs, '/x', 'unsynced', false)
@@ -49,7 +49,7 @@ describe('power loss at rest', () => {
     expect(await outcome()).toEqual(await outcome())
   })
 
-  it('changes no byte that was written over an equal one', async () => {
+  it('changes no byte that was overwritten with an equal one', async () => {
     for (const persona of PERSONAS) {
       const fs = new SimulatedFileSystem({ persona, sectorBytes: 4 })
       fs.writeFile('/x', Buffer.from('durable'))
@@ -58,7 +58,7 @@ describe('power loss at rest', () => {
     }
   })
 
-  it('leaves a machine on which all that is found is durable', async () => {
+  it('leaves a machine on which everything found is durable', async () => {
     const fs = new SimulatedFileSystem()
     await put(fs, '/x', 'unsynced'.repeat(300), false)
     for (let seed = 0; seed < 20; seed += 1) {
@@ -68,7 +68,7 @@ describe('power loss at rest', () => {
     }
   })
 
-  it('after a torn write finds at most the part that was done', async () => {
+  it('leaves at most the completed part of a torn write', async () => {
     const fs = new SimulatedFileSystem({ persona: 'xfs' })
     fs.writeFile('/x', Buffer.alloc(0))
     const file = await fs.open('/x', 'update')
@@ -79,7 +79,7 @@ describe('power loss at rest', () => {
     expect(found.filter((text) => text.length > 3)).toEqual([])
   })
 
-  it('writes back by itself what was not synced for very long', async () => {
+  it('keeps what was written back without a sync because too much was unsynced', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.alloc(0))
     const file = await fs.open('/x', 'update')
@@ -176,8 +176,8 @@ function allowedAt(position: number, ran: Ran, persona: Persona): Set<number> | 
   return allowed
 }
 
-describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
-  it('equals exactly what was synced when all else is lost, and all of it when all is kept', async () => {
+describe.each(PERSONAS)('file content after a power loss (%s)', (persona) => {
+  it('equals the synced bytes if all unsynced changes are lost, and all written bytes if they are kept', async () => {
     await fc.assert(
       fc.asyncProperty(fileSteps, async (steps) => {
         const { fs, memory, durable } = await run(steps, persona)
@@ -189,7 +189,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     )
   })
 
-  it('has at every byte the synced value or one that an unsynced change allows', async () => {
+  it('has at every position the synced byte or one that an unsynced change allows', async () => {
     await fc.assert(
       fc.asyncProperty(fileSteps, fc.nat(), async (steps, seed) => {
         const ran = await run(steps, persona)
@@ -213,7 +213,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     )
   })
 
-  it('never changes what was synced and not written again', async () => {
+  it('keeps bytes that were synced and not written again', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/x', Buffer.alloc(0))
     const file = await fs.open('/x', 'update')
@@ -225,7 +225,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     }
   })
 
-  it('keeps or loses each sector of a write as a whole, and each in every allowed way', async () => {
+  it('has each sector of a write entirely old, new or zeroed, or as garbage on strict-posix only', async () => {
     const fs = new SimulatedFileSystem({ persona, sectorBytes: 4 })
     fs.writeFile('/x', Buffer.from('old!'.repeat(6)))
     const file = await fs.open('/x', 'update')
@@ -246,7 +246,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     }
   })
 
-  it('leaves prefixes, suffixes and single holes of a long write, at any size', async () => {
+  it('may have a prefix, a suffix, or all but a hole of a long write, at any size', async () => {
     const fs = new SimulatedFileSystem({ persona, sectorBytes: 1 })
     fs.writeFile('/x', Buffer.from('-'.repeat(24)))
     const file = await fs.open('/x', 'update')
@@ -262,7 +262,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     expect(new Set(found.map((text) => text.length))).toEqual(new Set([24, 25, 26, 27, 28, 29, 30]))
   })
 
-  it('has zeros where a truncate was kept and the size that followed it too', async () => {
+  it('has zeros if a truncate and a later extension were both kept', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/x', Buffer.from('0123456789'))
     const file = await fs.open('/x', 'update')
@@ -273,7 +273,7 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
     )
   })
 
-  it('may take back a truncate that was not synced, and cannot take back a synced one', async () => {
+  it('may lose an unsynced truncate, but never a synced one', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/x', Buffer.from('0123456789'))
     const file = await fs.open('/x', 'update')
@@ -286,8 +286,8 @@ describe.each(PERSONAS)('content after a power loss (%s)', (persona) => {
   })
 })
 
-describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
-  it('of an unlinked file may come back until the directory is synced', async () => {
+describe.each(PERSONAS)('file names after a power loss (%s)', (persona) => {
+  it('may include an unlinked file until the directory is synced', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/d/x', Buffer.from('x'))
     await fs.unlink('/d/x')
@@ -296,7 +296,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
     expect(distinct(outcomes(fs))).toEqual(distinct([{}]))
   })
 
-  it('of a rename are old or new together, and new once the directory is synced', async () => {
+  it('are all old or all new after a rename, and new once the directory is synced', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/d/x', Buffer.from('old'))
     fs.writeFile('/d/x.tmp', Buffer.from('new'))
@@ -307,7 +307,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
     expect(distinct(outcomes(fs))).toEqual(distinct([renamed]))
   })
 
-  it('of a new directory take along what is in it when they are lost', async () => {
+  it('include nothing in a new directory whose own name is lost', async () => {
     const fs = new SimulatedFileSystem({ persona })
     await fs.createDirectory('/a/b')
     await fs.syncDirectory('/a')
@@ -323,7 +323,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
     expect(distinct(outcomes(fs))).toEqual(distinct([{ '/a/b/x': 'x' }]))
   })
 
-  it('of a removed directory may come back, empty', async () => {
+  it('may include a removed directory, which is empty', async () => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/d/x', Buffer.from('x'))
     await fs.unlink('/d/x')
@@ -337,7 +337,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
     expect(new Set(found)).toEqual(new Set(['', 'd']))
   })
 
-  it('of a new file are durable with its sync only where the file system does that', async () => {
+  it('include a new file after its sync only if the file system guarantees that', async () => {
     const fs = new SimulatedFileSystem({ persona })
     await fs.createDirectory('/a/b')
     await put(fs, '/a/b/x', 'x', true)
@@ -346,7 +346,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
     expect([...found.keys()]).toEqual(persona === 'strict-posix' ? [] : ['/a/b/x'])
   })
 
-  it('each stand for something that its history contains', async () => {
+  it('each refer to content that they had at some time', async () => {
     const history: Record<string, Set<string>> = {}
     const fs = new SimulatedFileSystem({ persona })
     const note = () => {
@@ -380,7 +380,7 @@ describe.each(PERSONAS)('names after a power loss (%s)', (persona) => {
   })
 })
 
-describe('a file renamed over another without its own sync', () => {
+describe('a file that was renamed over another before it was synced', () => {
   const renameOver = async (persona: Persona) => {
     const fs = new SimulatedFileSystem({ persona })
     fs.writeFile('/d/x', Buffer.from('old'))
@@ -425,7 +425,7 @@ describe('unsynced names in several directories', () => {
     )
   })
 
-  it('survive as a prefix of their order on ext4 and xfs', async () => {
+  it('survive as a prefix in the order of their creation on ext4 and xfs', async () => {
     expect(await create('ext4')).toEqual(distinct([[], [1], [1, 2], [1, 2, 3]]))
     expect(await create('xfs')).toEqual(distinct([[], [1], [1, 2], [1, 2, 3]]))
   })
@@ -447,11 +447,11 @@ describe('a move between directories', () => {
     ['/b/x', '/b/y'],
   ]
 
-  it.each(PERSONAS)('is done or not as a whole without a sync (%s)', async (persona) => {
+  it.each(PERSONAS)('is kept or lost as a whole without a sync (%s)', async (persona) => {
     expect(await move(persona, '')).toEqual(distinct([before, after]))
   })
 
-  it('is covered on ext4 and xfs by the sync of either directory', async () => {
+  it('becomes durable on ext4 and xfs with a sync of either directory', async () => {
     expect(await move('ext4', '/a')).toEqual(distinct([after]))
     expect(await move('xfs', '/b')).toEqual(distinct([after]))
   })
@@ -460,7 +460,7 @@ describe('a move between directories', () => {
     expect(await move('strict-posix', '/a')).toEqual(distinct([['/b/y'], after]))
   })
 
-  it('can show the file twice on strict-posix when only the new directory is synced', async () => {
+  it('can leave the file in both directories on strict-posix when only the new one is synced', async () => {
     expect(await move('strict-posix', '/b')).toEqual(distinct([['/a/x', '/b/x', '/b/y'], after]))
   })
 })

@@ -15,7 +15,7 @@ describe('crashAt', () => {
     ['before', 'old'],
     ['after', 'new!'],
   ] as const)(
-    '%s leaves the n-th operation not done or done, and rejects it',
+    'stops the machine %s the n-th operation takes effect, and rejects it',
     async (when, text) => {
       const { fs, file } = await fixture()
       fs.crashAt(2, { when })
@@ -28,7 +28,7 @@ describe('crashAt', () => {
     },
   )
 
-  it('rejects every later call through any handle, and says where the machine stopped', async () => {
+  it('rejects every later call on any handle, and names the operation at which the machine stopped', async () => {
     const { fs, file } = await fixture()
     const [lock, closed] = [await fs.lock('/d'), await fs.open('/d/x', 'read')]
     await closed.close()
@@ -63,7 +63,7 @@ describe('crashAt', () => {
     expect(lock.held).toBe(false)
   })
 
-  it('tears a write at every byte from none to all', async () => {
+  it('tears a write after any number of bytes, from none to all', async () => {
     const sizes = new Set<number>()
     for (let seed = 0; seed < 60; seed += 1) {
       const { fs, file } = await fixture(seed)
@@ -77,7 +77,7 @@ describe('crashAt', () => {
     expect([...sizes].sort()).toEqual([3, 4, 5, 6, 7])
   })
 
-  it('tears a write at the byte it is told', async () => {
+  it('tears a write at the given byte', async () => {
     const { fs, file } = await fixture()
     fs.crashAt(1, { when: 'torn', parts: 3 })
     await expect(file.write([Buffer.from('ab'), Buffer.from('cd')], 3)).rejects.toThrow()
@@ -93,7 +93,7 @@ describe('crashAt', () => {
     expect(await next.list('/a/b')).toEqual([])
   })
 
-  it('tears what has no parts by doing it or not', async () => {
+  it('does an operation that has no parts entirely or not at all when it tears it', async () => {
     const outcomes = new Set<boolean>()
     for (let seed = 0; seed < 20; seed += 1) {
       const { fs } = await fixture(seed)
@@ -105,7 +105,7 @@ describe('crashAt', () => {
   })
 
   it.each(['before', 'after', 'torn'] as const)(
-    'rejects with the crash alone when the call was wrong as well (%s)',
+    'rejects with SimulatedCrash even if the call would have failed anyway (%s)',
     async (when) => {
       const { fs } = await fixture()
       fs.crashAt(1, { when })
@@ -114,7 +114,7 @@ describe('crashAt', () => {
     },
   )
 
-  it('replaces a crash that was ordered before, and clearFaults takes it back', async () => {
+  it('replaces an earlier crashAt, and clearFaults cancels it', async () => {
     const { fs } = await fixture()
     fs.crashAt(1, { when: 'before' })
     fs.crashAt(2, { when: 'before' })
@@ -124,7 +124,7 @@ describe('crashAt', () => {
     expect(fs.crashed).toBe(false)
   })
 
-  it('settles every call that is in flight, and what succeeded is done', async () => {
+  it('settles every call that is in flight, and those that resolve have taken effect', async () => {
     for (let seed = 0; seed < 50; seed += 1) {
       const fs = new SimulatedFileSystem({ seed, completion: 'random' })
       const file = await fs.open('/x', 'create')
@@ -141,7 +141,7 @@ describe('crashAt', () => {
     }
   })
 
-  it('can have done a write of which its caller hears only the crash', async () => {
+  it('can complete a write whose caller receives only the crash', async () => {
     let unheard = 0
     for (let seed = 0; seed < 50; seed += 1) {
       const fs = new SimulatedFileSystem({ seed, completion: 'random' })
@@ -157,7 +157,7 @@ describe('crashAt', () => {
     expect(unheard).toBeLessThan(45)
   })
 
-  it('refuses a number below 1', async () => {
+  it('throws for a number below 1', async () => {
     const { fs } = await fixture()
     expect(() => {
       fs.crashAt(0, { when: 'before' })
@@ -166,7 +166,7 @@ describe('crashAt', () => {
 })
 
 describe("restart('process')", () => {
-  it('keeps everything that was written, and old handles go on rejecting', async () => {
+  it('keeps everything that was written, and calls on old handles still reject', async () => {
     const { fs, file } = await fixture()
     await file.write([Buffer.from('written')], 0)
     await fs.rename('/d/x', '/d/y')
@@ -205,7 +205,7 @@ describe("restart('process')", () => {
     expect(await fs.restart('process').stat('/missing')).toBeNull()
   })
 
-  it('finds exactly the completed writes and a prefix of the torn one', async () => {
+  it('keeps exactly the completed writes and a prefix of the torn one', async () => {
     const write = fc.record({
       position: fc.nat(700),
       bytes: fc.uint8Array({ minLength: 1, maxLength: 700 }),

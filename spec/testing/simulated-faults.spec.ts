@@ -40,7 +40,7 @@ const CALLS = {
 
 describe('failNext', () => {
   it.each(Object.keys(CALLS) as (keyof typeof CALLS)[])(
-    'makes the next %s fail like a system call, once, without doing it',
+    'makes the next %s fail once with a system error and without effect',
     async (kind) => {
       const at = await fixture()
       const before = at.fs.operationCount
@@ -58,7 +58,7 @@ describe('failNext', () => {
     },
   )
 
-  it('strikes a release, which gives the lock up all the same', async () => {
+  it('makes a release fail, which frees the lock nevertheless', async () => {
     const { fs } = await fixture()
     const lock = await fs.lock('/d')
     fs.failNext('release', 'EIO')
@@ -67,7 +67,7 @@ describe('failNext', () => {
     expect((await fs.lock('/d')).held).toBe(true)
   })
 
-  it('lets other operations pass until its kind comes', async () => {
+  it('does not affect operations of other kinds', async () => {
     const at = await fixture()
     at.fs.failNext('datasync', 'ENOSPC')
     await CALLS.write(at)
@@ -76,7 +76,7 @@ describe('failNext', () => {
     await CALLS.datasync(at)
   })
 
-  it('strikes only the path it names', async () => {
+  it('affects only operations on the given path', async () => {
     const { fs, file } = await fixture()
     const other = await fs.open('/d/other.index', 'create')
     fs.failNext('write', 'EIO', { path: '/d/other.index' })
@@ -89,7 +89,7 @@ describe('failNext', () => {
   })
 
   it.each(['/d/./x', '/d//x', '/e/../d/x', relative('.', '/d/x')])(
-    'strikes the path %s, which is another name of the same',
+    'recognizes %s as another spelling of the same path',
     async (path) => {
       const { fs, file } = await fixture()
       fs.failNext('write', 'EIO', { path })
@@ -100,7 +100,7 @@ describe('failNext', () => {
   )
 
   it.each(['/d/x', '/d/y', /x$/, /y$/])(
-    'strikes a rename by either of its paths: %s',
+    'matches a rename by either of its paths: %s',
     async (path) => {
       const at = await fixture()
       at.fs.failNext('rename', 'EIO', { path })
@@ -109,21 +109,21 @@ describe('failNext', () => {
     },
   )
 
-  it('counts a rename once that matches by both of its paths', async () => {
+  it('counts a rename only once if both of its paths match', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO', { path: /^.d/ })
     await CALLS.rename(at)
     await expect(at.fs.stat('/d/y')).rejects.toMatchObject({ code: 'EIO' })
   })
 
-  it.each([3, '', null])('refuses the path %j', async (path) => {
+  it.each([3, '', null])('throws for the path %j', async (path) => {
     const { fs } = await fixture()
     expect(() => {
       fs.failNext('write', 'EIO', { path: path as never })
     }).toThrow(TypeError)
   })
 
-  it('strikes every time when it is persistent, until faults are cleared', async () => {
+  it('makes every later call of its kind fail if it is persistent, until clearFaults', async () => {
     const at = await fixture()
     at.fs.failNext('write', 'EROFS', { persistent: true })
     for (let i = 0; i < 3; i += 1) {
@@ -133,20 +133,20 @@ describe('failNext', () => {
     expect(await CALLS.write(at)).toBe(3)
   })
 
-  it('names both paths of a rename', async () => {
+  it('names both paths of a rename in the error', async () => {
     const at = await fixture()
     at.fs.failNext('rename', 'EACCES')
     await expect(CALLS.rename(at)).rejects.toMatchObject({ path: '/d/x', dest: '/d/y' })
   })
 
-  it('refuses a code that no system error has', async () => {
+  it('throws for a code that no system error has', async () => {
     const { fs } = await fixture()
     expect(() => {
       fs.failNext('write', 'EVERYTHING')
     }).toThrow(RangeError)
   })
 
-  it('frees the handle of a close that fails', async () => {
+  it('frees the handle of a close that it makes fail', async () => {
     const at = await fixture(3)
     await at.fs.unlink('/d/x')
     at.fs.failNext('close', 'EIO')
@@ -157,7 +157,7 @@ describe('failNext', () => {
 })
 
 describe('failAt', () => {
-  it('makes the n-th operation from now fail, whatever it is', async () => {
+  it('makes the n-th operation from now fail, whatever its kind', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO')
     await CALLS.stat(at)
@@ -165,7 +165,7 @@ describe('failAt', () => {
     await CALLS.list(at)
   })
 
-  it('strikes no other operation where two orders meet at one, of which the first counts', async () => {
+  it('applies only the first of two failAt faults for the same operation, and the second to no other', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO')
     at.fs.failAt(2, 'ENOSPC')
@@ -178,7 +178,7 @@ describe('failAt', () => {
     await CALLS.list(at)
   })
 
-  it('counts the operations on a path where it is given one', async () => {
+  it('counts only operations on the path if one is given', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO', { path: '/d/x' })
     await at.fs.stat('/d')
@@ -187,7 +187,7 @@ describe('failAt', () => {
     await CALLS.write(at)
   })
 
-  it('makes all later ones fail too when it is persistent', async () => {
+  it('makes all later operations fail too if it is persistent', async () => {
     const at = await fixture()
     at.fs.failAt(2, 'EIO', { persistent: true })
     await CALLS.stat(at)
@@ -196,7 +196,7 @@ describe('failAt', () => {
     expect(at.fs.crashed).toBe(false)
   })
 
-  it.each([0, -1, 1.5, NaN])('refuses the number %d', async (n) => {
+  it.each([0, -1, 1.5, NaN])('throws for the number %d', async (n) => {
     const { fs } = await fixture()
     expect(() => {
       fs.failAt(n, 'EIO')
@@ -205,7 +205,7 @@ describe('failAt', () => {
 })
 
 describe('shortWriteAt', () => {
-  it('stops the n-th write from now after so many bytes, over buffer borders', async () => {
+  it('ends the n-th write from now after the given number of bytes, even across buffers', async () => {
     const { fs, file } = await fixture()
     fs.shortWriteAt(2, 3)
     expect(await file.write([Buffer.from('12345')], 0)).toBe(5)
@@ -216,7 +216,7 @@ describe('shortWriteAt', () => {
     expect(fs.operations).toContain('#4 write /d/x @5 +4 (short 3)')
   })
 
-  it('can stop a write before its first byte, and leaves shorter writes whole', async () => {
+  it('can end a write before its first byte, and does not affect shorter writes', async () => {
     const { fs, file } = await fixture()
     fs.shortWriteAt(1, 0)
     fs.shortWriteAt(2, 10)
@@ -226,14 +226,14 @@ describe('shortWriteAt', () => {
 })
 
 describe('capacityBytes', () => {
-  it('shows a full disk as a short write first and as ENOSPC in the next call', async () => {
+  it('makes a write to a full disk short and the next one fail with ENOSPC', async () => {
     const { fs, file } = await fixture(10)
     expect(await file.write([Buffer.from('0123456789abc')], 0)).toBe(10)
     await expect(file.write([Buffer.from('a')], 10)).rejects.toMatchObject({ code: 'ENOSPC' })
     expect(fs.readFile('/d/x').toString()).toBe('0123456789')
   })
 
-  it('counts all files, and lets a full disk be overwritten, cut and renamed', async () => {
+  it('counts all files, and lets files on a full disk be overwritten, truncated and renamed', async () => {
     const { fs, file } = await fixture(10)
     const other = await fs.open('/d/y', 'create')
     expect(await other.write([Buffer.alloc(9)], 0)).toBe(7)
@@ -267,7 +267,7 @@ describe('capacityBytes', () => {
 
 describe('a sync that fails', () => {
   it.each(['sync', 'datasync'] as const)(
-    'leaves pages of a %s readable until they are evicted, and no later sync saves them',
+    'leaves the written bytes readable until eviction, and no later %s makes them durable',
     async (kind) => {
       const { fs, file } = await fixture()
       await file.write([Buffer.from('lost in memory')], 0)
@@ -283,7 +283,7 @@ describe('a sync that fails', () => {
     },
   )
 
-  it('does not touch what is written after it', async () => {
+  it('does not affect bytes that are written after it', async () => {
     const { fs, file } = await fixture()
     await file.write([Buffer.from('LOST')], 3)
     fs.failNext('datasync', 'EIO')
@@ -295,7 +295,7 @@ describe('a sync that fails', () => {
     expect(fs.restart('power', { unsynced: 'lost' }).readFile('/d/x').toString()).toBe('new')
   })
 
-  it('can bring a part of the content to the disk', async () => {
+  it('can write a part of the content to the disk', async () => {
     const sizes = new Set<number>()
     for (let seed = 0; seed < 50; seed += 1) {
       const fs = new SimulatedFileSystem({ seed, persona: 'xfs', sectorBytes: 1 })
@@ -313,7 +313,7 @@ describe('a sync that fails', () => {
     expect(sizes.size).toBeGreaterThan(3)
   })
 
-  it('leaves names uncertain for good when it was that of a directory', async () => {
+  it('leaves names in doubt, even after another sync, if it was that of a directory', async () => {
     const found = new Set<boolean>()
     for (let seed = 0; seed < 20; seed += 1) {
       const { fs } = await fixture()
@@ -328,7 +328,7 @@ describe('a sync that fails', () => {
   })
 
   it.each(['strict-posix', 'ext4'] as const)(
-    'of a directory does not lose the file whose name a later, synced one takes (%s)',
+    'of a directory keeps a renamed file if a later, synced one takes its old name (%s)',
     async (persona) => {
       const { fs } = await fixture(Infinity, persona)
       await fs.rename('/d/x', '/d/y')
@@ -341,7 +341,7 @@ describe('a sync that fails', () => {
     },
   )
 
-  it('of a directory leaves later names alone', async () => {
+  it('of a directory does not affect later names', async () => {
     const { fs } = await fixture()
     fs.failNext('syncDirectory', 'EIO')
     await expect(fs.syncDirectory('/d')).rejects.toThrow()

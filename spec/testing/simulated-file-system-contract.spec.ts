@@ -114,25 +114,28 @@ async function outcome(call: Promise<unknown>): Promise<unknown> {
   }
 }
 
-describe.runIf(process.platform === 'linux')('SimulatedFileSystem beside the real disk', () => {
-  it('gives the same results and the same errors', async () => {
-    const root = await temporaryDirectory()
-    const real = new NodeFileSystem()
-    let run = 0
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
-        run += 1
-        const directory = join(root, String(run))
-        await real.createDirectory(directory)
-        const simulated = new SimulatedFileSystem()
-        await simulated.createDirectory('/d')
-        for (const [i, next] of steps.entries()) {
-          const expected = await outcome(perform(real, directory, next))
-          const found = await outcome(perform(simulated, '/d', next))
-          expect({ i, found }).toEqual({ i, found: expected })
-        }
-      }),
-      { numRuns: 150 },
-    )
-  })
-})
+describe.runIf(process.platform === 'linux')(
+  'SimulatedFileSystem compared with the real disk',
+  () => {
+    it('returns the same results and rejects with the same errors', async () => {
+      const root = await temporaryDirectory()
+      const real = new NodeFileSystem()
+      let run = 0
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
+          run += 1
+          const directory = join(root, String(run))
+          await real.createDirectory(directory)
+          const simulated = new SimulatedFileSystem()
+          await simulated.createDirectory('/d')
+          for (const [i, next] of steps.entries()) {
+            const expected = await outcome(perform(real, directory, next))
+            const found = await outcome(perform(simulated, '/d', next))
+            expect({ i, found }).toEqual({ i, found: expected })
+          }
+        }),
+        { numRuns: 150 },
+      )
+    })
+  },
+)

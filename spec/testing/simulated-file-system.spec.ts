@@ -17,14 +17,14 @@ async function readAll(file: File): Promise<string> {
   return buffer.toString()
 }
 
-describe('SimulatedFileSystem as a file system in memory', () => {
+describe('SimulatedFileSystem as an in-memory file system', () => {
   it('needs no options and starts with an empty root', async () => {
     const fs = new SimulatedFileSystem()
     expect(await fs.list('/')).toEqual([])
     expect(await fs.stat('/')).toMatchObject({ kind: 'directory' })
   })
 
-  it('gives back what was written, from several buffers and with gaps as zeros', async () => {
+  it('reads what was written from several buffers, and zeros in gaps', async () => {
     const fs = new SimulatedFileSystem()
     const file = await fs.open('/x', 'create-new')
     expect(await file.write([Buffer.from('ab'), Buffer.alloc(0), Buffer.from('cd')], 2)).toBe(4)
@@ -46,19 +46,19 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     ['create', '/d', 'EISDIR'],
     ['create', '/', 'EISDIR'],
     ['read', '/d/file/below', 'ENOTDIR'],
-  ] as const)('open for %s of %s rejects with %s', async (mode, path, code) => {
+  ] as const)('rejects an open in mode %s of %s with %s', async (mode, path, code) => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/d/file', Buffer.from('x'))
     await expect(fs.open(path, mode)).rejects.toMatchObject({ code, syscall: 'open', path })
   })
 
-  it('keeps a file that is opened with create', async () => {
+  it('keeps the content of a file that is opened with create', async () => {
     const fs = new SimulatedFileSystem()
     await put(fs, '/x', 'content')
     expect(await readAll(await fs.open('/x', 'create'))).toBe('content')
   })
 
-  it('refuses to change a file that is open for reading', async () => {
+  it('rejects changes to a file that is open for reading', async () => {
     const fs = new SimulatedFileSystem()
     await put(fs, '/x', 'content')
     const file = await fs.open('/x', 'read')
@@ -67,7 +67,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect(await readAll(file)).toBe('content')
   })
 
-  it.each([-1, 0.5, NaN, 2 ** 53])('refuses the position %d', async (position) => {
+  it.each([-1, 0.5, NaN, 2 ** 53])('rejects the position %d', async (position) => {
     const file = await new SimulatedFileSystem().open('/x', 'create')
     await expect(file.read(Buffer.alloc(1), position)).rejects.toThrow(RangeError)
     await expect(file.write([Buffer.alloc(1)], position)).rejects.toThrow(RangeError)
@@ -88,7 +88,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     await expect(fs.list('/d/a')).rejects.toMatchObject({ code: 'ENOTDIR' })
   })
 
-  it('stat tells kind, size and time, and null for nothing', async () => {
+  it('stat returns kind, size and modification time, or null if nothing exists', async () => {
     const clock = new ManualClock(5000)
     const fs = new SimulatedFileSystem({ clock })
     const file = await put(fs, '/x', 'abc')
@@ -107,7 +107,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect(() => fs.statNow('/x/below')).toThrow('ENOTDIR')
   })
 
-  it('createDirectory tells what it created, topmost first', async () => {
+  it('createDirectory returns what it created, topmost first', async () => {
     const fs = new SimulatedFileSystem()
     expect(await fs.createDirectory('/a/b/c')).toEqual(['/a', '/a/b', '/a/b/c'])
     expect(await fs.createDirectory('/a/b/d')).toEqual(['/a/b/d'])
@@ -118,7 +118,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     await expect(fs.createDirectory('/a/file/x')).rejects.toMatchObject({ code: 'ENOTDIR' })
   })
 
-  it('removes files and empty directories only by the call for them', async () => {
+  it('removes files only by unlink, and empty directories only by removeDirectory', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('/d')
     await put(fs, '/d/x', '')
@@ -133,7 +133,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect(await fs.list('/')).toEqual([])
   })
 
-  it('keeps an unlinked file for the handles that are open', async () => {
+  it('keeps an unlinked file for its open handles', async () => {
     const fs = new SimulatedFileSystem()
     const file = await put(fs, '/x', 'old')
     await fs.unlink('/x')
@@ -142,7 +142,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect(fs.readFile('/x').toString()).toBe('newer')
   })
 
-  it('rename replaces a file, moves directories with what is in them, and does nothing to itself', async () => {
+  it('rename replaces a file, moves a directory with its content, and does nothing if both paths are equal', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('/d/e')
     await put(fs, '/d/e/x', 'x')
@@ -183,7 +183,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
     expect([...fs.snapshot().keys()]).toEqual(['/to/x'])
   })
 
-  it('takes relative paths from the working directory, and ignores dots and double slashes', async () => {
+  it('resolves relative paths against the working directory, and ignores dots and double slashes', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('some/dir')
     await put(fs, './some//dir/../dir/x', 'x')
@@ -200,7 +200,7 @@ describe('SimulatedFileSystem as a file system in memory', () => {
 })
 
 describe('open files of a SimulatedFileSystem', () => {
-  it('reject every call after close, and close again without an error', async () => {
+  it('reject every call after close, except another close', async () => {
     const file = await put(new SimulatedFileSystem(), '/x', 'abc')
     await file.close()
     await file.close()
@@ -217,7 +217,7 @@ describe('open files of a SimulatedFileSystem', () => {
   })
 
   it.each(['in-order', 'random'] as const)(
-    'close waits for calls in flight (%s)',
+    'wait for calls in flight before they are closed (%s)',
     async (completion) => {
       const fs = new SimulatedFileSystem({ completion })
       const file = await fs.open('/x', 'create')
@@ -233,7 +233,7 @@ describe('open files of a SimulatedFileSystem', () => {
 })
 
 describe('calls of a SimulatedFileSystem', () => {
-  it('take effect after they were started, never inside the call', async () => {
+  it('take effect only after the call has returned its promise', async () => {
     const fs = new SimulatedFileSystem()
     const file = await fs.open('/x', 'create')
     const bytes = Buffer.from('early')
@@ -249,7 +249,7 @@ describe('calls of a SimulatedFileSystem', () => {
     expect(target.toString()).toBe('later')
   })
 
-  it('do not see what happens to a buffer after they completed', async () => {
+  it('are not affected by changes to a buffer after they complete', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.alloc(0))
     const file = await fs.open('/x', 'update')
@@ -261,7 +261,7 @@ describe('calls of a SimulatedFileSystem', () => {
     expect(fs.restart('power', { unsynced: 'lost' }).readFile('/x').toString()).toBe('kept')
   })
 
-  it('take effect in the order of their start', async () => {
+  it('take effect in the order in which they were started', async () => {
     const fs = new SimulatedFileSystem()
     const file = await fs.open('/x', 'create')
     const writes = ['a', 'b', 'c', 'd'].map((text) => file.write([Buffer.from(text)], 0))
@@ -274,7 +274,7 @@ describe('calls of a SimulatedFileSystem', () => {
     ])
   })
 
-  it('take effect and complete in any order with random completion, the same for a seed', async () => {
+  it('take effect and complete in random order with random completion, the same for the same seed', async () => {
     const outcome = async (seed: number) => {
       const fs = new SimulatedFileSystem({ completion: 'random', seed })
       const file = await fs.open('/x', 'create')
@@ -300,7 +300,7 @@ describe('calls of a SimulatedFileSystem', () => {
     expect(await outcome(5)).toBe(await outcome(5))
   })
 
-  it('are numbered and logged, failed ones too', async () => {
+  it('are numbered and logged, even if they fail', async () => {
     const fs = new SimulatedFileSystem()
     await fs.createDirectory('/d')
     const file = await fs.open('/d/x.log', 'create')
@@ -334,7 +334,7 @@ describe('calls of a SimulatedFileSystem', () => {
     expect(fs.operationCount).toBe(14)
   })
 
-  it('keep a log of bounded length', async () => {
+  it('are kept in a log of bounded length', async () => {
     const fs = new SimulatedFileSystem()
     for (let i = 0; i < 20_005; i += 1) {
       await fs.stat('/')
@@ -367,7 +367,7 @@ describe('helpers of a SimulatedFileSystem', () => {
     ])
   })
 
-  it('writeFile keeps the file that an unsynced rename took away from its name', async () => {
+  it('writeFile keeps the file that an unsynced rename has moved away from the name', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.from('first'))
     await fs.rename('/x', '/y')
@@ -378,13 +378,13 @@ describe('helpers of a SimulatedFileSystem', () => {
     ])
   })
 
-  it('readFile refuses what is no file', () => {
+  it('readFile throws for a missing path and for a directory', () => {
     const fs = new SimulatedFileSystem()
     expect(() => fs.readFile('/x')).toThrow('ENOENT')
     expect(() => fs.readFile('/')).toThrow('EISDIR')
   })
 
-  it('flipBit changes one bit wherever the byte is held', async () => {
+  it('flipBit changes one bit, whether its byte is synced or not', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.from('aaaa'))
     const file = await fs.open('/x', 'update')
@@ -403,14 +403,14 @@ describe('helpers of a SimulatedFileSystem', () => {
     }).toThrow(RangeError)
   })
 
-  it('snapshot holds copies', () => {
+  it('snapshot returns copies', () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.from('abc'))
     fs.snapshot().get('/x')?.fill(0)
     expect(fs.readFile('/x').toString()).toBe('abc')
   })
 
-  it('fork gives an equal file system that goes its own way', async () => {
+  it('fork returns an equal file system that changes independently', async () => {
     const fs = new SimulatedFileSystem({ capacityBytes: 100 })
     fs.writeFile('/d/x', Buffer.from('durable'))
     const file = await fs.open('/d/x', 'update')
@@ -432,7 +432,7 @@ describe('helpers of a SimulatedFileSystem', () => {
     expect(fs.crashed).toBe(false)
   })
 
-  it('fork keeps what is unsynced apart', async () => {
+  it('fork keeps the unsynced changes of the two apart', async () => {
     const fs = new SimulatedFileSystem()
     fs.writeFile('/x', Buffer.from('durable'))
     const file = await fs.open('/x', 'update')
@@ -445,7 +445,7 @@ describe('helpers of a SimulatedFileSystem', () => {
     expect([kept(fs), kept(fork)]).toEqual(['2urable', '1ur'])
   })
 
-  it('refuses a sector size that is no count', () => {
+  it('throws for a sector size of 0', () => {
     expect(() => new SimulatedFileSystem({ sectorBytes: 0 })).toThrow(RangeError)
   })
 })

@@ -9,7 +9,7 @@ async function withDirectory(): Promise<SimulatedFileSystem> {
 }
 
 describe('lock of a SimulatedFileSystem', () => {
-  it('excludes a second owner of the directory by any path, and no other directory', async () => {
+  it('excludes a second owner of the directory by any path, and leaves other directories free', async () => {
     const fs = await withDirectory()
     await fs.createDirectory('/other')
     const lock = await fs.lock('/d')
@@ -20,14 +20,14 @@ describe('lock of a SimulatedFileSystem', () => {
     expect((await fs.lock('/other')).held).toBe(true)
   })
 
-  it('needs a directory', async () => {
+  it('rejects a missing directory and a file', async () => {
     const fs = await withDirectory()
     fs.writeFile('/x', Buffer.alloc(0))
     await expect(fs.lock('/missing')).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(fs.lock('/x')).rejects.toMatchObject({ code: 'ENOTDIR' })
   })
 
-  it('is free after its release, and a late second release leaves the next owner alone', async () => {
+  it('is free after its release, and a second release does not affect the next owner', async () => {
     const fs = await withDirectory()
     const first = await fs.lock('/d')
     await first.release()
@@ -37,7 +37,7 @@ describe('lock of a SimulatedFileSystem', () => {
     expect(second.held).toBe(true)
   })
 
-  it('tells its owner once of a loss and is free for another', async () => {
+  it('reports its loss to its owner once, and can be taken by another', async () => {
     const fs = await withDirectory()
     const lock = await fs.lock('/d')
     const reasons: string[] = []
@@ -50,7 +50,7 @@ describe('lock of a SimulatedFileSystem', () => {
     expect(next.held).toBe(true)
   })
 
-  it('survives a listener that throws', async () => {
+  it('is lost even if the listener throws', async () => {
     const fs = await withDirectory()
     const lock = await fs.lock('/d')
     lock.onLost = () => {
@@ -71,7 +71,7 @@ describe('lock of a SimulatedFileSystem', () => {
     expect(replaced.held).toBe(false)
   })
 
-  it('is freed by a crash, of which its owner hears nothing', async () => {
+  it('is freed by a crash, which is not reported to its owner', async () => {
     const fs = await withDirectory()
     const lock = await fs.lock('/d')
     let heard = false

@@ -30,7 +30,7 @@ describe('the digest of a simulated disk', () => {
       'a truncation to the present size',
       async (it) => (await it.open('/d/a', 'update')).truncate(3),
     ],
-  ])('is another after %s', async (_, change) => {
+  ])('changes after %s', async (_, change) => {
     const fileSystem = await written()
     const before = fileSystem.digest()
     await change(fileSystem)
@@ -45,7 +45,7 @@ describe('the digest of a simulated disk', () => {
     expect(fileSystem.digest()).toBe(before)
   })
 
-  it('tells what a power loss decided', async () => {
+  it('differs between the outcomes of a power loss', async () => {
     const fileSystem = await written()
     const [kept, lost] = (['kept', 'lost'] as const).map((unsynced) =>
       fileSystem.restart('power', { unsynced }).digest(),
@@ -55,7 +55,7 @@ describe('the digest of a simulated disk', () => {
 })
 
 describe('an observer of a simulated file system', () => {
-  it('is told of each operation just before it takes effect, and may fork there', async () => {
+  it('is called just before each operation takes effect, and may fork the file system there', async () => {
     const fileSystem = await written()
     const seen: [string, string | undefined][] = []
     fileSystem.observe(({ kind, path }) => {

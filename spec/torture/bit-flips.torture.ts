@@ -17,7 +17,7 @@ async function check(what: string, sweep: () => Promise<Sweep>): Promise<void> {
 }
 
 it.each(['closed', 'killed'] as const)(
-  'T5: whatever rots in a file of a log that was %s is told, or makes no difference',
+  'T5: reports any damage to a file of a log that was %s, unless it makes no difference',
   async (end) => {
     const log = await rottenLog(end)
     await check(`log, ${end}`, () => tryRot(log.fs, judgeRotten(log), take))
@@ -25,7 +25,7 @@ it.each(['closed', 'killed'] as const)(
 )
 
 it.each(['closed', 'killed'] as const)(
-  'T5: whatever rots in a directory that was %s is told, or makes no difference',
+  'T5: reports any damage in a data directory that was %s, unless it makes no difference',
   async (end) => {
     const fs = await rottenDirectory(end)
     await check(`directory, ${end}`, () => tryRot(fs, judgeDirectory, take))

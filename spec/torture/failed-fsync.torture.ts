@@ -86,13 +86,13 @@ async function round(type: 'ext4' | 'xfs'): Promise<Round> {
   }
 }
 
-describe('a sync that a real disk fails', () => {
+describe('a failed sync on a real disk', () => {
   for (const type of ['ext4', 'xfs'] satisfies DiskType[]) {
     const missing = whatIsMissing('linux', 'root', 'gcc', 'loop', type)
     if (missing !== null) console.log(`failed sync on ${type}: skipped, needs ${missing}`)
 
     it.skipIf(missing !== null)(
-      `is told, is final, and loses nothing unsaid: ${type} (needs root)`,
+      `is reported, is final, and loses no record without a report: ${type} (needs root)`,
       async () => {
         const codes = new Set<string>()
         let [acknowledged, lost, unopened] = [0, 0, 0]

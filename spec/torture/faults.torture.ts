@@ -69,28 +69,34 @@ async function sweep(
   return runs
 }
 
-describe('a call of the file system that fails', () => {
-  it.each(WORKLOADS)('once, with any error: $name', async (workload) => {
-    const faults = CODES.map((code) => ({
-      name: code,
-      order: (disk: SimulatedFileSystem, n: number) => {
-        disk.failAt(n, code)
-      },
-    }))
-    expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3 * faults.length)
-  })
+describe('a file system call', () => {
+  it.each(WORKLOADS)(
+    'breaks no promise if it fails once, with any error: $name',
+    async (workload) => {
+      const faults = CODES.map((code) => ({
+        name: code,
+        order: (disk: SimulatedFileSystem, n: number) => {
+          disk.failAt(n, code)
+        },
+      }))
+      expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3 * faults.length)
+    },
+  )
 
-  it.each(WORKLOADS)('and all after it, with any error: $name', async (workload) => {
-    const faults = CODES_FOR_GOOD.map((code) => ({
-      name: `${code} for good`,
-      order: (disk: SimulatedFileSystem, n: number) => {
-        disk.failAt(n, code, { persistent: true })
-      },
-    }))
-    expect(await sweep(workload, faults, true)).toBeGreaterThanOrEqual(3 * faults.length)
-  })
+  it.each(WORKLOADS)(
+    'breaks no promise if it and all later calls fail, with any error: $name',
+    async (workload) => {
+      const faults = CODES_FOR_GOOD.map((code) => ({
+        name: `${code} for good`,
+        order: (disk: SimulatedFileSystem, n: number) => {
+          disk.failAt(n, code, { persistent: true })
+        },
+      }))
+      expect(await sweep(workload, faults, true)).toBeGreaterThanOrEqual(3 * faults.length)
+    },
+  )
 
-  it.each(WORKLOADS)('or stops short: $name', async (workload) => {
+  it.each(WORKLOADS)('breaks no promise if it stops short: $name', async (workload) => {
     const faults = [0, 1, 30].flatMap((bytes) => [
       {
         name: `write of ${bytes} bytes`,

@@ -124,7 +124,7 @@ describe('a process under strace', () => {
   if (missing !== null) console.log(`fsync before acknowledgement: skipped, needs ${missing}`)
 
   it.skipIf(missing !== null)(
-    `says nothing is durable that was not synced before (needs Linux and strace)`,
+    `reports nothing as durable before it was synced (needs Linux and strace)`,
     async () => {
       const root = realpathSync(mkdtempSync(join(tmpdir(), 'varve-strace-')))
       onTestFinished(() => {

@@ -180,7 +180,7 @@ function checkStarts(partitions: readonly Partition[], heard: Heard, nowMs: numb
   heard.madeMs = heard.madeMs.slice(gone.length)
 }
 
-it('T6: a process that is killed while it compacts and deletes loses nothing that was to stay', async () => {
+it('T6: loses no record that must stay if the process is killed during compaction and deletion', async () => {
   const wanted = runs({ short: 20, full: 5_000 })
   const root = mkdtempSync(join(tmpdir(), 'varve-kill-life-'))
   const directory = join(root, 'data')

@@ -252,7 +252,7 @@ async function judgeTopics(
   return there
 }
 
-it('T6: a process that is killed at any time loses nothing that it has acknowledged', async () => {
+it('T6: loses nothing that was acknowledged if the process is killed at any time', async () => {
   const wanted = runs({ short: 200, full: 10_000 })
   const root = mkdtempSync(join(tmpdir(), 'varve-kill-'))
   const directory = join(root, 'data')

@@ -178,7 +178,7 @@ const half = (values: readonly number[], isLater: boolean): number => {
 }
 
 it.skipIf(process.platform !== 'linux')(
-  'a log that lives for long, and is killed again and again, keeps all it promised in the same memory',
+  'keeps all promises, without growth in memory or descriptors, over a long life with many kills',
   async () => {
     const root = mkdtempSync(join(tmpdir(), 'varve-life-'))
     onTestFinished(() => {

@@ -97,7 +97,7 @@ const life = (): string => `
   say('done', Math.round(process.resourceUsage().maxRSS / 1024))
 `
 
-it(`a load beside a producer and retention, killed ${KILLS} times, has each offset once or says that it is gone`, async () => {
+it(`loads each offset once or reports it as gone, beside a producer and retention, killed ${KILLS} times`, async () => {
   const root = mkdtempSync(join(tmpdir(), 'varve-load-life-'))
   onTestFinished(() => {
     rmSync(root, { recursive: true, force: true })

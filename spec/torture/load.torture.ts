@@ -40,7 +40,7 @@ const loader = (): string => `
 `
 
 it.each(['parquet', 'ndjson'] as const)(
-  `a load into %s that is killed at ${KILLS} random points has every offset exactly once`,
+  `loads every offset into %s exactly once if it is killed at ${KILLS} random points`,
   async (kind) => {
     const root = mkdtempSync(join(tmpdir(), 'varve-load-'))
     onTestFinished(() => {

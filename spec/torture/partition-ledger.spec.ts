@@ -12,14 +12,14 @@ function ledgerOf(...acknowledged: readonly string[]): PartitionLedger {
 const found = (...values: readonly string[]) => values.map((value, offset) => ({ offset, value }))
 
 describe('PartitionLedger', () => {
-  it('is content with what was acknowledged, and with what was sent behind it', () => {
+  it('accepts records that were acknowledged, and records that were sent after them', () => {
     const ledger = ledgerOf('x', 'y')
     ledger.send('z')
     expect(ledger.look(found('x', 'y', 'z'), 0)).toEqual([])
     expect(ledger.look(found('x', 'y', 'z'), 0)).toEqual([])
   })
 
-  it('finds an acknowledged record that is lost, on a topic that is durable', () => {
+  it('reports an acknowledged record that is lost, unless the topic is relaxed', () => {
     const lost = 'a-0: y at 1 was acknowledged and is lost'
     expect(ledgerOf('x', 'y').look(found('x'), 0)).toEqual([lost])
     const relaxed = new PartitionLedger('a-0', false)
@@ -27,13 +27,13 @@ describe('PartitionLedger', () => {
     expect(relaxed.look([], 0)).toEqual([])
   })
 
-  it('finds a record that was seen before and is lost', () => {
+  it('reports a record that was seen before and is lost', () => {
     const ledger = ledgerOf('x')
     ledger.look(found('x'), 0)
     expect(ledger.look([], 0)).toEqual(['a-0: offset 0 was x and is lost'])
   })
 
-  it('finds records that were never sent, or said not to be written', () => {
+  it('reports a record whose send was rejected as not written', () => {
     const ledger = ledgerOf('x')
     ledger.send('y').outcome = 'not-written'
     expect(ledger.look(found('x', 'y'), 0)).toEqual([
@@ -41,7 +41,7 @@ describe('PartitionLedger', () => {
     ])
   })
 
-  it('finds a hole in the order of sending', () => {
+  it('reports a hole in the order of sending', () => {
     const ledger = new PartitionLedger('a-0', false)
     for (const value of ['x', 'y', 'z']) ledger.send(value)
     expect(ledger.look(found('x', 'z'), 0)).toEqual([
@@ -49,14 +49,14 @@ describe('PartitionLedger', () => {
     ])
   })
 
-  it('lets what is in doubt be missing in front of what was sent once that had been told', () => {
+  it('accepts that a record in doubt is missing before one that was sent after the doubt was known', () => {
     const ledger = ledgerOf('x')
     ledger.doubt(ledger.send('y'))
     Object.assign(ledger.send('z'), { outcome: 'acknowledged', offset: 1 })
     expect(ledger.look(found('x', 'z'), 0)).toEqual([])
   })
 
-  it('finds a hole where what is in doubt is missing in front of what had been sent by then', () => {
+  it('reports a hole if a record in doubt is missing before one that was sent before the doubt was known', () => {
     const ledger = ledgerOf('x')
     const doubtful = ledger.send('y')
     ledger.send('z')
@@ -67,11 +67,11 @@ describe('PartitionLedger', () => {
     ])
   })
 
-  it('finds records that come twice', () => {
+  it('reports records that appear twice', () => {
     expect(ledgerOf('x').look(found('x', 'x'), 0)).toHaveLength(1)
   })
 
-  it('finds a start of the log that nobody asked for', () => {
+  it('reports a log start offset that does not match the requested deletions', () => {
     const ledger = ledgerOf('x', 'y')
     ledger.deletingBelow = 1
     expect(ledger.look([{ offset: 1, value: 'y' }], 1)).toEqual([])

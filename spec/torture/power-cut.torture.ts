@@ -224,32 +224,35 @@ describe('a power cut on a real file system', () => {
     const missing = whatIsMissing('linux', 'root', 'gcc', 'loop', type)
     if (missing !== null) console.log(`power cut on ${type}: skipped, needs ${missing}`)
 
-    it.skipIf(missing !== null)(`loses nothing acknowledged: ${type} (needs root)`, async () => {
-      const disk = new LoopDisk(type)
-      const totals = { cuts: 0, acknowledged: 0, unheard: 0, truncations: 0 }
-      try {
-        let life = new Life()
-        for (let cut = 0; cut < CUTS; cut += 1) {
-          if (cut > 0 && cut % GENERATIONS === 0) {
-            disk.format()
-            life = new Life()
+    it.skipIf(missing !== null)(
+      `loses nothing that was acknowledged: ${type} (needs root)`,
+      async () => {
+        const disk = new LoopDisk(type)
+        const totals = { cuts: 0, acknowledged: 0, unheard: 0, truncations: 0 }
+        try {
+          let life = new Life()
+          for (let cut = 0; cut < CUTS; cut += 1) {
+            if (cut > 0 && cut % GENERATIONS === 0) {
+              disk.format()
+              life = new Life()
+            }
+            // A generation depends on all those before it, back to the empty disk.
+            const { acknowledged, unheard, truncations } = life
+            const problems = await generation(disk, life, new SeededRandom(seed + cut), `${cut}`)
+            expect(problems, `found after cut ${cut} on ${type}, seed ${seed}`).toEqual([])
+            totals.cuts += 1
+            totals.acknowledged += life.acknowledged - acknowledged
+            totals.unheard += life.unheard - unheard
+            totals.truncations += life.truncations - truncations
+            // A long run that is interrupted should still have reported something.
+            if (totals.cuts % 1000 === 0) report(`power cut on ${type}`, totals)
           }
-          // A generation depends on all those before it, back to the empty disk.
-          const { acknowledged, unheard, truncations } = life
-          const problems = await generation(disk, life, new SeededRandom(seed + cut), `${cut}`)
-          expect(problems, `found after cut ${cut} on ${type}, seed ${seed}`).toEqual([])
-          totals.cuts += 1
-          totals.acknowledged += life.acknowledged - acknowledged
-          totals.unheard += life.unheard - unheard
-          totals.truncations += life.truncations - truncations
-          // A long run that is interrupted should still have reported something.
-          if (totals.cuts % 1000 === 0) report(`power cut on ${type}`, totals)
+          if (CUTS % 1000 !== 0) report(`power cut on ${type}`, totals)
+        } finally {
+          await disk.remove()
         }
-        if (CUTS % 1000 !== 0) report(`power cut on ${type}`, totals)
-      } finally {
-        await disk.remove()
-      }
-      expect(totals.acknowledged).toBeGreaterThan(CUTS)
-    })
+        expect(totals.acknowledged).toBeGreaterThan(CUTS)
+      },
+    )
   }
 })

@@ -10,7 +10,7 @@ import { runs, seed } from './size.ts'
 const LIVES = 200
 
 describe(`power losses in the life of a log (seed ${seed})`, () => {
-  it('take what compaction and retention may take, and nothing else', async () => {
+  it('lose only what compaction and retention may remove', async () => {
     const workloads = [...RETENTION, ...COMPACTION, ...CODECS, ...drawnLives(LIVES)]
     const count = runs({ short: 10_000, full: 500_000 })
     expect(await losePower('power losses in lives', workloads, count)).toBe('')

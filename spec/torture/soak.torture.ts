@@ -181,7 +181,7 @@ function median(samples: readonly Sample[], valueOf: (sample: Sample) => number)
 const isLinux = process.platform === 'linux'
 
 it.skipIf(!isLinux)(
-  'T15: a process that goes on for long needs no more of anything (needs Linux)',
+  'T15: does not need more memory or descriptors the longer a process runs (needs Linux)',
   async () => {
     const root = mkdtempSync(join(tmpdir(), 'varve-soak-'))
     onTestFinished(() => {

@@ -132,7 +132,7 @@ async function strike(workload: Workload, { disk, told: start }: Start, n: numbe
 
 describe('T4: a sync that fails', () => {
   it.each(WORKLOADS)(
-    'acknowledges nothing, ends at what was durable, and is not repeated: $name',
+    'acknowledges nothing, ends the log at the durable end, and is not repeated: $name',
     async (workload) => {
       const start = await prepare(workload)
       const dry = start.disk.fork()
@@ -169,7 +169,7 @@ describe('T4: a sync that fails', () => {
   ]
 
   it.each(DIRECTORIES)(
-    'while a directory is opened that %s loses nothing, then or later',
+    'loses nothing, then or later, during the open of a directory that %s',
     async (_, make) => {
       const { disk, told } = await make()
       const dry = disk.fork()

@@ -54,24 +54,24 @@ const setUp = [
 ]
 
 describe('SyncOrder', () => {
-  it('finds nothing in a trace that is in order', () => {
+  it('reports no violation for a trace that is in order', () => {
     const order = [wrote(LOG, first), synced(LOG), said('ACK a-0 0')]
     expect(violationsIn(...setUp, ...order)).toEqual([])
   })
 
-  it('finds an acknowledgement without a sync', () => {
+  it('reports an acknowledgement without a sync', () => {
     expect(violationsIn(...setUp, wrote(LOG, first), said('ACK a-0 0'))).toEqual([
       'a-0 0 is acknowledged before it is synced',
     ])
   })
 
-  it('finds an acknowledgement of what was never written', () => {
+  it('reports an acknowledgement of a record that was never written', () => {
     expect(violationsIn(...setUp, said('ACK a-0 0'))).toEqual([
       'a-0 0 is acknowledged and was never written',
     ])
   })
 
-  it('does not count a sync that began before the write had returned', () => {
+  it('ignores a sync that began before the write had returned', () => {
     const { length } = first
     const order = new SyncOrder('/disk')
     for (const line of setUp) order.read(`1 ${line}`)
@@ -85,14 +85,14 @@ describe('SyncOrder', () => {
     ])
   })
 
-  it('does not count a sync that had not returned, or of another file', () => {
+  it('ignores a sync that has not returned, or of another file', () => {
     const order = [wrote(LOG, first), synced(NEXT_LOG), `fdatasync(9<${LOG}> <unfinished ...>`]
     expect(violationsIn(...setUp, ...order, said('ACK a-0 0'))).toEqual([
       'a-0 0 is acknowledged before it is synced',
     ])
   })
 
-  it('finds a sync that has failed', () => {
+  it('reports a sync that failed', () => {
     const failed = `fdatasync(9<${LOG}>) = -1 EIO (Input/output error)`
     expect(violationsIn(...setUp, wrote(LOG, first), failed, said('ACK a-0 0'))).toEqual([
       `fdatasync of ${LOG} has failed`,
@@ -100,7 +100,7 @@ describe('SyncOrder', () => {
     ])
   })
 
-  it('finds a write of the next group before the sync of the last', () => {
+  it('reports a write of a group before the previous one is synced', () => {
     const order = [wrote(LOG, first), wrote(LOG, second, first.length), synced(LOG)]
     expect(violationsIn(...setUp, ...order)).toEqual([
       `a group is written to ${LOG} before the one in front of it is synced (R2)`,
@@ -108,7 +108,7 @@ describe('SyncOrder', () => {
     expect(violationsIn(...setUp, said('RELAXED a-0'), ...order)).toEqual([])
   })
 
-  it('finds a record in a file whose name, or whose directory, is not durable', () => {
+  it('reports a record in a file whose name, or whose directory, is not durable', () => {
     const order = [made(LOG), wrote(LOG, first), synced(LOG), said('ACK a-0 0')]
     const withoutName = [...setUp.slice(0, 4), ...order]
     expect(violationsIn(...withoutName)).toEqual([
@@ -119,7 +119,7 @@ describe('SyncOrder', () => {
     )
   })
 
-  it('finds a write to a new segment before the old one is synced', () => {
+  it('reports a write to a new segment before the old one is synced', () => {
     const roll = [
       made(NEXT_LOG),
       synced('/disk/data/a-0'),
@@ -134,7 +134,7 @@ describe('SyncOrder', () => {
     expect(violationsIn(...setUp, wrote(LOG, both), synced(LOG), ...roll)).toEqual([])
   })
 
-  it('finds a file that is replaced without its content, or whose name is not synced in time', () => {
+  it('reports a file that is replaced before its content is synced, or whose name is synced too late', () => {
     const [from, to] = ['/disk/data/a-0/epochs.tmp', '/disk/data/a-0/epochs']
     const renamed = `rename("${from}", "${to}") = 0`
     const text = Buffer.from('0')
@@ -149,7 +149,7 @@ describe('SyncOrder', () => {
     expect(violationsIn(...setUp, ...inOrder)).toEqual([])
   })
 
-  it('finds a commit that is ahead of its records', async () => {
+  it('reports a commit that is ahead of its records, or acknowledged before it is synced', async () => {
     const key = encodeOffsetCommitKey({ groupId: 'g', topic: 'a', partition: 0 })
     const commit = { offset: 1, leaderEpoch: 0, metadata: '', commitTimestamp: 0 }
     const bytes = await batch(0, { key, value: encodeOffsetCommitValue(commit) })
@@ -170,13 +170,13 @@ describe('SyncOrder', () => {
     ])
   })
 
-  it('finds acknowledgements that are out of order', () => {
+  it('reports acknowledgements that are out of order', () => {
     const both = Buffer.concat([first, second])
     const order = [wrote(LOG, both), synced(LOG), said('ACK a-0 1'), said('ACK a-0 0')]
     expect(violationsIn(...setUp, ...order)).toEqual(['a-0 0 is acknowledged behind 1 (R5)'])
   })
 
-  it('finds what is not durable when everything is said to be', () => {
+  it('reports what is not durable when the trace says that everything is', () => {
     expect(violationsIn(...setUp, wrote(LOG, first), said('DONE close'))).toEqual([
       `DONE close, but not durable: content of ${LOG}`,
     ])
@@ -189,7 +189,7 @@ describe('SyncOrder', () => {
     ])
   })
 
-  it('finds a change before the removal of the mark of an orderly close is durable', () => {
+  it('reports a change before the removal of the clean shutdown file is durable', () => {
     const removed = `unlink("/disk/data/.kafka_cleanshutdown") = 0`
     expect(violationsIn(...setUp, removed, made('/disk/data/x'), synced('/disk/data'))).toEqual([
       '/disk/data/x changes before the removal of .kafka_cleanshutdown is synced (F26)',
@@ -197,7 +197,7 @@ describe('SyncOrder', () => {
     expect(violationsIn(...setUp, removed, synced('/disk/data'), made('/disk/data/x'))).toEqual([])
   })
 
-  it('finds a mark of an orderly close that is made too early', () => {
+  it('reports a clean shutdown file that is written too early', () => {
     const [from, to] = ['/disk/data/.kafka_cleanshutdown.tmp', '/disk/data/.kafka_cleanshutdown']
     const marked = [made(from), synced(from), `rename("${from}", "${to}") = 0`]
     expect(violationsIn(...setUp, wrote(LOG, first), ...marked)).toEqual([
@@ -206,7 +206,7 @@ describe('SyncOrder', () => {
     expect(violationsIn(...setUp, wrote(LOG, first), synced(LOG), ...marked)).toEqual([])
   })
 
-  it('refuses what it could not follow', () => {
+  it('reports calls that it cannot follow, and throws for lines that it cannot parse', () => {
     expect(violationsIn('io_uring_setup(64, {flags=0}) = 5')).toEqual([
       'io_uring_setup hides calls from the trace',
     ])

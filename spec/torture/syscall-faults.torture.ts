@@ -257,7 +257,7 @@ function sample(count: number): number[] {
   })
 }
 
-describe('a real call of the system that goes wrong', () => {
+describe('a fault in a real system call', () => {
   if (missing !== null) console.log(`faults of system calls: skipped, needs ${missing}`)
 
   for (const poolSize of [1, 4]) {

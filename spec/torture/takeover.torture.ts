@@ -186,7 +186,7 @@ function otherNetwork(): readonly string[] {
   return spawnSync('unshare', ['-n', 'true']).status === 0 ? ['unshare', '-n'] : []
 }
 
-it('T14: four processes and two worker threads never own a directory together', async () => {
+it('T14: never has two owners of a directory among four processes and two worker threads', async () => {
   const wanted = runs({ short: 300, full: 10_000 })
   const root = mkdtempSync(join(tmpdir(), 'varve-takeover-'))
   const directory = join(root, 'data')

@@ -187,7 +187,7 @@ async function trial(trialSeed: number): Promise<{ appends: number; problems: st
   return { appends: session.appendCount, problems: session.problems }
 }
 
-it('tells every append once, in order, and of nothing that a power loss takes', async () => {
+it('reports every append once and in order, and acknowledges none that a power loss takes', async () => {
   const count = runs({ short: 500, full: 20_000 })
   let appends = 0
   for (let each = 0; each < count; each += 1) {

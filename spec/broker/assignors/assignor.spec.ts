@@ -17,18 +17,21 @@ describe('assignorFor', () => {
     ['roundrobin', 'eager'],
     ['sticky', 'eager'],
     ['cooperative-sticky', 'cooperative'],
-  ] as const)('finds %s, which is %s', (strategy, protocol) => {
+  ] as const)('returns the assignor %s with the protocol %s', (strategy, protocol) => {
     expect(assignorFor(strategy)).toMatchObject({ strategy, protocol })
   })
 
-  it.each(['uniform', 'Range', '', 'constructor', '__proto__'])('refuses %j', (name) => {
-    const find = (): unknown => assignorFor(name as PartitionAssignmentStrategy)
-    expect(find).toThrow(RangeError)
-    expect(find).toThrow(
-      'partitionAssignmentStrategy must be one of range, roundrobin, sticky, ' +
-        `cooperative-sticky, got '${name}'`,
-    )
-  })
+  it.each(['uniform', 'Range', '', 'constructor', '__proto__'])(
+    'throws for the unknown strategy %j',
+    (name) => {
+      const find = (): unknown => assignorFor(name as PartitionAssignmentStrategy)
+      expect(find).toThrow(RangeError)
+      expect(find).toThrow(
+        'partitionAssignmentStrategy must be one of range, roundrobin, sticky, ' +
+          `cooperative-sticky, got '${name}'`,
+      )
+    },
+  )
 })
 
 describe.each(EAGER)('%s', (strategy) => {
@@ -48,7 +51,7 @@ describe.each(EAGER)('%s', (strategy) => {
 describe.each(ALL)('%s', (strategy) => {
   const assign: Assignor['assign'] = (...args) => assignorFor(strategy).assign(...args)
 
-  it('has a sorted list for every member and for nobody else', () => {
+  it('returns a sorted list for every member and for nobody else', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 6, maxPartitions: 5 }), ({ partitionCounts, members }) => {
         const assignment = assign(partitionCounts, members)
@@ -75,11 +78,11 @@ describe.each(ALL)('%s', (strategy) => {
     )
   })
 
-  it('gives nothing to a group without members', () => {
+  it('returns an empty assignment for a group without members', () => {
     expect(assign(new Map([['t', 3]]), [])).toEqual(new Map())
   })
 
-  it('passes over topics that do not exist or have no partitions', () => {
+  it('skips topics that do not exist or have no partitions', () => {
     const members = [newMember('C0', ['gone', 'empty', 't']), newMember('C1', ['gone'])]
     const partitionCounts = new Map([
       ['empty', 0],
@@ -88,7 +91,7 @@ describe.each(ALL)('%s', (strategy) => {
     expect(shown(assign(partitionCounts, members))).toEqual({ C0: 'tp0', C1: '' })
   })
 
-  it('takes a topic that is named twice as one', () => {
+  it('counts a topic once that a member names twice', () => {
     const members = [newMember('C0', ['t', 't']), newMember('C1', ['t'])]
     expect(shown(assign(new Map([['t', 2]]), members))).toEqual({ C0: 'tp0', C1: 'tp1' })
   })

@@ -28,12 +28,12 @@ function newMembers(count: number, topicsOf: (slot: number) => readonly string[]
   return Array.from({ length: count }, (_, slot) => newMember(`m${1000 + slot}`, topicsOf(slot)))
 }
 
-describe('the balance of sticky', () => {
+describe('the balance of the sticky assignors', () => {
   afterEach(() => {
     vi.restoreAllMocks()
   })
 
-  it('is what going through all members and partitions each time finds', () => {
+  it('equals the result of a plain search through all members and partitions', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 11, maxPartitions: 7 }), fc.nat(10), (group, place) => {
         const first = assign(group)
@@ -48,7 +48,7 @@ describe('the balance of sticky', () => {
     )
   })
 
-  it('moves what was kept as if nothing were remembered of the moves before', () => {
+  it('moves kept partitions like a plain search that remembers no earlier moves', () => {
     const partitionCounts = new Map([2, 6, 6, 3, 4, 2].map((count, slot) => [`t${slot}`, count]))
     const owning = (memberId: string, generation: number, topics: string, owned: string) => ({
       memberId,
@@ -70,24 +70,27 @@ describe('the balance of sticky', () => {
   it.each([
     ['sticky', stickyAssignor],
     ['cooperative-sticky', cooperativeStickyAssignor],
-  ])('of %s looks at few members for each partition, however many there are', (_, assignor) => {
-    const partitionCounts = new Map([['t', 256]])
-    for (const count of [16, 250]) {
-      const members = newMembers(count, () => ['t'])
-      const fresh = looksOf(() => assignor.assign(partitionCounts, members))
-      const joined = withAssignment(members, fresh.assignment)
-      const again = looksOf(() => assignor.assign(partitionCounts, joined))
-      const left = looksOf(() => assignor.assign(partitionCounts, joined.slice(1)))
-      const alone = assignor.assign(partitionCounts, members.slice(0, 1))
-      const crowd = withAssignment(members, alone)
-      const shared = looksOf(() => assignor.assign(partitionCounts, crowd))
-      for (const { looks } of [fresh, again, left, shared]) {
-        expect(looks).toBeLessThan(20 * (256 + count))
+  ])(
+    'compares few members per partition with %s, however many members there are',
+    (_, assignor) => {
+      const partitionCounts = new Map([['t', 256]])
+      for (const count of [16, 250]) {
+        const members = newMembers(count, () => ['t'])
+        const fresh = looksOf(() => assignor.assign(partitionCounts, members))
+        const joined = withAssignment(members, fresh.assignment)
+        const again = looksOf(() => assignor.assign(partitionCounts, joined))
+        const left = looksOf(() => assignor.assign(partitionCounts, joined.slice(1)))
+        const alone = assignor.assign(partitionCounts, members.slice(0, 1))
+        const crowd = withAssignment(members, alone)
+        const shared = looksOf(() => assignor.assign(partitionCounts, crowd))
+        for (const { looks } of [fresh, again, left, shared]) {
+          expect(looks).toBeLessThan(20 * (256 + count))
+        }
       }
-    }
-  })
+    },
+  )
 
-  it('looks for a chain at each member once where there is none, whoever subscribes to what', () => {
+  it('searches each member once for a chain of moves if there is none, whatever the subscriptions', () => {
     // Each has a topic of its own that nobody else subscribes to, and one that it shares with the
     // next.
     const topics = Array.from({ length: 200 }, (_, slot) => `t${slot}`)

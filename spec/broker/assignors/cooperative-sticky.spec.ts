@@ -26,7 +26,7 @@ function owning(
 }
 
 describe('cooperativeStickyAssignor', () => {
-  it('takes a partition from its owner first and gives it to the new one in the next round', () => {
+  it('revokes a partition from its owner first, and assigns it to the new owner in the next round', () => {
     const counts = new Map([['t', 4]])
     const members = [owning('A', 1, ['t'], 'tp0 tp1 tp2 tp3'), newMember('B', ['t'])]
     const first = assign(counts, members)
@@ -36,17 +36,17 @@ describe('cooperativeStickyAssignor', () => {
     expect(assign(counts, withAssignment(members, second, 3))).toEqual(second)
   })
 
-  it('gives what nobody owns at once', () => {
+  it('assigns partitions that nobody owns at once', () => {
     const members = [newMember('A', ['t']), newMember('B', ['t'])]
     expect(shown(assign(new Map([['t', 3]]), members))).toEqual({ A: 'tp0 tp2', B: 'tp1' })
   })
 
-  it('gives the partitions of a member that left at once', () => {
+  it('assigns the partitions of a member that left at once', () => {
     const members = [owning('A', 1, ['t'], 'tp0'), newMember('B', ['t'])]
     expect(shown(assign(new Map([['t', 3]]), members))).toEqual({ A: 'tp0 tp2', B: 'tp1' })
   })
 
-  it('waits for a member that does not subscribe any more but has not let go', () => {
+  it('assigns the partition of an unsubscribed member only after that member has given it up', () => {
     const members = [owning('A', 1, [], 'tp0'), newMember('B', ['t'])]
     const counts = new Map([['t', 1]])
     const first = assign(counts, members)
@@ -54,12 +54,12 @@ describe('cooperativeStickyAssignor', () => {
     expect(shown(assign(counts, withAssignment(members, first, 2)))).toEqual({ A: '', B: 'tp0' })
   })
 
-  it('lets the owner keep what a member of an older generation claims', () => {
+  it('ignores the claim of an older generation to a partition that has an owner', () => {
     const members = [owning('A', 1, ['t'], 'tp0'), owning('B', 2, ['t'], 'tp0')]
     expect(shown(assign(new Map([['t', 1]]), members))).toEqual({ A: '', B: 'tp0' })
   })
 
-  it('never gives a partition to one member while another owns it', () => {
+  it('never assigns a partition to one member while another owns it', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 6, maxPartitions: 6 }), ({ partitionCounts, members }) => {
         const owners = ownersOf(assign(partitionCounts, members))
@@ -75,7 +75,7 @@ describe('cooperativeStickyAssignor', () => {
     )
   })
 
-  it('gives each member a part of what sticky gives it', () => {
+  it('assigns each member a subset of what sticky assigns it', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 6, maxPartitions: 6 }), ({ partitionCounts, members }) => {
         const target = ownersOf(stickyAssignor.assign(partitionCounts, members))
@@ -86,7 +86,7 @@ describe('cooperativeStickyAssignor', () => {
     )
   })
 
-  it('is complete after the second round, takes nothing in it, and rests in the third', () => {
+  it('is complete after the second round, which revokes nothing, and is stable in the third', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 6, maxPartitions: 6 }), (group) => {
         const { partitionCounts, members } = group

@@ -13,7 +13,7 @@ function membersWith(counts: readonly number[]): Member[] {
 }
 
 describe('LightestFirst', () => {
-  it('tells the first of the lightest while members grow', () => {
+  it('returns the first of the lightest members while their counts grow', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(5), { minLength: 1 }), fc.array(fc.nat(50)), (counts, grown) => {
         const members = membersWith(counts)
@@ -29,11 +29,11 @@ describe('LightestFirst', () => {
     )
   })
 
-  it('is nobody among none', () => {
+  it('returns undefined if there are no members', () => {
     expect(new LightestFirst<Member>([]).first()).toBeUndefined()
   })
 
-  it('looks at a handful of a thousand members for each that is told', () => {
+  it('reads about three counts per call among a thousand members', () => {
     let looks = 0
     const members = Array.from({ length: 1000 }, (_, place) => {
       let count = 0
@@ -57,7 +57,7 @@ describe('LightestFirst', () => {
 })
 
 describe('HeaviestFirst', () => {
-  it('tells each member with each count that it has, from the heaviest down', () => {
+  it('returns members from the heaviest down, and returns a member again after its count changes', () => {
     const [a, b, c] = membersWith([2, 4, 0]) as [Member, Member, Member]
     const subject = new HeaviestFirst([a, b, c])
     const told: [Member, number][] = []
@@ -78,7 +78,7 @@ describe('HeaviestFirst', () => {
     ])
   })
 
-  it('is nobody among none', () => {
+  it('returns undefined if there are no members', () => {
     expect(new HeaviestFirst<Member>([]).next()).toBeUndefined()
   })
 })

@@ -12,7 +12,7 @@ function balancer(
 }
 
 describe('PartitionBalancer', () => {
-  it('deals free partitions to the member with the fewest, the first by id of equal ones', () => {
+  it('gives free partitions to the member with the fewest, or to the first by id among equals', () => {
     const subject = balancer({ A: ['t'], B: ['t'] }, { t: 4 })
     subject.keep(tp('tp0'), 'A')
     for (const free of ['tp1', 'tp2', 'tp3']) subject.addFree(tp(free))
@@ -27,7 +27,7 @@ describe('PartitionBalancer', () => {
     expect(shown(subject.balance())).toEqual({ A: 'vp0 vp1 zp0', B: 'ap0 zp1 zp2' })
   })
 
-  it('makes a detour over partitions that were free rather than move a kept one', () => {
+  it('moves several partitions that were free rather than a kept one', () => {
     const subject = balancer({ A: ['a', 'c'], M: ['b', 'c'], Z: ['a', 'b'] }, { a: 1, b: 2, c: 3 })
     subject.keep(tp('ap0'), 'A')
     for (const free of ['bp0', 'bp1', 'cp0', 'cp1', 'cp2']) subject.addFree(tp(free))
@@ -40,13 +40,13 @@ describe('PartitionBalancer', () => {
     expect(shown(subject.balance())).toEqual({ A: 'tp1 tp2', B: 'tp9 tp10' })
   })
 
-  it('drops a partition that nobody may take', () => {
+  it('drops a partition whose topic no member subscribes to', () => {
     const subject = balancer({ A: ['t'] }, { t: 1, u: 1 })
     subject.addFree(tp('up0'))
     expect(shown(subject.balance())).toEqual({ A: '' })
   })
 
-  it('refuses to keep a partition for somebody who is no member', () => {
+  it('throws if a partition is to be kept for an id that is not a member', () => {
     expect(() => {
       balancer({ A: ['t'] }, { t: 1 }).keep(tp('tp0'), 'constructor')
     }).toThrow(RangeError)

@@ -15,7 +15,7 @@ function assign(
 }
 
 describe('rangeAssignor', () => {
-  it('gives the first members one more of each topic that does not divide evenly', () => {
+  it('gives the first members one more partition of each topic that does not divide evenly', () => {
     const both = ['t0', 't1']
     expect(assign({ t0: 3, t1: 3 }, { C0: both, C1: both })).toEqual({
       C0: 't0p0 t0p1 t1p0 t1p1',
@@ -23,7 +23,7 @@ describe('rangeAssignor', () => {
     })
   })
 
-  it('gives as many extras as there are', () => {
+  it('gives one extra partition to as many members as there are partitions left over', () => {
     expect(assign({ t: 8 }, { C0: ['t'], C1: ['t'], C2: ['t'] })).toEqual({
       C0: 'tp0 tp1 tp2',
       C1: 'tp3 tp4 tp5',
@@ -31,7 +31,7 @@ describe('rangeAssignor', () => {
     })
   })
 
-  it('leaves the last members without when there are too few partitions', () => {
+  it('leaves the last members without partitions if there are too few', () => {
     expect(assign({ t: 1 }, { C0: ['t'], C1: ['t'] })).toEqual({ C0: 'tp0', C1: '' })
   })
 
@@ -43,7 +43,7 @@ describe('rangeAssignor', () => {
     })
   })
 
-  it('goes through members by id, not in the order they came', () => {
+  it('orders members by id, not by the order in which they are given', () => {
     expect(assign({ t: 3 }, { b: ['t'], a: ['t'], B: ['t'] })).toEqual({
       B: 'tp0',
       a: 'tp1',

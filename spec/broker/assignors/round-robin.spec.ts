@@ -16,7 +16,7 @@ function assign(
 }
 
 describe('roundRobinAssignor', () => {
-  it('goes on in the circle from one topic to the next', () => {
+  it('continues with the next member from one topic to the next', () => {
     const both = ['t0', 't1']
     expect(assign({ t0: 3, t1: 3 }, { C0: both, C1: both })).toEqual({
       C0: 't0p0 t0p2 t1p1',
@@ -24,20 +24,20 @@ describe('roundRobinAssignor', () => {
     })
   })
 
-  it('passes over members that do not subscribe to the topic', () => {
+  it('skips members that do not subscribe to the topic', () => {
     expect(
       assign({ t0: 1, t1: 2, t2: 3 }, { C0: ['t0'], C1: ['t0', 't1'], C2: ['t0', 't1', 't2'] }),
     ).toEqual({ C0: 't0p0', C1: 't1p0', C2: 't1p1 t2p0 t2p1 t2p2' })
   })
 
-  it('deals topics by name, not in the order they came', () => {
+  it('deals topics in order of name, whatever the order in which they are given', () => {
     expect(assign({ b: 1, a: 1 }, { C0: ['b', 'a'], C1: ['a', 'b'] })).toEqual({
       C0: 'ap0',
       C1: 'bp0',
     })
   })
 
-  it('gives members counts that differ by at most one when all subscribe alike', () => {
+  it('gives members partition counts that differ by at most one if all subscribe to the same topics', () => {
     fc.assert(
       fc.property(uniformGroups(), ({ partitionCounts, members }) => {
         const counts = [...countsOf(roundRobinAssignor.assign(partitionCounts, members)).values()]

@@ -64,7 +64,7 @@ function moved(
 }
 
 describe('stickyAssignor', () => {
-  it('is as even as uneven subscriptions allow', () => {
+  it('balances partitions as evenly as the subscriptions allow', () => {
     const counts = new Map([
       ['t0', 1],
       ['t1', 2],
@@ -81,7 +81,7 @@ describe('stickyAssignor', () => {
     expect(shown(assign(counts, rest))).toEqual({ C1: 't0p0 t1p0 t1p1', C2: 't2p0 t2p1 t2p2' })
   })
 
-  it('moves nothing but the partitions of a member that left', () => {
+  it('moves only the partitions of a member that left', () => {
     const topics = ['t0', 't1', 't2', 't3']
     const counts = new Map(topics.map((topic) => [topic, 2]))
     const members = ['C0', 'C1', 'C2'].map((memberId) => newMember(memberId, topics))
@@ -98,7 +98,7 @@ describe('stickyAssignor', () => {
     })
   })
 
-  it('evens out along a chain when no single move helps', () => {
+  it('moves partitions along a chain of members if no single move helps', () => {
     const counts = new Map([
       ['t1', 2],
       ['t2', 4],
@@ -117,7 +117,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('takes from the member that has the most, and no more than needed', () => {
+  it('takes partitions from the members that have the most, and no more than needed', () => {
     const counts = new Map([['t', 20]])
     const members = [
       owning('A', 1, ['t'], 'tp0 tp1 tp2 tp3 tp4 tp5 tp6 tp7 tp8 tp9'),
@@ -131,7 +131,7 @@ describe('stickyAssignor', () => {
     }
   })
 
-  it('gives back a partition that was moved away before it gives another', () => {
+  it('gives a moved partition back to its owner before it gives that owner another', () => {
     const counts = new Map([
       ['t0', 3],
       ['t1', 4],
@@ -151,12 +151,12 @@ describe('stickyAssignor', () => {
     })
   })
 
-  it('assigns a partition to the claim of the highest generation', () => {
+  it('assigns a partition to the member that claims it with the highest generation', () => {
     const members = [owning('A', 1, ['t'], 'tp0 tp1'), owning('B', 2, ['t'], 'tp0')]
     expect(shown(assign(new Map([['t', 2]]), members))).toEqual({ A: 'tp1', B: 'tp0' })
   })
 
-  it('takes a partition from a member that does not subscribe to its topic any more', () => {
+  it('takes a partition from a member that no longer subscribes to its topic', () => {
     const counts = new Map([
       ['t', 1],
       ['u', 1],
@@ -165,12 +165,12 @@ describe('stickyAssignor', () => {
     expect(shown(assign(counts, members))).toEqual({ A: 'up0', B: 'tp0' })
   })
 
-  it('forgets claims to partitions and topics that do not exist', () => {
+  it('ignores claims to partitions and topics that do not exist', () => {
     const members = [owning('A', 1, ['t', 'gone'], 'tp0 tp7 gonep0')]
     expect(shown(assign(new Map([['t', 1]]), members))).toEqual({ A: 'tp0' })
   })
 
-  it('reaches the most even assignment there is', () => {
+  it('finds the most even assignment possible', () => {
     fc.assert(
       fc.property(groups({ maxMembers: 4, maxPartitions: 2 }), (group) => {
         const counts = countsOf(assign(group.partitionCounts, group.members))
@@ -180,7 +180,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('gives members counts that differ by at most one when all subscribe alike', () => {
+  it('gives members partition counts that differ by at most one if all subscribe to the same topics', () => {
     fc.assert(
       fc.property(uniformGroups(), ({ partitionCounts, members }) => {
         const counts = [...countsOf(assign(partitionCounts, members)).values()]
@@ -198,7 +198,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('moves only the partitions of the member that leaves when all subscribe alike', () => {
+  it('moves only the partitions of a leaving member if all subscribe to the same topics', () => {
     fc.assert(
       fc.property(uniformGroups(), fc.nat(8), ({ partitionCounts, members }, place) => {
         const first = assign(partitionCounts, members)
@@ -211,7 +211,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('moves only what a new member gets when all subscribe alike', () => {
+  it('moves only the partitions that a new member gets if all subscribe to the same topics', () => {
     fc.assert(
       fc.property(uniformGroups(), ({ partitionCounts, members }) => {
         const first = assign(partitionCounts, members)
@@ -222,7 +222,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('moves nothing that was assigned when partitions are added and all subscribe alike', () => {
+  it('moves no assigned partition if partitions are added and all subscribe to the same topics', () => {
     fc.assert(
       fc.property(uniformGroups(), fc.nat(5), ({ partitionCounts, members }, added) => {
         const first = assign(partitionCounts, members)
@@ -233,7 +233,7 @@ describe('stickyAssignor', () => {
     )
   })
 
-  it('moves no kept partition when the rest can be dealt evenly', () => {
+  it('moves no kept partition if the others can be assigned evenly', () => {
     fc.assert(
       fc.property(
         groups({ maxMembers: 6, maxPartitions: 6 }),
@@ -255,7 +255,7 @@ describe('stickyAssignor', () => {
 })
 
 describe('partitionOwners', () => {
-  it('prefers the highest generation, then the first id, in whatever order members come', () => {
+  it('prefers the highest generation, then the first id, whatever the order of the members', () => {
     const members = [
       owning('C', 2, [], 'tp0 tp1'),
       owning('A', 1, [], 'tp0 tp1 tp2'),

@@ -28,7 +28,7 @@ describe('subscribedTopics', () => {
 })
 
 describe('emptyAssignment', () => {
-  it('has an own empty list for every member, sorted by id', () => {
+  it('returns a separate empty list for every member, sorted by id', () => {
     const members = [newMember('b', []), newMember('__proto__', []), newMember('a', [])]
     const assignment = emptyAssignment(members)
     assignment.get('a')?.push({ topic: 't', partition: 0 })

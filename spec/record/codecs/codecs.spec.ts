@@ -8,12 +8,12 @@ import { CODECS, CONTENTS, noise, records } from './codec-cases.ts'
 const MOST_BYTES = 1_000_000
 
 describe.each(CODECS)('codec %s', (_name, codec) => {
-  it.each(CONTENTS)('gives back %s', async (_content, bytes) => {
+  it.each(CONTENTS)('decompresses what it has compressed: %s', async (_content, bytes) => {
     const compressed = await codec.compress(bytes)
     expect((await codec.decompress(compressed, MOST_BYTES)).equals(bytes)).toBe(true)
   })
 
-  it('gives back whatever it was given', async () => {
+  it('decompresses any bytes that it has compressed', async () => {
     const repetitive = fc
       .array(fc.tuple(fc.uint8Array({ maxLength: 40 }), fc.nat(200)), { maxLength: 30 })
       .map((parts) => parts.flatMap(([part, times]) => Array<Uint8Array>(times).fill(part)))
@@ -27,7 +27,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     )
   })
 
-  it('makes what repeats smaller, and what does not hardly larger', async () => {
+  it('shrinks repetitive bytes, and hardly enlarges others', async () => {
     const text = records(4000)
     expect((await codec.compress(text)).length).toBeLessThan(text.length / 2)
     for (const length of [1, 100, 64 * 1024, 100_000]) {
@@ -38,7 +38,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     }
   })
 
-  it('gives as many bytes as are allowed and not one more', async () => {
+  it('returns as many bytes as are allowed, and rejects one more', async () => {
     const bytes = Buffer.alloc(200_000, 'abc')
     const compressed = await codec.compress(bytes)
     expect(await codec.decompress(compressed, bytes.length)).toHaveLength(bytes.length)
@@ -47,7 +47,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     await expect(result).rejects.toThrow('bytes when decompressed')
   })
 
-  it('calls what is cut off corrupt, wherever', async () => {
+  it('rejects truncated bytes as corrupt, wherever they are cut', async () => {
     const compressed = await codec.compress(records(30))
     for (let length = 0; length < compressed.length; length += 1) {
       const outcome = codec.decompress(compressed.subarray(0, length), MOST_BYTES).then(
@@ -61,7 +61,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     }
   })
 
-  it('calls other bytes corrupt, or reads them within what is allowed', async () => {
+  it('rejects changed bytes as corrupt, or decompresses them within the allowed size', async () => {
     const originals = await Promise.all(
       CONTENTS.map(([, bytes]) => codec.compress(bytes.subarray(0, 70_000))),
     )
@@ -93,7 +93,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     )
   })
 
-  it('calls bytes of any kind corrupt, unless they happen to be of its format', async () => {
+  it('rejects arbitrary bytes as corrupt unless they happen to have its format', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 100 }), async (bytes) => {
         const source = Buffer.from(bytes)
@@ -107,7 +107,7 @@ describe.each(CODECS)('codec %s', (_name, codec) => {
     )
   })
 
-  it('does several at once', async () => {
+  it('handles several calls at once', async () => {
     const all = CONTENTS.map(([, bytes]) => bytes)
     const compressed = await Promise.all(all.map((bytes) => codec.compress(bytes)))
     const back = await Promise.all(compressed.map((bytes) => codec.decompress(bytes, MOST_BYTES)))

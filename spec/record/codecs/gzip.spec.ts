@@ -13,7 +13,7 @@ describe('codec gzip', () => {
     expect(await GZIP.decompress(gzipSync(TEXT), TEXT.length)).toEqual(TEXT)
   })
 
-  it('passes the level on', async () => {
+  it('compresses at the given level', async () => {
     const noise = Buffer.from(Array.from({ length: 4000 }, (_, count) => (count * count) % 251))
     const fast = await GZIP.compress(noise, 1)
     const small = await GZIP.compress(noise, 9)
@@ -21,12 +21,12 @@ describe('codec gzip', () => {
     expect(await GZIP.compress(noise, -1)).toEqual(await GZIP.compress(noise))
   })
 
-  it.each([-2, 0, 10, 1.5])('refuses level %d', async (level) => {
+  it.each([-2, 0, 10, 1.5])('rejects level %d', async (level) => {
     await expect(GZIP.compress(TEXT, level)).rejects.toThrow(RangeError)
     await expect(GZIP.compress(TEXT, level)).rejects.toThrow('compressionGzipLevel must be')
   })
 
-  it('stops at the limit instead of filling the memory', async () => {
+  it('stops at the allowed size instead of filling the memory', async () => {
     const bomb = gzipSync(Buffer.alloc(1_000_000))
     expect(bomb.length).toBeLessThan(1100)
     const result = GZIP.decompress(bomb, 999_999)
@@ -40,13 +40,13 @@ describe('codec gzip', () => {
     ['no gzip stream', Buffer.from('not gzip')],
     ['a stream that is cut off', gzipSync(TEXT).subarray(0, -5)],
     ['a stream with a bad checksum', Buffer.concat([gzipSync(TEXT).subarray(0, -8), TEXT])],
-  ])('calls %s corrupt', async (_name, bytes) => {
+  ])('rejects %s as corrupt', async (_name, bytes) => {
     const result = GZIP.decompress(bytes, 10_000)
     await expect(result).rejects.toThrow(CorruptRecordError)
     await expect(result).rejects.toThrow('the gzip stream is damaged')
   })
 
-  it('does not blame the bytes for a failed allocation', () => {
+  it('does not report a failed allocation as corrupt bytes', () => {
     const noMemory = Object.assign(new Error('out of memory'), { code: 'Z_MEM_ERROR' })
     expect(inflateError(noMemory, 1)).toBe(noMemory)
     expect(inflateError('not an error', 1)).toBe('not an error')

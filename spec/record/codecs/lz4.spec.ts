@@ -19,7 +19,7 @@ const STORED_AB = '02000080 6162'
 const END = '00000000'
 
 describe('codec lz4', () => {
-  it('writes, of what cannot be compressed, the same bytes as Kafka', async () => {
+  it('writes the same bytes as Kafka if they cannot be compressed', async () => {
     expect(await LZ4.compress(GOLDEN_RECORDS)).toEqual(COMPRESSED_BATCHES.lz4.subarray(61))
   })
 
@@ -33,7 +33,7 @@ describe('codec lz4', () => {
     },
   )
 
-  it('tries harder at other levels than the default, and refuses the rest', async () => {
+  it('compresses no worse at other levels than at the default, and rejects unknown levels', async () => {
     const bytes = records(3000)
     const sizes = []
     for (const level of [9, 1, 4, 17]) sizes.push((await LZ4.compress(bytes, level)).length)
@@ -70,7 +70,7 @@ describe('codec lz4', () => {
     ['has no end', frame(0x60, 0x40, STORED_AB), 'it is truncated'],
     ['has no content checksum', frame(0x64, 0x40, STORED_AB + END), 'it is truncated'],
     ['is followed by something', frame(0x60, 0x40, STORED_AB + END + '00'), '1 bytes follow it'],
-  ])('calls a frame corrupt that %s', async (_name, bytes, reason) => {
+  ])('rejects a frame as corrupt if it %s', async (_name, bytes, reason) => {
     const result = LZ4.decompress(bytes, 100_000)
     await expect(result).rejects.toThrow(CorruptRecordError)
     await expect(result).rejects.toThrow(reason)
@@ -84,13 +84,13 @@ describe('codec lz4', () => {
     ['goes back by nothing', '10610000 1061'],
     ['goes back before its beginning', '10610200 1061'],
     ['ends in a length of a match', '1f610100ff'],
-  ])('calls a block corrupt that %s', async (_name, block) => {
+  ])('rejects a block as corrupt if it %s', async (_name, block) => {
     const length = Buffer.from([hex(block).length, 0, 0, 0]).toString('hex')
     const result = LZ4.decompress(frame(0x60, 0x40, length + block + END), 100_000)
     await expect(result).rejects.toThrow('a block cannot be decompressed')
   })
 
-  it('calls a block corrupt that becomes larger than the frame allows, whatever the limit', async () => {
+  it('rejects a block as corrupt if it becomes larger than the frame allows, whatever the limit', async () => {
     // 263 bytes that expand to slightly more than 64 KiB.
     const block = '1f610100' + 'ff'.repeat(258) + '00' + '1061'
     const length = Buffer.alloc(4)
@@ -106,7 +106,7 @@ it.each([
   ['a', 0x550d7456],
   ['abc', 0x32d153ff],
   ['Nobody inspects the spammish repetition', 0xe2293b2f],
-])('XXH32 of %j is that of its authors', (text, hash) => {
+])('XXH32 of %j is the value that its authors give', (text, hash) => {
   expect(xxh32(Buffer.from(text))).toBe(hash)
 })
 

@@ -27,27 +27,27 @@ function blocksOf(bytes: Buffer): Buffer[] {
 }
 
 describe('codec snappy', () => {
-  it('writes blocks of 32 KiB in the stream of snappy-java', async () => {
+  it('writes blocks of 32 KiB in the stream format of snappy-java', async () => {
     const compressed = await SNAPPY.compress(Buffer.alloc(100_000))
     expect(compressed.subarray(0, 16)).toEqual(hex(HEADER))
     const sizes = blocksOf(compressed).map((block) => snappyjs.uncompress(block).length)
     expect(sizes).toEqual([32768, 32768, 32768, 1696])
   })
 
-  it.each(CONTENTS)('writes what another decoder reads: %s', async (_name, bytes) => {
+  it.each(CONTENTS)('writes blocks that another decoder can read: %s', async (_name, bytes) => {
     const blocks = blocksOf(await SNAPPY.compress(bytes))
     const back = Buffer.concat(blocks.map((block) => snappyjs.uncompress(block)))
     expect(back.equals(bytes)).toBe(true)
   })
 
-  it('reads what another encoder writes, in blocks of any size', async () => {
+  it('reads blocks of any size that another encoder has written', async () => {
     const bytes = records(8000)
     const compressed = stream(snappyjs.compress(bytes), snappyjs.compress(Buffer.from('end')))
     const back = await SNAPPY.decompress(compressed, bytes.length + 3)
     expect(back.equals(Buffer.concat([bytes, Buffer.from('end')]))).toBe(true)
   })
 
-  it('reads a plain block without a stream, as clients built on the C library write it', async () => {
+  it('reads a single block without stream framing, as clients built on the C library write it', async () => {
     for (const bytes of [records(8000), Buffer.from('short'), Buffer.alloc(1), Buffer.alloc(0)]) {
       const compressed = Buffer.from(snappyjs.compress(bytes))
       expect((await SNAPPY.decompress(compressed, bytes.length)).equals(bytes)).toBe(true)
@@ -57,7 +57,7 @@ describe('codec snappy', () => {
     }
   })
 
-  it('reads copies with distances of four bytes, and long literals', async () => {
+  it('reads copies with four-byte distances, and literals with a separate length', async () => {
     const literal = 'f4030061626364'
     expect(await SNAPPY.decompress(stream(hex(`08 ${literal} 0f04000000`)), 8)).toEqual(
       Buffer.from('abcdabcd'),
@@ -80,7 +80,7 @@ describe('codec snappy', () => {
     ['has a block without a length', stream(hex('')), 'length of a block is invalid'],
     ['has a block with an endless length', stream(hex('ffffffffff01')), 'is invalid'],
     ['has a block that says too much of itself', stream(hex('ffffff7f 0061')), 'is invalid'],
-  ])('calls a stream corrupt that %s', async (_name, bytes, reason) => {
+  ])('rejects as corrupt a stream that %s', async (_name, bytes, reason) => {
     const result = SNAPPY.decompress(bytes, 2 ** 40)
     await expect(result).rejects.toThrow(CorruptRecordError)
     await expect(result).rejects.toThrow(reason)
@@ -96,7 +96,7 @@ describe('codec snappy', () => {
     ['goes back by nothing', '05 0061 0100'],
     ['goes back before its beginning', '05 0061 0102'],
     ['repeats more than it says', '04 0061 0101'],
-  ])('calls a block corrupt that %s', async (_name, block) => {
+  ])('rejects as corrupt a block that %s', async (_name, block) => {
     const result = SNAPPY.decompress(stream(hex(block)), 1000)
     await expect(result).rejects.toThrow('a block cannot be decompressed')
   })

@@ -17,7 +17,7 @@ const FRAME = COMPRESSED_BATCHES.zstd.subarray(61)
 const SKIPPABLE = hex('5a2a4d18 03000000 aabbcc')
 
 describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_name, codec) => {
-  it('reads frames without a content size, several of them, and passes over those of others', async () => {
+  it('reads several frames without a content size, and skips skippable frames', async () => {
     for (const frames of [[FRAME], [FRAME, FRAME], [SKIPPABLE, FRAME, SKIPPABLE, FRAME]]) {
       const count = frames.filter((frame) => frame === FRAME).length
       const back = await codec.decompress(Buffer.concat(frames), count * GOLDEN_RECORDS.length)
@@ -27,7 +27,7 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
     }
   })
 
-  it('takes every level that Kafka has, and no other', async () => {
+  it('accepts every compression level of Kafka and rejects others', async () => {
     const bytes = Buffer.from('varve keeps what it is told. '.repeat(50))
     for (const level of [-131_072, -1, 1, 3, 22]) {
       expect(await codec.decompress(await codec.compress(bytes, level), 5000)).toEqual(bytes)
@@ -39,7 +39,7 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
     }
   })
 
-  it('reads frames with content sizes of every width', async () => {
+  it('reads frames with a content size field of any width', async () => {
     const sizes = ['20 05', '60 0000', 'a0 05000000', 'e0 0500000000000000']
     for (const [slot, size] of sizes.entries()) {
       const length = slot === 1 ? 256 : 5
@@ -63,13 +63,13 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
     ['is cut off in what is skipped', SKIPPABLE.subarray(0, -1), 'truncated'],
     ['has a damaged block', hex('28b52ffd 0058 2d0000 ffffffffff'), 'stream is damaged'],
     ['has a wrong checksum', hex('28b52ffd 0458 090000 61 00000000'), 'stream is damaged'],
-  ])('calls a stream corrupt that %s', async (_reason, bytes, message) => {
+  ])('rejects as corrupt a stream that %s', async (_reason, bytes, message) => {
     const result = codec.decompress(bytes, 1000)
     await expect(result).rejects.toThrow(CorruptRecordError)
     await expect(result).rejects.toThrow(message)
   })
 
-  it('refuses by what frames say of themselves, before it asks for memory', async () => {
+  it('rejects by their headers alone frames that claim an impossible size or exceed the limit', async () => {
     const claim = hex('28b52ffd e0 0000000001000000 020010')
     // One block cannot expand to 2^32 bytes.
     await expect(codec.decompress(claim, 1000)).rejects.toThrow(CorruptRecordError)
@@ -79,20 +79,20 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
   })
 })
 
-describe('the library for zstd', () => {
-  it('is that of Node.js where it has one, and the package otherwise', () => {
+describe('the zstd library', () => {
+  it('is the one built into Node.js if there is one, and the package otherwise', () => {
     const zlib = { zstdCompress: () => undefined, zstdDecompress: () => undefined }
     expect(zstdLibrary(nodeZstd(zlib))).toBeInstanceOf(NodeZstdLibrary)
     expect(zstdLibrary(nodeZstd({}))).toBeInstanceOf(WasmZstdLibrary)
   })
 
-  it('is looked for again while it is missing, and no more once it is found', () => {
+  it('is looked up again while it is missing, and not any more once it is found', () => {
     const answers = [false, true]
     const library = new WasmZstdLibrary(() => answers.shift() ?? false)
     expect([library.isThere(), library.isThere(), library.isThere()]).toEqual([false, true, true])
   })
 
-  it('is loaded once, and again after a failure', async () => {
+  it('is loaded once, and again only if loading has failed', async () => {
     let loads = 0
     const library = new WasmZstdLibrary(
       () => true,
@@ -107,7 +107,7 @@ describe('the library for zstd', () => {
     expect(loads).toBe(2)
   })
 
-  it('of Node.js is told from its bytes when it fails', () => {
+  it('maps errors of Node.js about the input to CorruptRecordError, and passes others on', () => {
     const withCode = (code: string): Error => Object.assign(new Error('no'), { code })
     expect(nodeZstdError(withCode('ERR_BUFFER_TOO_LARGE'), 7)).toMatchObject({
       reason: 'the records take more than the allowed 7 bytes when decompressed',
@@ -120,7 +120,7 @@ describe('the library for zstd', () => {
     expect(nodeZstdError('other', 7)).toBe('other')
   })
 
-  it('of Node.js is asked with the level, and within the limit', async () => {
+  it('passes the compression level and the size limit to Node.js', async () => {
     const asked: unknown[] = []
     const library = new NodeZstdLibrary({
       zstdCompress: (_bytes, options, done) => {
