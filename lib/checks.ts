@@ -10,6 +10,12 @@ export type Check = (name: string, value: unknown) => void
 /** The check for each key of an options object. */
 export type Checks<T> = { readonly [Key in keyof Required<T>]: Check }
 
+/** Options that have been checked: each is absent, or has a value. */
+export type Given<T> = { [Key in keyof T]: Exclude<T[Key], undefined> }
+
+/** Options that all have a value. */
+export type Resolved<T> = { [Key in keyof T]-?: Exclude<T[Key], undefined> }
+
 const MAX_TEXT_LENGTH = 60
 
 /**
@@ -20,7 +26,11 @@ const MAX_TEXT_LENGTH = 60
  * @throws TypeError when it is not a plain object, or for an unknown key, suggesting the key that
  * was probably meant; and the errors of the checks
  */
-export function checkOptions<T extends object>(what: string, options: T, checks: Checks<T>): T {
+export function checkOptions<T extends object>(
+  what: string,
+  options: T,
+  checks: Checks<T>,
+): Given<T> {
   if (!isPlainObject(options)) {
     throw new TypeError(`${what} must be a plain object, got ${describeValue(options)}`)
   }
@@ -33,7 +43,7 @@ export function checkOptions<T extends object>(what: string, options: T, checks:
     check(key, value)
     checked[key] = value
   }
-  return checked as T
+  return checked as Given<T>
 }
 
 /**

@@ -3,12 +3,34 @@ import {
   Broker,
   json,
   string,
+  type AppendOptions,
+  type AppendRecord,
   type AppendResult,
+  type BrokerOptions,
+  type CloseOptions,
   type Consumer,
+  type ConsumerOptions,
+  type CreateTopicOptions,
+  type FetchOptions,
+  type LogOptions,
   type Partition,
+  type PollOptions,
+  type ProducerOptions,
+  type ProducerRecord,
+  type ReadLastOptions,
+  type ReadOptions,
+  type RecordsOptions,
   type StoredRecord,
   type VarveError,
 } from '../lib/index.ts'
+import type {
+  ImportOptions,
+  NdjsonSinkOptions,
+  ParquetSinkOptions,
+  PlanLoadOptions,
+  PushOptions,
+  RunLoadOptions,
+} from '../lib/offline/index.ts'
 
 type Equal<A, B> =
   (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -19,6 +41,33 @@ function is<T extends true>(): T | undefined {
 
 interface Order {
   id: number
+}
+
+/** The optional keys of `T` that do not accept `undefined` under `exactOptionalPropertyTypes`. */
+type Refusing<T> = T extends unknown
+  ? {
+      [Key in keyof T]-?: object extends Pick<T, Key>
+        ? Record<Key, undefined> extends Pick<T, Key>
+          ? never
+          : Key
+        : never
+    }[keyof T]
+  : never
+
+/** An option that an application has not decided about can be passed on as `undefined`. */
+export function acceptUndefined(): void {
+  is<Equal<Refusing<{ a?: 1; b?: 2 | undefined; c: 3 }>, 'a'>>()
+  is<Equal<Refusing<BrokerOptions>, never>>()
+  is<Equal<Refusing<CreateTopicOptions>, never>>()
+  is<Equal<Refusing<LogOptions>, never>>()
+  is<Equal<Refusing<AppendOptions & AppendRecord & CloseOptions>, never>>()
+  is<Equal<Refusing<ProducerOptions & ProducerRecord>, never>>()
+  is<Equal<Refusing<ConsumerOptions & PollOptions>, never>>()
+  is<Equal<Refusing<ReadOptions & ReadLastOptions & FetchOptions>, never>>()
+  is<Equal<Refusing<RecordsOptions>, never>>()
+  is<Equal<Refusing<NdjsonSinkOptions & ParquetSinkOptions>, never>>()
+  is<Equal<Refusing<ImportOptions & PushOptions>, never>>()
+  is<Equal<Refusing<PlanLoadOptions & RunLoadOptions>, never>>()
 }
 
 declare const broker: Broker

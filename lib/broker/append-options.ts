@@ -8,17 +8,17 @@ export interface AppendOptions {
    * MiB wait to be written; later failures are not reported.
    * @defaultValue `'all'`
    */
-  readonly acks?: Acks
+  readonly acks?: Acks | undefined
   /**
    * The append fails unless it gets this offset, that is, if anybody else has written in between.
    */
-  readonly expectedOffset?: number
+  readonly expectedOffset?: number | undefined
   /**
    * Gives the append up while it waits for other appends or, with `whenFull: 'wait'`, for room. It
    * then rejects with the signal's reason and stores nothing. Once its write has begun, it settles
    * as usual.
    */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** {@link AppendOptions} with all defaults filled in. */

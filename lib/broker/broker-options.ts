@@ -1,9 +1,17 @@
-import { boolean, checkOptions, objectWith, wholeNumber, type Checks } from '../checks.ts'
+import {
+  boolean,
+  checkOptions,
+  objectWith,
+  wholeNumber,
+  type Checks,
+  type Resolved,
+} from '../checks.ts'
 import {
   checkTopicConfig,
   ensureConsistent,
   resolveTopicConfig,
   TOPIC_CONFIG_CHECKS,
+  type GivenTopicConfig,
   type TopicConfig,
 } from '../config.ts'
 import type { Clock } from '../platform/clock.ts'
@@ -22,63 +30,63 @@ export interface BrokerOptions {
    * committed offsets within about a second. End offsets returned without a wait, including those
    * of `'latest'` and `'end'`, are as of the last look. @defaultValue false
    */
-  readonly readOnly?: boolean
+  readonly readOnly?: boolean | undefined
   /**
    * Allows a directory that every user of the machine may write to, and files owned by other users.
    * Anyone who can write to the directory can forge records. Mounted volumes often have mode 777: a
    * directory inside the volume needs no such permission.
    * @defaultValue false
    */
-  readonly allowSharedDirectory?: boolean
+  readonly allowSharedDirectory?: boolean | undefined
   /** File system that holds the data directory. @defaultValue the real one */
-  readonly fileSystem?: FileSystem
+  readonly fileSystem?: FileSystem | undefined
   /** Source of time and timers. @defaultValue the real one */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
   /** Source of random numbers. @defaultValue the operating system's */
-  readonly random?: Random
+  readonly random?: Random | undefined
   /**
    * Memory, in bytes over all partitions, for the positions of records in batches that reads with
    * `maxRecords` have checked. They count as about a 60th of the batches; JavaScript's objects take
    * half as much again. 0 keeps nothing.
    * @defaultValue 32 MiB
    */
-  readonly readCacheBytes?: number
+  readonly readCacheBytes?: number | undefined
   /**
    * Pause of the log cleaner when no log is due for compaction, milliseconds, at least 1.
    * @defaultValue 15000
    */
-  readonly cleanerBackoffMs?: number
+  readonly cleanerBackoffMs?: number | undefined
   /**
    * Memory for the offsets of keys in one compaction pass, in bytes, [1024, 2147483647]; each key
    * takes 24. A pass over more keys covers fewer records, and another pass follows.
    * @defaultValue 16 MiB (Kafka: 128 MiB)
    */
-  readonly cleanerDedupeBufferBytes?: number
+  readonly cleanerDedupeBufferBytes?: number | undefined
   /**
    * How often the topics' limits are enforced, milliseconds, at least 1: Kafka's
    * `log.retention.check.interval.ms`.
    * @defaultValue 300000 (5 minutes)
    */
-  readonly retentionCheckIntervalMs?: number
+  readonly retentionCheckIntervalMs?: number | undefined
   /**
    * Whether a producer that names an unknown topic creates it, with one partition.
    * @defaultValue false
    */
-  readonly autoCreateTopics?: boolean
+  readonly autoCreateTopics?: boolean | undefined
   /**
    * Values for the configuration keys that a topic, new or existing, does not set itself. They are
    * not stored, and without them the defaults of {@link TopicConfig} apply: pass the same values to
    * each open, or set them on the topic with `createTopic` or `alter`.
    */
-  readonly defaults?: TopicConfig
+  readonly defaults?: TopicConfig | undefined
 }
 
 /** Options of {@link Broker.createTopic}: the topic's configuration, and how it is created. */
 export interface CreateTopicOptions extends TopicConfig {
   /** Number of partitions, [1, 100000]. @defaultValue 1 */
-  readonly partitions?: number
+  readonly partitions?: number | undefined
   /** Returns the existing topic, unchanged, instead of throwing an error. @defaultValue false */
-  readonly ifNotExists?: boolean
+  readonly ifNotExists?: boolean | undefined
 }
 
 const BROKER_OPTIONS: Checks<BrokerOptions> = {
@@ -110,11 +118,11 @@ export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
 }
 
 /** {@link BrokerOptions} with all defaults filled in, except the file system. */
-export interface ResolvedBrokerOptions extends Required<
+export interface ResolvedBrokerOptions extends Resolved<
   Omit<BrokerOptions, 'fileSystem' | 'defaults'>
 > {
   readonly fileSystem: FileSystem | undefined
-  readonly defaults: TopicConfig
+  readonly defaults: GivenTopicConfig
 }
 
 /**

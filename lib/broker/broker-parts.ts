@@ -1,4 +1,4 @@
-import type { TopicConfig } from '../config.ts'
+import type { GivenTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError } from '../errors.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Random } from '../platform/random.ts'
@@ -35,7 +35,7 @@ interface BrokerPartsOptions {
   readonly readOnly: boolean
   readonly clock: Clock
   readonly random: Random
-  readonly defaults: TopicConfig
+  readonly defaults: GivenTopicConfig
   readonly readCacheBytes: number
   readonly cleanerBackoffMs: number
   readonly cleanerDedupeBufferBytes: number

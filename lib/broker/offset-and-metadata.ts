@@ -16,7 +16,7 @@ export interface OffsetCommit extends TopicPartition {
   /** The next offset to read, at least 0. It may be lower than the previous commit. */
   readonly offset: number
   /** The application's own note, at most 4096 bytes of UTF-8. @defaultValue empty */
-  readonly metadata?: string
+  readonly metadata?: string | undefined
   /**
    * Leader epoch of the record before `offset`, at least 0. If that epoch has written less, the
    * group goes on at the end of what the epoch has written, as after a loss of records. An epoch
@@ -24,7 +24,7 @@ export interface OffsetCommit extends TopicPartition {
    * offset.
    * @defaultValue null: the epoch that the log has there
    */
-  readonly leaderEpoch?: number | null
+  readonly leaderEpoch?: number | null | undefined
 }
 
 /** How a commit is made. */

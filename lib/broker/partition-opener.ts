@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { resolveTopicConfig, type ResolvedTopicConfig, type TopicConfig } from '../config.ts'
+import { resolveTopicConfig, type GivenTopicConfig, type ResolvedTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError, type AppendOutcome, type VarveError } from '../errors.ts'
 import { throwFailures } from '../errors/several-failures.ts'
 import type { FileStat, FileSystem } from '../platform/file-system.ts'
@@ -52,7 +52,7 @@ export interface PartitionOpenerOptions {
   readonly fileSystem: FileSystem
   readonly random: Random
   readonly states: LogStates
-  readonly defaults: TopicConfig
+  readonly defaults: GivenTopicConfig
   readonly partitionContext: PartitionContext
 }
 

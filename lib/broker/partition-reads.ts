@@ -10,14 +10,14 @@ import type { Partition } from './partition.ts'
 /** Options of {@link Partition.read}. */
 export interface ReadOptions {
   /** Maximum number of records, at least 1. @defaultValue none */
-  readonly maxRecords?: number
+  readonly maxRecords?: number | undefined
   /**
    * Maximum stored size of the result, in bytes, at least 1; the first batch is returned however
    * large.
    *
    * @defaultValue 256 KiB, or 1 MiB if `maxRecords` is given
    */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
 }
 
 /** Options of {@link Partition.fetch}: how long it waits, and for how much. */
@@ -29,20 +29,20 @@ export interface FetchOptions {
    *
    * @defaultValue 1
    */
-  readonly minBytes?: number
+  readonly minBytes?: number | undefined
   /** Maximum number of records, at least 1. That many also end the wait. @defaultValue none */
-  readonly maxRecords?: number
+  readonly maxRecords?: number | undefined
   /**
    * Maximum stored size of the result, in bytes, at least 1; the first batch is returned however
    * large.
    *
    * @defaultValue 256 KiB, or 1 MiB if `maxRecords` is given or `minBytes` is above 1
    */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
   /** Longest wait, milliseconds; 0 never waits. @defaultValue 500 */
-  readonly maxWaitMs?: number
+  readonly maxWaitMs?: number | undefined
   /** Ends the wait; the fetch rejects with the signal's reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Checks for {@link ReadOptions}. */

@@ -18,21 +18,21 @@ import { DEFAULT_MAX_BYTES, DEFAULT_MAX_WAIT_MS } from './partition-reads.ts'
 /** Options of {@link Partition.records} for iterating in offset order, waiting for new records. */
 export interface ForwardRecordsOptions {
   /** Not set, or false: offset order. @defaultValue false */
-  readonly reverse?: false
+  readonly reverse?: false | undefined
   /**
    * First offset, in [`logStartOffset`, `logEndOffset`]; at the end the iteration waits for new
    * records. `'earliest'` is the first record at the start of the iteration. `'latest'` is the high
    * watermark at the time of the call or, if another process writes, at the start of the iteration.
    * @defaultValue `'earliest'`
    */
-  readonly from?: number | 'earliest' | 'latest'
+  readonly from?: number | 'earliest' | 'latest' | undefined
   /**
    * Exclusive end, at least `from`; the iteration waits for records that are not there yet. `'end'`
    * is the high watermark at the same time as `'latest'`. Absent: the iteration never ends.
    */
-  readonly until?: number | 'end'
+  readonly until?: number | 'end' | undefined
   /** Ends the iteration, which rejects with the signal's reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -46,16 +46,16 @@ export interface ReverseRecordsOptions {
    * start of the iteration.
    * @defaultValue `'earliest'`
    */
-  readonly from?: number | 'earliest'
+  readonly from?: number | 'earliest' | undefined
   /**
    * Exclusive end, at least `from`. Records that are not visible at the time of the call or, if
    * another process writes, at the start of the iteration are left out; `'end'` covers all visible
    * ones.
    * @defaultValue `'end'`
    */
-  readonly until?: number | 'end'
+  readonly until?: number | 'end' | undefined
   /** Ends the iteration, which rejects with the signal's reason. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Partition.records}: which records to iterate over, and in which order. */
@@ -70,7 +70,7 @@ const RECORDS_OPTIONS: Checks<AnyRecordsOptions> = {
 
 /** Both kinds of {@link RecordsOptions}, before it is known which kind was passed. */
 interface AnyRecordsOptions extends Omit<ForwardRecordsOptions, 'reverse'> {
-  readonly reverse?: boolean
+  readonly reverse?: boolean | undefined
 }
 
 /** Checks the options at once and returns the iterator; see `Partition.records`. */

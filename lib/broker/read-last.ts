@@ -12,7 +12,7 @@ export interface ReadLastOptions {
    * large.
    * @defaultValue none
    */
-  readonly maxBytes?: number
+  readonly maxBytes?: number | undefined
 }
 
 const READ_LAST_OPTIONS: Checks<ReadLastOptions> = { maxBytes: wholeNumber(1) }

@@ -19,9 +19,9 @@ const MAX_PARTITION = 0x7fff_ffff
 /** Options of one poll. */
 export interface PollOptions {
   /** How long to wait for records, milliseconds; 0 does not wait. @defaultValue `fetchMaxWaitMs` */
-  readonly maxWaitMs?: number
+  readonly maxWaitMs?: number | undefined
   /** Aborts the poll, which rejects with the signal's reason. No record is lost. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 const POLL_OPTIONS: Checks<PollOptions> = { maxWaitMs: wholeNumber(0), signal: abortSignal }

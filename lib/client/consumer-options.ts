@@ -42,7 +42,7 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    * The group whose members share partitions and committed offsets. Without a group nothing is
    * committed.
    */
-  readonly groupId?: string
+  readonly groupId?: string | undefined
   /**
    * Where to start if there is no committed offset, or one that the log does not hold (any more).
    * `'none'` makes that an error in every poll until the position is set by a seek. If a crash lost
@@ -52,14 +52,14 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    * @defaultValue `'earliest'` (Kafka: latest), so that records sent before the first consumer
    * started are read
    */
-  readonly autoOffsetReset?: AutoOffsetReset
+  readonly autoOffsetReset?: AutoOffsetReset | undefined
   /**
    * Called inside `poll`, `position` or `lag` when the position of a partition had to be moved. It
    * is not called for a topic that was deleted and created again: that is a new topic, without a
    * position. If the callback throws, the call rejects with its error; if it is asynchronous, with
    * a TypeError. The move takes effect all the same.
    */
-  readonly onOffsetReset?: (reset: OffsetReset) => void
+  readonly onOffsetReset?: ((reset: OffsetReset) => void) | undefined
   /**
    * Whether offsets are committed automatically: inside `poll`, during iteration, when partitions
    * are given up, and by `close`.
@@ -67,11 +67,11 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    * @defaultValue true with a `groupId`, false without one or if the broker is open for reading
    * only
    */
-  readonly enableAutoCommit?: boolean
+  readonly enableAutoCommit?: boolean | undefined
   /** Time between two automatic commits, milliseconds, at least 0. @defaultValue 5000 */
-  readonly autoCommitIntervalMs?: number
+  readonly autoCommitIntervalMs?: number | undefined
   /** Maximum number of records that one `poll` returns, at least 1. @defaultValue 500 */
-  readonly maxPollRecords?: number
+  readonly maxPollRecords?: number | undefined
   /**
    * Stored bytes over all partitions that end the wait of a `poll`, at least 0. The wait also ends
    * when the read of one partition stops although more follows: at `maxPartitionFetchBytes`, or at
@@ -79,9 +79,9 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    *
    * @defaultValue 1
    */
-  readonly fetchMinBytes?: number
+  readonly fetchMinBytes?: number | undefined
   /** How long a `poll` without `maxWaitMs` waits, milliseconds, at least 0. @defaultValue 500 */
-  readonly fetchMaxWaitMs?: number
+  readonly fetchMaxWaitMs?: number | undefined
   /**
    * Limit on the stored bytes held in memory over all partitions, at least 0. One batch of any size
    * is always accepted. If paused partitions hold more than half of it, their bytes are discarded
@@ -89,14 +89,14 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    *
    * @defaultValue 52428800
    */
-  readonly fetchMaxBytes?: number
+  readonly fetchMaxBytes?: number | undefined
   /** Limit on the bytes read from one partition at a time, at least 0. @defaultValue 1048576 */
-  readonly maxPartitionFetchBytes?: number
+  readonly maxPartitionFetchBytes?: number | undefined
   /**
    * How the group divides its partitions; must be the same for all members.
    * @defaultValue `'range'`
    */
-  readonly partitionAssignmentStrategy?: PartitionAssignmentStrategy
+  readonly partitionAssignmentStrategy?: PartitionAssignmentStrategy | undefined
   /**
    * Longest time between two polls, or in the body of an iteration, milliseconds, at least 1. A
    * group member that takes longer loses its partitions to the others, which receive the records
@@ -105,11 +105,11 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
    *
    * @defaultValue 300000
    */
-  readonly maxPollIntervalMs?: number
+  readonly maxPollIntervalMs?: number | undefined
   /** Converts stored keys. @defaultValue keys are Buffers */
-  readonly keyDeserializer?: Deserializer<K>
+  readonly keyDeserializer?: Deserializer<K> | undefined
   /** Converts stored values. @defaultValue values are Buffers */
-  readonly valueDeserializer?: Deserializer<V>
+  readonly valueDeserializer?: Deserializer<V> | undefined
 }
 
 /** {@link ConsumerOptions} with every key filled in. A missing deserializer is `null`. */

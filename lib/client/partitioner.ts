@@ -42,17 +42,17 @@ export interface DefaultPartitionerOptions {
    * @defaultValue 16384, as in Kafka's producers; the producers of this library pass their own
    * `batchSize`
    */
-  readonly stickyBytes?: number
+  readonly stickyBytes?: number | undefined
   /** Treats every record as if it had no key. @defaultValue `false` */
-  readonly ignoreKeys?: boolean
+  readonly ignoreKeys?: boolean | undefined
   /** Source of random numbers. @defaultValue the system's */
-  readonly random?: Random
+  readonly random?: Random | undefined
 }
 
 /** Options of {@link random}. */
 export interface RandomPartitionerOptions {
   /** Source of random numbers. @defaultValue the system's */
-  readonly random?: Random
+  readonly random?: Random | undefined
 }
 
 const RANDOM_OPTIONS: Checks<RandomPartitionerOptions> = { random: objectWith('integer') }

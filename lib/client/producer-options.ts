@@ -7,6 +7,7 @@ import {
   oneOf,
   wholeNumber,
   type Checks,
+  type Resolved,
 } from '../checks.ts'
 import type { Random } from '../platform/random.ts'
 import { MAX_INT32 } from '../record/batch-layout.ts'
@@ -26,14 +27,14 @@ export interface ProducerOptions<
    *
    * @defaultValue `'all'`
    */
-  readonly acks?: Acks
+  readonly acks?: Acks | undefined
   /**
    * How long a batch waits for more records, milliseconds from its first one. With 0 a batch is
    * sent at the end of the tick, or collects records while the previous one is being written.
    *
    * @defaultValue 0 (Kafka: 5)
    */
-  readonly lingerMs?: number
+  readonly lingerMs?: number | undefined
   /**
    * Bytes at which a batch is full, [0, 2147483647]; with 0 each record has its own batch. A
    * topic's `maxMessageBytes` and `segmentBytes` limit a batch as well: a waiting batch is split
@@ -41,44 +42,44 @@ export interface ProducerOptions<
    *
    * @defaultValue 65536 (Kafka: 16384)
    */
-  readonly batchSize?: number
+  readonly batchSize?: number | undefined
   /** Records at which a batch is full, at least 1, or `Infinity`. @defaultValue `Infinity` */
-  readonly batchRecords?: number
+  readonly batchRecords?: number | undefined
   /**
    * Bytes of encoded records that may wait to be written and acknowledged, at least 1. A send
    * without room waits for it.
    *
    * @defaultValue 33554432
    */
-  readonly bufferMemory?: number
+  readonly bufferMemory?: number | undefined
   /**
    * How long a send waits for room in `bufferMemory`, or for its topic to be created, milliseconds.
    *
    * @defaultValue 60000
    */
-  readonly maxBlockMs?: number
+  readonly maxBlockMs?: number | undefined
   /**
    * Time limit for the outcome of a batch, counted from its first record, milliseconds, at least 1
    * and at least `lingerMs`.
    *
    * @defaultValue 120000, or `lingerMs` if that is larger
    */
-  readonly deliveryTimeoutMs?: number
+  readonly deliveryTimeoutMs?: number | undefined
   /** Codec of the batches, if the topic leaves the choice to producers. @defaultValue `'none'` */
-  readonly compressionType?: CompressionType
+  readonly compressionType?: CompressionType | undefined
   /**
    * Chooses partitions. Not to be shared between producers.
    * @defaultValue `defaultPartitioner({ stickyBytes: batchSize })`
    */
-  readonly partitioner?: Partitioner
+  readonly partitioner?: Partitioner | undefined
   /** Converts keys to bytes. @defaultValue accepts strings, stored in UTF-8, and bytes */
-  readonly keySerializer?: Serializer<K>
+  readonly keySerializer?: Serializer<K> | undefined
   /** Converts values to bytes. @defaultValue accepts strings, stored in UTF-8, and bytes */
-  readonly valueSerializer?: Serializer<V>
+  readonly valueSerializer?: Serializer<V> | undefined
 }
 
 /** {@link ProducerOptions} with every key filled in. */
-export type ResolvedProducerOptions = Required<ProducerOptions<unknown, unknown>>
+export type ResolvedProducerOptions = Resolved<ProducerOptions<unknown, unknown>>
 
 /** How a producer, or a broker with its producers, is closed. */
 export interface CloseOptions {
@@ -87,7 +88,7 @@ export interface CloseOptions {
    *
    * @defaultValue no time limit
    */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
 }
 
 /** The checks for the options of a close. */

@@ -7,19 +7,19 @@ import { isRecordField, refuseField, type HeadersInit } from '../storage/append-
 export interface ProducerRecord<K = string | Uint8Array, V = string | Uint8Array> {
   readonly topic: string
   /** From 0, below the topic's number of partitions. @defaultValue chosen by the partitioner */
-  readonly partition?: number
+  readonly partition?: number | undefined
   /** Absent means `null`: no key. */
-  readonly key?: K | null
+  readonly key?: K | null | undefined
   /** `null` stores no value: in a compacted topic, a tombstone. */
   readonly value: V | null
-  readonly headers?: HeadersInit
+  readonly headers?: HeadersInit | undefined
   /**
    * Milliseconds since the epoch, at least 0. -1, the timestamp that records without one are read
    * with, counts as absent.
    *
    * @defaultValue now
    */
-  readonly timestamp?: number
+  readonly timestamp?: number | undefined
 }
 
 const FIELDS = [

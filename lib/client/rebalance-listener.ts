@@ -16,16 +16,19 @@ export interface RebalanceListener {
    * partitions are revoked before every rebalance, even if there are none; otherwise only those
    * that the consumer loses.
    */
-  readonly onPartitionsRevoked?: (partitions: readonly TopicPartition[]) => void | Promise<void>
+  readonly onPartitionsRevoked?:
+    ((partitions: readonly TopicPartition[]) => void | Promise<void>) | undefined
   /**
    * The partitions that were added. Called once at the end of every rebalance, even if none were
    * added. By then every other member has given up the partitions it had among them.
    */
-  readonly onPartitionsAssigned?: (partitions: readonly TopicPartition[]) => void | Promise<void>
+  readonly onPartitionsAssigned?:
+    ((partitions: readonly TopicPartition[]) => void | Promise<void>) | undefined
   /**
    * The partitions are already lost, because `maxPollIntervalMs` was exceeded: other members may
    * have read on, and nothing can be committed. If this callback is missing, `onPartitionsRevoked`
    * is called.
    */
-  readonly onPartitionsLost?: (partitions: readonly TopicPartition[]) => void | Promise<void>
+  readonly onPartitionsLost?:
+    ((partitions: readonly TopicPartition[]) => void | Promise<void>) | undefined
 }

@@ -20,26 +20,26 @@ export interface FileSinkOptions {
    * Type of keys: UTF-8 text, in which case records with keys that are not UTF-8 are rejected; or
    * bytes. @defaultValue `'text'`
    */
-  readonly key?: 'text' | 'bytes'
+  readonly key?: 'text' | 'bytes' | undefined
   /**
    * Type of values: UTF-8 text; JSON, which is stored unchanged; or bytes. Records with values that
    * do not fit are rejected. Has no effect with `fields`. @defaultValue `'text'`
    */
-  readonly value?: 'text' | 'json' | 'bytes'
+  readonly value?: 'text' | 'json' | 'bytes' | undefined
   /**
    * The fields of JSON values that become columns and replace the column `value`. All other fields
    * of a value go to the column `rest`. `'infer'` takes the fields, at most 500, from the first
    * rows of a topic, at most 1,000, and keeps them in `topic=…/_fields.json`. Without this option,
    * values are stored whole.
    */
-  readonly fields?: Fields | 'infer'
+  readonly fields?: Fields | 'infer' | undefined
   /**
    * Who may read the files. A warehouse that runs as another user needs more than the default. Has
    * no effect with a `fileSystem`. @defaultValue `'owner'`
    */
-  readonly readableBy?: 'owner' | 'group' | 'everyone'
+  readonly readableBy?: 'owner' | 'group' | 'everyone' | undefined
   /** @defaultValue the real one */
-  readonly fileSystem?: FileSystem
+  readonly fileSystem?: FileSystem | undefined
 }
 
 /** The check for each option of {@link FileSinkOptions}. */

@@ -22,7 +22,7 @@ export type ImportFormat = 'ndjson' | 'csv' | 'parquet'
 /** A record as returned by {@link ImportOptions.toRecord}. */
 export interface ImportRecord extends AppendRecord {
   /** From 0. @defaultValue chosen by the key */
-  readonly partition?: number
+  readonly partition?: number | undefined
 }
 
 /** A rejected row. */
@@ -74,13 +74,13 @@ export interface ImportOptions<Row = unknown> {
    *
    * @defaultValue the file's path as given
    */
-  readonly name?: string
+  readonly name?: string | undefined
   /** @defaultValue by the extension: .ndjson, .jsonl or .csv, also with .gz; .parquet */
-  readonly format?: ImportFormat
+  readonly format?: ImportFormat | undefined
   /** Whether an NDJSON or CSV file is compressed. @defaultValue by the extension .gz */
-  readonly gzip?: boolean
+  readonly gzip?: boolean | undefined
   /** Separator of the fields of a CSV file: one ASCII character. @defaultValue `','` */
-  readonly delimiter?: string
+  readonly delimiter?: string | undefined
   /**
    * Converts a row to a record. `null` skips the row, an exception rejects it. It must return the
    * same record for the same row, because a row may be read again after a crash. The returned
@@ -89,14 +89,15 @@ export interface ImportOptions<Row = unknown> {
    *
    * @defaultValue value: the line of an NDJSON file, otherwise the row as JSON; key: `keyField`
    */
-  readonly toRecord?: (row: Row, place: { readonly row: number }) => ImportRecord | null
+  readonly toRecord?:
+    ((row: Row, place: { readonly row: number }) => ImportRecord | null) | undefined
   /**
    * Field whose value is the key. A row without this field is rejected. An empty text, such as an
    * empty cell of a CSV file, is the empty key. Not allowed with `toRecord`.
    */
-  readonly keyField?: string
+  readonly keyField?: string | undefined
   /** Fields to include in the value. Not allowed with `toRecord`. @defaultValue all */
-  readonly valueFields?: readonly string[]
+  readonly valueFields?: readonly string[] | undefined
   /**
    * Destination of rejected rows: a function, or the path of a file that receives one line of JSON
    * per row. A function may receive a row again after a crash. A file has each row once, unless an
@@ -105,43 +106,43 @@ export interface ImportOptions<Row = unknown> {
    * between processes of one machine. Do not use the file for anything else: after a crash, lines
    * in any other format may be truncated.
    */
-  readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>)
+  readonly rejects?: string | ((reject: ImportReject) => void | Promise<void>) | undefined
   /** Called after each batch. An exception from it ends the import. */
-  readonly onProgress?: (progress: ImportProgress) => void
+  readonly onProgress?: ((progress: ImportProgress) => void) | undefined
   /**
    * Aborts the import with the signal's reason, also while it waits for room in a full topic. The
    * next run continues.
    */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Rows that are appended at once, [1, 100000]. @defaultValue 1000 */
-  readonly batchRecords?: number
+  readonly batchRecords?: number | undefined
   /**
    * Rows after which the position is committed, at least 1. It is committed after each batch into a
    * topic that has `retention: 'consumed'` and `maxBytes` or `minFreeBytes`. @defaultValue 10000
    */
-  readonly commitRecords?: number
+  readonly commitRecords?: number | undefined
   /**
    * Maximum size of a row in bytes, [1, 512 MiB]. Longer rows are rejected unread. In CSV, the
    * quotes of a longer row with several lines count as unclosed: its first line is rejected, and
    * each line after it counts as a row of its own. @defaultValue 1 MiB
    */
-  readonly maxRowBytes?: number
+  readonly maxRowBytes?: number | undefined
   /**
    * Maximum size of a row group of Parquet in bytes, at least 1. One is held in memory.
    * @defaultValue 256 MiB
    */
-  readonly maxRowGroupBytes?: number
+  readonly maxRowGroupBytes?: number | undefined
   /**
    * Set it while another program still writes to the file: a last row without a line end is left
    * for a later run. Not allowed for compressed files and Parquet.
    *
    * @defaultValue false
    */
-  readonly growing?: boolean
+  readonly growing?: boolean | undefined
   /** File system of the files that are read and written here. @defaultValue the real one */
-  readonly fileSystem?: FileSystem
+  readonly fileSystem?: FileSystem | undefined
   /** @defaultValue the real one */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /** {@link ImportOptions} with defaults filled in. */

@@ -11,13 +11,13 @@ import type { Sink } from './sink.ts'
 /** Options of {@link loadEvery}, in addition to those of a run. */
 export interface LoadEveryOptions extends RunLoadOptions {
   /** Called with the result of each run, and awaited. Its exceptions are passed to `onError`. */
-  readonly onLoad?: (result: LoadResult) => void | Promise<void>
+  readonly onLoad?: ((result: LoadResult) => void | Promise<void>) | undefined
   /**
    * Called if a plan or a run has failed. The next beat tries again.
    *
    * @defaultValue emits a process warning
    */
-  readonly onError?: (error: unknown) => void | Promise<void>
+  readonly onError?: ((error: unknown) => void | Promise<void>) | undefined
 }
 
 const SCHEDULE_OPTIONS: Checks<LoadEveryOptions> = {

@@ -16,7 +16,7 @@ import type { Sink } from './sink.ts'
 /** Options of {@link ndjsonSink}. */
 export interface NdjsonSinkOptions extends FileSinkOptions {
   /** Whether the files are compressed. Their extension is then `.ndjson.gz`. @defaultValue false */
-  readonly gzip?: boolean
+  readonly gzip?: boolean | undefined
 }
 
 /** Size at which a chunk is compressed and written. Its boundaries depend only on the rows. */

@@ -17,15 +17,15 @@ import type { Sink } from './sink.ts'
 /** Options of {@link parquetSink}. */
 export interface ParquetSinkOptions extends FileSinkOptions {
   /** Maximum number of rows of a row group, at least 1. @defaultValue 100000 */
-  readonly rowGroupRows?: number
+  readonly rowGroupRows?: number | undefined
   /**
    * Bytes of keys, values and numbers in memory at which a row group ends, [1, 1 GiB]. Each running
    * task uses about four times as much memory. @defaultValue 1 MiB, or 8 KiB per column if that is
    * more
    */
-  readonly rowGroupBytes?: number
+  readonly rowGroupBytes?: number | undefined
   /** `'zstd'` needs a Node.js that has it: from 22.15 or 23.8 on. @defaultValue `'snappy'` */
-  readonly codec?: 'none' | 'snappy' | 'gzip' | 'zstd'
+  readonly codec?: 'none' | 'snappy' | 'gzip' | 'zstd' | undefined
 }
 
 const DEFAULT_ROW_GROUP_ROWS = 100_000

@@ -23,7 +23,7 @@ export interface PlanLoadOptions {
    *
    * @defaultValue `'varve-load'`
    */
-  readonly name?: string
+  readonly name?: string | undefined
   /** At least one topic. */
   readonly topics: readonly string[]
   /**
@@ -33,7 +33,7 @@ export interface PlanLoadOptions {
    *
    * @defaultValue `'committed'`
    */
-  readonly from?: 'committed' | 'earliest' | number | { readonly timestamp: number }
+  readonly from?: 'committed' | 'earliest' | number | { readonly timestamp: number } | undefined
   /**
    * Where to end, exclusive: at the high watermark at the time of the call (`'end'`); at the same
    * offset in every partition; or before the first record whose timestamp is at least the given
@@ -41,14 +41,14 @@ export interface PlanLoadOptions {
    *
    * @defaultValue `'end'`
    */
-  readonly until?: 'end' | number | { readonly timestamp: number }
+  readonly until?: 'end' | number | { readonly timestamp: number } | undefined
   /** @defaultValue `'partition'` */
-  readonly splitBy?: SplitBy
+  readonly splitBy?: SplitBy | undefined
   /**
    * What to do if records after the load's committed offset were deleted before they were loaded:
    * refuse to plan, or start at the first remaining record. @defaultValue `'fail'`
    */
-  readonly whenGone?: 'fail' | 'skip'
+  readonly whenGone?: 'fail' | 'skip' | undefined
 }
 
 type From = NonNullable<PlanLoadOptions['from']>

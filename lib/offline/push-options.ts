@@ -31,35 +31,35 @@ export type PushErrorHandler<K, V> =
 /** Options of {@link pushTo}. */
 export interface PushOptions<K = Buffer, V = Buffer> {
   /** Writes that run concurrently, [1, 10000]. @defaultValue 4 */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /**
    * Maximum number of records that have been passed to writes and that no commit can cover, at
    * least 1. These are records that are not acknowledged, and records after them in their
    * partition. Acknowledged records whose commit is in progress do not count, so a crash may repeat
    * up to two polls of them as well. @defaultValue 1000
    */
-  readonly maxInFlight?: number
+  readonly maxInFlight?: number | undefined
   /**
    * Maximum number of records of a partition in one write, which receives them as an array; at
    * least 1. Without this option, a write receives a single record.
    */
-  readonly batchRecords?: number
+  readonly batchRecords?: number | undefined
   /**
    * What is written in order, one write after another: each partition, or each key as the
    * deserializer returns it. With `'key'`, records whose key is null or deserialized to `null` have
    * no order. @defaultValue `'partition'`
    */
-  readonly orderBy?: 'partition' | 'key'
+  readonly orderBy?: 'partition' | 'key' | undefined
   /** How often a failed write is retried, at least 0. @defaultValue 3 */
-  readonly retries?: number
+  readonly retries?: number | undefined
   /** Delay before the first retry in ms. Later ones double it, up to 30 s. @defaultValue 100 */
-  readonly retryBackoffMs?: number
+  readonly retryBackoffMs?: number | undefined
   /** @defaultValue `'stop'` */
-  readonly onError?: PushErrorHandler<K, V>
+  readonly onError?: PushErrorHandler<K, V> | undefined
   /** Aborts the push, which rejects with the signal's reason once writes in progress have ended. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Used for delays. @defaultValue the real one */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /** {@link PushOptions} with defaults filled in. */

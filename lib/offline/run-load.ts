@@ -35,15 +35,15 @@ import type { Sink } from './sink.ts'
 /** Options of {@link runLoad}. */
 export interface RunLoadOptions {
   /** Tasks that run concurrently, [1, 1000]. Each holds what its sink buffers. @defaultValue 4 */
-  readonly concurrency?: number
+  readonly concurrency?: number | undefined
   /** Aborts the run. It rejects with the signal's reason once the writers are aborted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Called after each write and after each task. An exception from it ends the run. */
-  readonly onProgress?: (progress: LoadProgress) => void
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined
   /** How often a failed task is retried, at least 0. @defaultValue 2 */
-  readonly retries?: number
+  readonly retries?: number | undefined
   /** Used for the delays before retries and for `durationMs`. @defaultValue the real one */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
 }
 
 /** Result of a run. */

@@ -21,16 +21,16 @@ import type { Sink, TaskResult } from './sink.ts'
 /** Options of {@link runTask}. */
 export interface RunTaskOptions {
   /** Aborts the task. It rejects with the signal's reason once the writer is aborted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /**
    * How long to wait until the end of the task is visible, in milliseconds. A process that reads a
    * directory sees new records shortly after the owner writes them. @defaultValue 30000
    */
-  readonly maxWaitMs?: number
+  readonly maxWaitMs?: number | undefined
   /** @defaultValue the real one */
-  readonly clock?: Clock
+  readonly clock?: Clock | undefined
   /** The file system of the directory. Has no effect with a broker. @defaultValue the real one */
-  readonly fileSystem?: FileSystem
+  readonly fileSystem?: FileSystem | undefined
 }
 
 const TASK_OPTIONS: Checks<RunTaskOptions> = {

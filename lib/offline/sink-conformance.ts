@@ -18,7 +18,7 @@ export interface SinkUnderTest {
     readonly partition: number
   }) => Promise<readonly number[]>
   /** Called at the end of the case. */
-  readonly dispose?: () => Promise<void> | void
+  readonly dispose?: (() => Promise<void> | void) | undefined
 }
 
 /** One requirement for a sink. */

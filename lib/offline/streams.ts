@@ -25,11 +25,10 @@ export interface WritableOptions<T, K, V> {
    * @defaultValue text and bytes become the value; anything else is a record, with or without a
    * topic
    */
-  readonly toRecord?: (
-    chunk: T,
-  ) => Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string }
+  readonly toRecord?:
+    ((chunk: T) => Omit<ProducerRecord<K, V>, 'topic'> & { readonly topic?: string }) | undefined
   /** Records in flight at which the stream applies backpressure, at least 1. @defaultValue 500 */
-  readonly highWaterMark?: number
+  readonly highWaterMark?: number | undefined
 }
 
 const OPTIONS: Checks<WritableOptions<never, never, never>> = {

@@ -1,3 +1,4 @@
+import type { Resolved } from '../checks.ts'
 import { levelOf, type CompressionLevels } from './codecs/levels.ts'
 import { emptyBatch, type BatchProperties } from './batch-properties.ts'
 import type { StoredRecord } from './stored-record.ts'
@@ -7,7 +8,7 @@ import { RecordBatch, stampBatch } from './record-batch.ts'
 /** Options of {@link batchOfSome}. */
 export interface FilteredBatchOptions {
   /** Compression levels, by codec. */
-  readonly levels: Required<CompressionLevels>
+  readonly levels: Resolved<CompressionLevels>
   /** When the remaining tombstones may be removed. @defaultValue as in the batch */
   readonly deleteHorizonMs?: number | undefined
 }

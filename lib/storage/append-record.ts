@@ -33,15 +33,15 @@ export type HeadersInit =
 /** A record to be appended. */
 export interface AppendRecord {
   /** Text is stored as UTF-8. An absent key is null, which differs from an empty key. */
-  readonly key?: Bytes | string | null
+  readonly key?: Bytes | string | null | undefined
   /** Text is stored as UTF-8. An absent value is null: in a compacted topic, a tombstone. */
-  readonly value?: Bytes | string | null
-  readonly headers?: HeadersInit
+  readonly value?: Bytes | string | null | undefined
+  readonly headers?: HeadersInit | undefined
   /**
    * Milliseconds since the epoch, at least 0. A value of -1, which reads return for records without
    * a timestamp, counts as absent. @defaultValue now
    */
-  readonly timestamp?: number
+  readonly timestamp?: number | undefined
 }
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])

@@ -1,3 +1,4 @@
+import type { Resolved } from '../checks.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
@@ -25,7 +26,7 @@ export interface CleaningRule {
   readonly nowMs: number
   readonly deleteRetentionMs: number
   /** Compression levels for batches that are rebuilt. */
-  readonly levels: Required<CompressionLevels>
+  readonly levels: Resolved<CompressionLevels>
   /** Last offset of each producer: its batch holds the producer's last sequence number. */
   readonly lastOffsets: ReadonlySet<number>
 }

@@ -30,20 +30,20 @@ export interface LogOptions {
   /**
    * Configuration of segments and batches. @defaultValue Kafka's defaults, with a sync per append
    */
-  readonly config?: TopicConfig
+  readonly config?: TopicConfig | undefined
   /** @defaultValue the real file system */
-  readonly fileSystem?: FileSystem
+  readonly fileSystem?: FileSystem | undefined
   /** @defaultValue the system clock */
-  readonly clock?: Pick<Clock, 'now'>
+  readonly clock?: Pick<Clock, 'now'> | undefined
   /** Source of randomness for `segmentJitterMs`. @defaultValue the operating system's */
-  readonly random?: Pick<Random, 'integer'>
+  readonly random?: Pick<Random, 'integer'> | undefined
   /**
    * Also opens a directory that every user of the machine can write to, and files of other users.
    * Anyone who can write to the directory can forge records. @defaultValue false
    */
-  readonly allowSharedDirectory?: boolean
+  readonly allowSharedDirectory?: boolean | undefined
   /** Changes nothing on disk, neither on open nor later. @defaultValue false */
-  readonly readOnly?: boolean
+  readonly readOnly?: boolean | undefined
 }
 
 const LOG_OPTIONS: Checks<LogOptions> = {

@@ -57,23 +57,23 @@ export interface CrashPlan {
    */
   readonly when: CrashMoment
   /** For `torn`: bytes (or directories) that are written, at most all. @defaultValue random */
-  readonly parts?: number
+  readonly parts?: number | undefined
 }
 
 /** Which calls a fault strikes, and its further effects. */
 export interface FaultOptions {
   /** Strike every later matching call too, until `clearFaults()`. */
-  readonly persistent?: boolean
+  readonly persistent?: boolean | undefined
   /**
    * Strike only calls on this path, or on paths that match. A rename has two paths, and either may
    * match. A string may be relative. A RegExp is tested against the absolute path with slashes.
    */
-  readonly path?: string | RegExp
+  readonly path?: string | RegExp | undefined
   /**
    * For `sync` and `datasync`: write a random part of the content to the disk before failing. By
    * default nothing is written.
    */
-  readonly partial?: boolean
+  readonly partial?: boolean | undefined
 }
 
 /** What happens to an operation instead of its normal effect. */

@@ -26,30 +26,30 @@ export interface SimulatedFileSystemOptions {
    *
    * @defaultValue `'strict-posix'`, which guarantees the least
    */
-  readonly persona?: Persona
+  readonly persona?: Persona | undefined
   /** Source of all randomness. Takes precedence over `seed`. */
-  readonly random?: Random
+  readonly random?: Random | undefined
   /** @defaultValue 1 */
-  readonly seed?: number
+  readonly seed?: number | undefined
   /**
    * Unit in which a power loss keeps or loses unsynced bytes, at least 1.
    *
    * @defaultValue 512
    */
-  readonly sectorBytes?: number
+  readonly sectorBytes?: number | undefined
   /**
    * Total size of all files above which writes are cut short and then fail with `ENOSPC`.
    *
    * @defaultValue no limit
    */
-  readonly capacityBytes?: number
+  readonly capacityBytes?: number | undefined
   /**
    * Whether overwriting bytes needs space too, as on btrfs, on ZFS and wherever files share blocks,
    * because nothing is overwritten in place there.
    *
    * @defaultValue false
    */
-  readonly copyOnWrite?: boolean
+  readonly copyOnWrite?: boolean | undefined
   /**
    * When calls take effect and complete.
    *
@@ -61,7 +61,7 @@ export interface SimulatedFileSystemOptions {
    *
    * @defaultValue `'in-order'`
    */
-  readonly completion?: 'in-order' | 'awaited' | 'random'
+  readonly completion?: 'in-order' | 'awaited' | 'random' | undefined
   /**
    * Clock for the times of modifications and locks. A broker with a clock of its own needs the same
    * clock here: retention uses a file's modification time if a record's timestamp is in the future
@@ -69,7 +69,7 @@ export interface SimulatedFileSystemOptions {
    *
    * @defaultValue the real one, which is also a broker's default
    */
-  readonly clock?: Pick<Clock, 'now'>
+  readonly clock?: Pick<Clock, 'now'> | undefined
 }
 
 /** What a restart of a `SimulatedFileSystem` keeps of unsynced changes. */
@@ -79,15 +79,15 @@ export interface RestartOptions {
    *
    * @defaultValue `'random'`
    */
-  readonly unsynced?: UnsyncedFate
+  readonly unsynced?: UnsyncedFate | undefined
   /** Decides what survives, instead of the file system's own random source. */
-  readonly seed?: number
+  readonly seed?: number | undefined
 }
 
 /** Random source of a copy of a `SimulatedFileSystem`. */
 export interface ForkOptions {
   /** Decides everything random in the copy, instead of the file system's own random source. */
-  readonly seed?: number
+  readonly seed?: number | undefined
 }
 
 const seed: Check = (name, value) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { TopicConfig } from '../../lib/config.ts'
+import type { ResolvedTopicConfig } from '../../lib/config.ts'
 import { RecordTooLargeError, StorageError, type TimeoutError } from '../../lib/errors.ts'
 import type { ProducerOptions } from '../../lib/client/producer-options.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -10,7 +10,7 @@ type Text = string | Uint8Array
 /** A producer whose batches wait, and a topic that can be altered meanwhile. */
 function setUpWaiting(
   options: ProducerOptions = {},
-): Bench<Text, Text> & { alter(config: TopicConfig): void } {
+): Bench<Text, Text> & { alter(config: Partial<ResolvedTopicConfig>): void } {
   const bench = setUp({ lingerMs: 10, ...options })
   return {
     ...bench,

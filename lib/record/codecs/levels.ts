@@ -1,4 +1,4 @@
-import { checkWholeNumber, wholeNumber, type Checks } from '../../checks.ts'
+import { checkWholeNumber, wholeNumber, type Checks, type Resolved } from '../../checks.ts'
 import type { CompressionType } from './codec.ts'
 
 /**
@@ -7,19 +7,19 @@ import type { CompressionType } from './codec.ts'
  */
 export interface CompressionLevels {
   /** 1 (fast) to 9 (small); -1 leaves the choice to zlib, which uses 6. @defaultValue -1 */
-  readonly compressionGzipLevel?: number
+  readonly compressionGzipLevel?: number | undefined
   /**
    * 9 is Kafka's fast compressor. Every other level is the thorough one: 1 (fast) to 17 (small).
    *
    * @defaultValue 9
    */
-  readonly compressionLz4Level?: number
+  readonly compressionLz4Level?: number | undefined
   /** -131072 (fast) to 22 (small). @defaultValue 3 */
-  readonly compressionZstdLevel?: number
+  readonly compressionZstdLevel?: number | undefined
 }
 
 /** Kafka's defaults. */
-export const DEFAULT_LEVELS: Readonly<Required<CompressionLevels>> = Object.freeze({
+export const DEFAULT_LEVELS: Readonly<Resolved<CompressionLevels>> = Object.freeze({
   compressionGzipLevel: -1,
   compressionLz4Level: 9,
   compressionZstdLevel: 3,
@@ -40,7 +40,7 @@ export const LEVEL_CHECKS: Checks<CompressionLevels> = {
 /** Returns the level for one codec; `undefined` if the codec has none. */
 export function levelOf(
   type: CompressionType,
-  levels: Required<CompressionLevels>,
+  levels: Resolved<CompressionLevels>,
 ): number | undefined {
   switch (type) {
     case 'gzip':
