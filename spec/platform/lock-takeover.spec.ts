@@ -177,12 +177,23 @@ describe('replaceAbandoned', () => {
         throw new Error('asked')
       })
       expect(isReplaced).toBe(false)
-      expect(readLockFile(join(directory, name))).toBeNull()
       expect(await readdir(directory)).toEqual(['directory', 'link', 'lock'])
     },
   )
+})
 
-  it('finds no record in a file that does not contain one', async () => {
+describe('readLockFile', () => {
+  it.each(['absent', 'directory', 'link'])(
+    'returns null for a path that is not a regular file: %s',
+    async (name) => {
+      const { directory, path } = await scene()
+      await mkdir(join(directory, 'directory'))
+      await symlink(path, join(directory, 'link'))
+      expect(readLockFile(join(directory, name))).toBeNull()
+    },
+  )
+
+  it('returns a file that does not contain a record without one', async () => {
     const { path } = await scene()
     await writeFile(path, Buffer.alloc(100_000, 'x'))
     expect(readLockFile(path)).toMatchObject({ record: null })

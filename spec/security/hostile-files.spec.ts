@@ -174,12 +174,13 @@ describe.each(PRESENT)('%s', (_, put) => {
 })
 
 describe('a link to a directory in place of a partition', () => {
-  it('is not followed by an append, nor by deleting the topic or creating it again', async () => {
+  it('is not followed by reads or appends, nor by deleting the topic or creating it again', async () => {
     const { dir, aside } = await dataDirectory()
     await rename(join(dir, 'orders-0'), join(aside, 'moved'))
     await symlink(join(aside, 'moved'), join(dir, 'orders-0'))
     const broker = await Broker.open(dir)
     const damaged = broker.topic('orders').partition(0)
+    await expect(damaged.read(0)).rejects.toThrow('it is not a directory')
     await expect(damaged.append({ value: 'x' })).rejects.toThrow('it is not a directory')
     await broker.deleteTopic('orders')
     await expect(broker.createTopic('orders')).rejects.toThrow('exists and is not a directory')

@@ -3,7 +3,7 @@ import { truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
-import { CorruptRecordError, InvalidPartitionsError, VarveError } from '../../lib/errors.ts'
+import { CorruptRecordError } from '../../lib/errors.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
 import { decodeRecords } from '../../lib/record/decode.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
@@ -83,16 +83,19 @@ describe('a topic list with a valid checksum', () => {
 })
 
 describe('the number of partitions', () => {
-  it('does not include a topic whose creation was interrupted', async () => {
+  it('does not include topics whose creation was interrupted', async () => {
     const fileSystem = await closedDirectory()
     const sound = JSON.parse(entry({})) as { topics: [object] }
-    const many = { ...sound.topics[0], name: 'many', partitionCount: 100_000, state: 'creating' }
-    writeTopics(fileSystem, JSON.stringify({ topics: [...sound.topics, many] }))
+    // With the one of the sound topic, as many as a directory can have.
+    const interrupted = Object.entries({ many: 100_000, more: 99_999 }).map(
+      ([name, partitionCount]) => ({ ...sound.topics[0], name, partitionCount, state: 'creating' }),
+    )
+    writeTopics(fileSystem, JSON.stringify({ topics: [...sound.topics, ...interrupted] }))
     const broker = await Broker.open('/data', { fileSystem, clock })
     const orders = broker.topic('orders')
     await orders.addPartitions(3)
+    expect(orders.partitions).toHaveLength(3)
     await broker.close()
-    expect(new InvalidPartitionsError('x')).toBeInstanceOf(VarveError)
   })
 
   it.each(['x-2147483647', 'x-99999999', 'orders-2147483647', 'orders-100000'])(

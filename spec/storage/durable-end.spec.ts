@@ -24,12 +24,16 @@ async function withoutRecoveryPoint(fs: SimulatedFileSystem): Promise<void> {
 }
 
 describe('the mark of a failed sync', () => {
-  it('truncates the log there, starts a new leader epoch, and is removed', async () => {
+  it('truncates the log there, keeps the bytes beside it, starts a new leader epoch, and is removed', async () => {
     const fs = await marked()
     await withoutRecoveryPoint(fs)
+    const rest = fs.readFile(pathOf(4)).subarray(SIZE)
     const log = await openLog(fs)
     expect(await valuesOf(log)).toEqual(valuesUpTo(5))
-    expect(log.recovery.truncations).toMatchObject([{ path: pathOf(4), position: SIZE }])
+    const keptIn = `${pathOf(4)}.${SIZE}.torn`
+    expect(log.recovery.truncations).toMatchObject([{ path: pathOf(4), position: SIZE, keptIn }])
+    expect(rest).toHaveLength(SIZE)
+    expect(fs.readFile(keptIn)).toEqual(rest)
     expect(log.leaderEpoch).toBeGreaterThan(0)
     expect(await fs.stat(MARK)).toBeNull()
     expect((await log.append([{ value: 'next' }])).baseOffset).toBe(5)

@@ -1,20 +1,22 @@
-import { describe, expect, it } from 'vitest'
+import { stat } from 'node:fs/promises'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   ClosedError,
-  CorruptRecordError,
   InvalidRecordError,
   OffsetOutOfRangeError,
   ReadOnlyError,
   RecordTooLargeError,
   StorageError,
 } from '../../lib/errors.ts'
+import { systemClock } from '../../lib/platform/system-clock.ts'
 import { Log } from '../../lib/storage/log.ts'
 import { partitionOfDirectory } from '../../lib/storage/log-state.ts'
+import { decodeProducerSnapshot } from '../../lib/storage/producer-snapshot.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { withoutZstd } from '../helpers/missing-codec.ts'
-import { bytesOf, DIR, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf, valuesOf } from './log-fixtures.ts'
 
 describe('appending to a log', () => {
   it('syncs once flushMessages records are not durable yet, and not before', async () => {
@@ -289,11 +291,16 @@ describe('opening a log', () => {
   it('uses the real file system and clock if none are given', async () => {
     await using broker = await tempBroker()
     const dir = `${broker.dir}/alone/clicks-7`
+    const now = vi.spyOn(systemClock, 'now').mockReturnValue(NOW)
+    onTestFinished(() => {
+      now.mockRestore()
+    })
     const log = await Log.open(dir)
     await log.append([{ value: 'a' }])
     const [record] = await log.read(0)
-    expect(record).toMatchObject({ topic: 'clicks', partition: 7, offset: 0 })
+    expect(record).toMatchObject({ topic: 'clicks', partition: 7, offset: 0, timestamp: NOW })
     await log.close()
+    expect((await stat(`${dir}/00000000000000000000.log`)).size).toBe(log.size)
     const again = await Log.open(dir)
     expect(again.logEndOffset).toBe(1)
     await again.close()
@@ -312,12 +319,13 @@ describe('opening a log', () => {
   it('keeps the producers of a foreign log if a failed append is undone', async () => {
     const fileSystem = new SimulatedFileSystem()
     const log = await openLog(fileSystem, { config: { segmentBytes: 300 } })
-    await log.appendBatches([bytesOf({ producerId: 9, producerEpoch: 0, baseSequence: 0 })])
+    await log.appendBatches([bytesOf({ producerId: 9, producerEpoch: 0, baseSequence: 4 })])
     fileSystem.failNext('write', 'ENOSPC')
     await expect(log.append([{ value: 'x' }])).rejects.toThrow(StorageError)
-    await log.truncateTo(0)
-    await log.appendBatches([bytesOf({ producerId: 9, producerEpoch: 0, baseSequence: 0 })])
     await log.close()
-    expect((await openLog(fileSystem)).damage).not.toBeInstanceOf(CorruptRecordError)
+    const path = pathOf(1, 'snapshot')
+    expect(decodeProducerSnapshot(fileSystem.readFile(path), path)).toMatchObject([
+      { producerId: 9, producerEpoch: 0, lastSequence: 4, lastOffset: 0 },
+    ])
   })
 })
