@@ -72,9 +72,9 @@ export async function truncateTransactionIndex(
 }
 
 /**
- * Copies what a broker has noted of the aborted transactions that these markers ended, as far as
- * the disk returns it; durable when it resolves. If a marker is lost, the log does not show the end
- * of its transaction, and a reader would search for it in vain.
+ * Copies what a broker has noted of the aborted transactions that these markers ended; nothing if
+ * the disk cannot read the file. Durable when it resolves. If a marker is lost, the log does not
+ * show the end of its transaction, and a reader would search for it in vain.
  *
  * @param source `null` if nothing was noted.
  * @param targetLog path of the log file that the index belongs to.

@@ -345,7 +345,7 @@ describe('a salvage from a disk with bad sectors', () => {
   )
 })
 
-it('a salvage saves all but the damaged batch of a segment that it reads in several pieces', async () => {
+it('a salvage copies a large segment in pieces of about 8 MiB, without its damaged batches', async () => {
   const fs = await writtenLog(0, { close: false })
   const log = await openLog(fs, { config: { segmentBytes: 64 * 1024 * 1024 } })
   const values = upTo(20).map((each) => String(each).repeat(500_000))
@@ -353,12 +353,28 @@ it('a salvage saves all but the damaged batch of a segment that it reads in seve
   await log.close()
   const before = fs.readFile(pathOf(0))
   expect(before.length).toBeGreaterThan(12 * 1024 * 1024)
+  // The first ten batches have the same size. Damaged are the second one and the last one.
+  const size = 12 + before.readInt32BE(8)
+  fs.flipBit(pathOf(0), size + 66, 1)
   fs.flipBit(pathOf(0), before.length - 1000, 1)
+  const done = fs.operations.length
   const report = await salvage(fs)
-  expect(report).toMatchObject({ recordCount: 19, lost: [{ firstOffset: 19, lastOffset: 19 }] })
+  expect(report).toMatchObject({
+    recordCount: 18,
+    lost: [
+      { firstOffset: 1, lastOffset: 1 },
+      { firstOffset: 19, lastOffset: 19 },
+    ],
+  })
+  const sizes = fs.operations
+    .slice(done)
+    .flatMap((line) => / write \/saved\/.*\.log @\d+ \+(\d+)/.exec(line)?.[1] ?? [])
+    .map(Number)
+  expect(Math.max(...sizes)).toBeLessThan(9.5 * 1024 * 1024)
   const saved = fs.readFile(`${TARGET}/${pathOf(0).slice(DIR.length + 1)}`)
-  expect(saved.equals(before.subarray(0, saved.length))).toBe(true)
-  expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(19))
+  const whole = Buffer.concat([before.subarray(0, size), before.subarray(2 * size)])
+  expect(saved.equals(whole.subarray(0, saved.length))).toBe(true)
+  expect(await offsetsOf(await openTarget(fs))).toEqual(upTo(19).filter((each) => each !== 1))
 })
 
 it('a failed salvage leaves no file open', async () => {

@@ -329,8 +329,10 @@ describe('read', () => {
     await log.append(valuesUpTo(5).map((value) => ({ value })))
     await log.roll()
     await log.append([{ value: 'v5' }])
-    expect((await log.read(3, 1)).map(({ offset }) => offset)).toEqual([3, 4])
-    expect((await log.read(5, 1)).map(({ offset }) => offset)).toEqual([5])
+    for (const maxBytes of [1, 1_000_000]) {
+      expect((await log.read(3, maxBytes)).map(({ offset }) => offset)).toEqual([3, 4])
+      expect((await log.read(5, maxBytes)).map(({ offset }) => offset)).toEqual([5])
+    }
   })
 
   it('skips control batches and batches without records', async () => {
@@ -371,16 +373,20 @@ describe('read', () => {
     await expect(log.offsetForTimestamp(NOW)).resolves.toMatchObject({ offset: 0 })
   })
 
-  it('returns every record once and in order while others are being appended', async () => {
+  it('returns every record once and in order while others are being appended, and each append whole', async () => {
     const fs = new SimulatedFileSystem({ completion: 'random', seed: 5 })
     const log = await openLog(fs)
     const seen: string[] = []
     const reading = (async () => {
       while (seen.length < 30) {
         for (const { value } of await log.read(seen.length)) seen.push(String(value))
+        expect(seen.length % 3).toBe(0)
       }
     })()
-    for (const value of valuesUpTo(30)) await log.append([{ value }])
+    const values = valuesUpTo(30)
+    for (let each = 0; each < 30; each += 3) {
+      await log.append(values.slice(each, each + 3).map((value) => ({ value })))
+    }
     await reading
     expect(seen).toEqual(valuesUpTo(30))
   })
@@ -467,15 +473,17 @@ describe('an unclean open', () => {
 
 describe('truncateTo', () => {
   it.each(upTo(11))(
-    '%i keeps the records below, and the next append gets that offset',
+    '%i keeps the records below, even after a power loss, and the next append gets that offset',
     async (offset) => {
-      const fs = await writtenLog(10, { close: false })
-      const log = await openLog(fs.restart('process'))
+      const fs = (await writtenLog(10, { close: false })).restart('process')
+      const log = await openLog(fs)
       await log.truncateTo(offset)
       expect(await valuesOf(log)).toEqual(valuesUpTo(offset))
-      expect((await log.append([{ value: 'new' }])).baseOffset).toBe(offset)
-      expect(await valuesOf(log)).toEqual([...valuesUpTo(offset), 'new'])
-      expect(log.recovery.damage).toBeNull()
+      const again = await openLog(fs.restart('power', { unsynced: 'lost' }))
+      expect(await valuesOf(again)).toEqual(valuesUpTo(offset))
+      expect((await again.append([{ value: 'new' }])).baseOffset).toBe(offset)
+      expect(await valuesOf(again)).toEqual([...valuesUpTo(offset), 'new'])
+      expect(again.damage).toBeNull()
     },
   )
 
@@ -506,15 +514,22 @@ describe('truncateTo', () => {
     expect(restarted.readFile(pathOf(0))).toHaveLength(2 * SIZE)
   })
 
-  it('lowers the recovery point, also in its file', async () => {
+  it('lowers the recovery point, durably in its file before it changes any log file', async () => {
     const fs = await writtenLog(10)
     const log = await openLog(fs)
     expect(log.state.recoveryPoint).toBe(10)
-    await log.truncateTo(4)
-    expect(log.state.recoveryPoint).toBe(4)
-    expect(fs.readFile(`${DIR}/recovery-point-offset-checkpoint`).toString()).toBe(
-      '0\n1\norders 0 4\n',
-    )
+    const pointOf = (disk: SimulatedFileSystem): string =>
+      disk.readFile(`${DIR}/recovery-point-offset-checkpoint`).toString()
+    const found: string[] = []
+    fs.observe(({ kind, path }) => {
+      if (!path.endsWith('.log') || (kind !== 'unlink' && kind !== 'truncate')) return
+      found.push(pointOf(fs.fork().restart('power', { unsynced: 'lost' })))
+    })
+    await log.truncateTo(3)
+    // Three later segments are removed, and one is truncated.
+    expect(found).toEqual(Array(4).fill('0\n1\norders 0 3\n'))
+    expect(log.state.recoveryPoint).toBe(3)
+    expect(pointOf(fs)).toBe('0\n1\norders 0 3\n')
   })
 
   it('rejects offsets outside the log', async () => {

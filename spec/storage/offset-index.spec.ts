@@ -76,6 +76,7 @@ describe('lookup', () => {
           const between = Math.floor((offset + (offsets[slot + 1] ?? offset + 9)) / 2)
           const targets = [offset - 1, offset, between]
           expect(targets.map((each) => index.slotOf(each))).toEqual([slot - 1, slot, slot])
+          expect(index.lookup(between)).toEqual({ offset, position: 100 * (slot + 1) })
         }
         expect(index.slotOf(0)).toBe(-1)
         expect(index.slotOf(Number.MAX_SAFE_INTEGER)).toBe(offsets.length - 1)

@@ -2,6 +2,7 @@ import { expect, it } from 'vitest'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { PRODUCER_ID_POSITION } from '../../lib/record/batch-layout.ts'
 import { writeCrc } from '../../lib/record/record-batch.ts'
+import { decodeProducerSnapshot } from '../../lib/storage/producer-snapshot.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { bytesOf, openLog, pathOf } from './log-fixtures.ts'
 
@@ -59,7 +60,7 @@ it.each([
   },
 )
 
-it('opens a log with a batch whose producer id is 2^53, and reads that batch', async () => {
+it('opens a log with a batch whose producer id is 2^53, reads that batch, and keeps no state of that producer', async () => {
   const fs = await killed(PRODUCER)
   const bytes = fs.readFile(pathOf(0))
   const batch = bytes.subarray(2 * SIZE, 3 * SIZE)
@@ -69,4 +70,8 @@ it('opens a log with a batch whose producer id is 2^53, and reads that batch', a
   const log = await openLog(fs, { config: CONFIG })
   expect(log.damage).toBeNull()
   expect((await log.read(2, 1))[0]?.offset).toBe(2)
+  await log.close()
+  const snapshot = pathOf(10, 'snapshot')
+  const producers = decodeProducerSnapshot(fs.readFile(snapshot), snapshot)
+  expect(producers).toMatchObject([{ producerId: 7, lastSequence: 9 }])
 })

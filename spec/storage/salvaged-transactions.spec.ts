@@ -66,7 +66,7 @@ it.each<[string, (fs: SimulatedFileSystem) => unknown, number[]]>([
     [5],
   ],
 ])(
-  'salvages the readable transaction index entries whose abort markers it saves; lost is %s',
+  'salvages the entries of readable transaction indexes whose abort markers it saves; lost is %s',
   async (_, lose, ends) => {
     const fs = brokersLog()
     await lose(fs)

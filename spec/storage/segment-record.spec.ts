@@ -219,11 +219,14 @@ describe.each(['clean', 'unclean'])('a log directory after a %s stop', (how) => 
     }
   })
 
-  it('opens without the segments that a Kafka broker has deleted if its log start checkpoint says so', async () => {
+  it('reports no damage if a Kafka broker has deleted segments and its log start checkpoint says so', async () => {
     const fs = await left()
     await fs.unlink(pathOf(0))
     fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 2\n'))
-    expect(await offsetsOf(await openLog(fs))).toEqual([2, 3, 4, 5, 6])
+    const log = await openLog(fs)
+    expect([log.damage, log.recovery.damage]).toEqual([null, null])
+    expect(await offsetsOf(log)).toEqual([2, 3, 4, 5, 6])
+    expect(await log.verify()).toEqual([])
   })
 })
 
@@ -345,11 +348,16 @@ describe('verify', () => {
   })
 })
 
-it('keeps deleted segments on disk if the record cannot be written without them, and opens again', async () => {
+it('keeps deleted segments on disk if the record cannot be written without them, and removes them in the next open', async () => {
   const fs = await writtenLog(COUNT)
+  // Stopped during a deletion, as a broker may be. A deleted file proves the checkpoint right.
+  await fs.unlink(pathOf(0))
   fs.writeFile(`${DIR}/log-start-offset-checkpoint`, Buffer.from('0\n1\norders 0 4\n'))
   fs.failNext('open', 'ENOSPC', { path: `${RECORD}.tmp` })
   await openLog(fs)
-  expect(logsOf(fs)).toContain(pathOf(0))
-  await openLog(fs.restart('process'))
+  expect(logsOf(fs)).toEqual([2, 4, 6].map((base) => pathOf(base)))
+  const next = fs.restart('process')
+  const log = await openLog(next)
+  expect(logsOf(next)).toEqual([4, 6].map((base) => pathOf(base)))
+  expect([log.damage, await offsetsOf(log)]).toEqual([null, [4, 5, 6]])
 })

@@ -3,7 +3,7 @@ import type { File } from '../../lib/platform/file-system.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { seenThrough } from '../helpers/seen-through.ts'
-import { NOW, openLog, SMALL } from './log-fixtures.ts'
+import { NOW, openLog, pathOf, SMALL } from './log-fixtures.ts'
 
 const LARGE = { segmentBytes: 10_000_000 }
 /** So many reads are each followed by an append; a search that chased those would use them all. */
@@ -79,22 +79,25 @@ describe('a search by time in a log of many segments', () => {
     return (await log.offsetForTimestamp(NOW + second * 1000))?.offset ?? null
   }
 
-  it('opens no segment again that is known to be older, and finds records that are appended later', async () => {
+  it('opens no segment again that is known to be older, even after further appends', async () => {
     const disk = new SimulatedFileSystem()
     const log = await makeLog(disk)
     const last = 2 * SEGMENTS - 1
     expect(await search(log, last)).toBe(last)
-    let opens = 0
-    disk.observe(({ kind }) => {
-      if (kind === 'open') opens += 1
+    const opened = new Set<string>()
+    disk.observe(({ kind, path }) => {
+      if (kind === 'open') opened.add(path)
     })
     expect(await search(log, last)).toBe(last)
     expect(await search(log, last + 1)).toBeNull()
-    expect(opens).toBe(0)
-    disk.observe(null)
+    expect([...opened]).toEqual([])
+    const older = log.segments.slice(0, -1).map(({ baseOffset }) => pathOf(baseOffset))
     for (let each = last + 1; each <= last + 4; each += 1) await add(log, each)
     expect(await search(log, last + 4)).toBe(last + 4)
     expect(await search(log, last + 1)).toBe(last + 1)
+    expect(await search(log, last + 5)).toBeNull()
+    expect(older.filter((path) => opened.has(path))).toEqual([])
+    disk.observe(null)
     expect(await search(log, 7)).toBe(7)
     await log.close()
   })

@@ -445,7 +445,7 @@ describe('helpers of a SimulatedFileSystem', () => {
     expect([kept(fs), kept(fork)]).toEqual(['2urable', '1ur'])
   })
 
-  it('throws for a sector size of 0', () => {
-    expect(() => new SimulatedFileSystem({ sectorBytes: 0 })).toThrow(RangeError)
+  it.each([0, -1, 1.5, NaN, Infinity])('throws for a sector size of %d', (sectorBytes) => {
+    expect(() => new SimulatedFileSystem({ sectorBytes })).toThrow(RangeError)
   })
 })

@@ -33,7 +33,10 @@ describe('PartitionLedger', () => {
     expect(ledger.look([], 0)).toEqual(['a-0: offset 0 was x and is lost'])
   })
 
-  it('reports a record whose send was rejected as not written', () => {
+  it('reports a record that was never sent, or whose send was rejected as not written', () => {
+    expect(ledgerOf('x').look(found('x', 'w'), 0)).toEqual([
+      'a-0: offset 1 is w: not sent, not in order, or said not to be written',
+    ])
     const ledger = ledgerOf('x')
     ledger.send('y').outcome = 'not-written'
     expect(ledger.look(found('x', 'y'), 0)).toEqual([
@@ -71,7 +74,10 @@ describe('PartitionLedger', () => {
     expect(ledgerOf('x').look(found('x', 'x'), 0)).toHaveLength(1)
   })
 
-  it('reports a log start offset that does not match the requested deletions', () => {
+  it('reports a log start offset above the requested deletions or below the acknowledged ones', () => {
+    expect(ledgerOf('x', 'y').look([{ offset: 1, value: 'y' }], 1)).toEqual([
+      'a-0: starts at 1, deleted below 0 to 0',
+    ])
     const ledger = ledgerOf('x', 'y')
     ledger.deletingBelow = 1
     expect(ledger.look([{ offset: 1, value: 'y' }], 1)).toEqual([])
