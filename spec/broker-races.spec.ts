@@ -72,17 +72,31 @@ describe('a concurrent topic change', () => {
     expect(textsOf(await again.topic('a').partition(3).read(0))).toEqual(['x'])
   })
 
-  it('is rejected on a deleted topic, and leaves the new topic of the same name unchanged', async () => {
-    const fileSystem = new SimulatedFileSystem()
-    const broker = await open(fileSystem)
-    const old = await broker.createTopic('a')
-    await broker.deleteTopic('a')
-    await broker.createTopic('a')
-    await expect(old.alter({ segmentBytes: 500 })).rejects.toThrow(UnknownTopicOrPartitionError)
-    await expect(old.addPartitions(2)).rejects.toThrow(UnknownTopicOrPartitionError)
-    const again = await open(fileSystem.restart('process'))
-    expect(again.topic('a').config.segmentBytes).not.toBe(500)
-  })
+  it.each([
+    ['after', true],
+    ['while', false],
+  ])(
+    'is rejected %s its topic is replaced by a new one of the same name, which stays unchanged',
+    async (_, isReplaced) => {
+      const fileSystem = new SimulatedFileSystem()
+      const broker = await open(fileSystem)
+      const old = await broker.createTopic('a')
+      const replaced = [broker.deleteTopic('a'), broker.createTopic('a')]
+      if (isReplaced) await Promise.all(replaced)
+      const changes = [old.alter({ segmentBytes: 500 }), old.addPartitions(2)]
+      for (const change of await Promise.allSettled(changes)) {
+        expect(change).toMatchObject({
+          reason: expect.any(UnknownTopicOrPartitionError) as unknown,
+        })
+      }
+      await Promise.all(replaced)
+      const again = await open(fileSystem.restart('process'))
+      for (const { config, partitions } of [broker.topic('a'), again.topic('a')]) {
+        expect(config.segmentBytes).not.toBe(500)
+        expect(partitions).toHaveLength(1)
+      }
+    },
+  )
 
   it('succeeds beside the first commit, which creates the offsets topic', async () => {
     const broker = await open()

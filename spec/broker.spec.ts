@@ -78,10 +78,20 @@ describe('opening a broker', () => {
     expect((await open(crashed)).recovery.cleanShutdown).toBe(true)
   })
 
-  it('removes the clean shutdown mark durably when it opens', async () => {
+  it('removes the clean shutdown mark durably before it uses any other file', async () => {
     const fileSystem = new SimulatedFileSystem()
-    await (await open(fileSystem)).close()
+    const first = await open(fileSystem)
+    await first.createTopic('a')
+    await first.close()
+    const before = fileSystem.operations.length
     await open(fileSystem)
+    const made = fileSystem.operations.slice(before).map((line) => line.replace(/^#\d+ /, ''))
+    const mark = '/data/.kafka_cleanshutdown'
+    const untilSynced = made.slice(0, made.indexOf('syncDirectory /data'))
+    expect(untilSynced.filter((line) => line.includes(' /data/'))).toEqual([
+      `stat ${mark}`,
+      `unlink ${mark}`,
+    ])
     const crashed = fileSystem.restart('power', { unsynced: 'lost' })
     expect((await open(crashed)).recovery.cleanShutdown).toBe(false)
   })

@@ -70,13 +70,14 @@ describe('records of a relaxed topic that are lost by a failed sync', () => {
   })
 
   it('do not include records that were truncated before', async () => {
-    const opened = await open()
+    const opened = await open(RELAXED)
     const { broker, partition, fileSystem } = opened
-    await partition.append([{ value: 'a' }, { value: 'b' }])
+    await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
     await partition.log.truncateTo(0)
+    await partition.append({ value: 'd' })
     fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
-    await expect(partition.append({ value: 'c' })).rejects.toThrow(StorageError)
-    await broker.close()
+    await expect(partition.flush()).rejects.toThrow(StorageError)
+    await expect(broker.close()).rejects.toThrow(/offsets 0 to 0 are not durable/)
     expect(await again(opened)).toEqual({ end: 0, failedSyncs: [{ ...TP, offset: 0 }] })
   })
 
@@ -124,5 +125,16 @@ describe('a record whose append has failed', () => {
     await expect(partition.append({ value: 'b' })).rejects.toMatchObject({ outcome: 'unknown' })
     await broker.close()
     expect(await again(opened)).toEqual({ end: 1, failedSyncs: [{ ...TP, offset: 1 }] })
+  })
+
+  it('is not reported by the close if it has the offset of an acknowledged record that was truncated', async () => {
+    const opened = await open()
+    const { broker, partition, fileSystem } = opened
+    await partition.append([{ value: 'a' }, { value: 'b' }])
+    await partition.log.truncateTo(0)
+    fileSystem.failNext('datasync', 'EIO', { path: /t-0/ })
+    await expect(partition.append({ value: 'c' })).rejects.toThrow(StorageError)
+    await broker.close()
+    expect(await again(opened)).toEqual({ end: 0, failedSyncs: [{ ...TP, offset: 0 }] })
   })
 })

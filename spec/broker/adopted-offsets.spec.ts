@@ -375,7 +375,7 @@ describe('the offsets topic of a directory taken over from Kafka brokers', () =>
       },
     ],
   ])(
-    'has 50 partitions even if the first is %s, and serves the groups of the others',
+    'has 50 partitions even if the first is %s, serves the groups of the others, and rejects topic changes',
     async (_, rot) => {
       const first = groupWith({ [COUNT]: 0 })
       const commits = [first, THERE].map((groupId) => ({ groupId, ...ORDERS, offset: 4 }))

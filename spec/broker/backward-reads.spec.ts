@@ -4,6 +4,7 @@ import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import { emptyBatch } from '../../lib/record/batch-properties.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { heldSyncs } from '../helpers/held-syncs.ts'
 import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
 
 const CLOSED = new ClosedError('the test is over')
@@ -17,6 +18,34 @@ async function filled(count: number, fileSystem = new SimulatedFileSystem()): Pr
 
 async function fill(partition: Partition, from: number, until: number, name: string) {
   for (let each = from; each < until; each += 1) await partition.append({ value: `${name}${each}` })
+}
+
+/** A disk on which a test can run something in the middle of the next read of a log file. */
+function interruptedReads(): {
+  fileSystem: SimulatedFileSystem
+  duringNextRead: (run: () => Promise<unknown>) => void
+} {
+  const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+  let next: (() => Promise<unknown>) | null = null
+  const open = fileSystem.open.bind(fileSystem)
+  fileSystem.open = async (path, mode) => {
+    const file = await open(path, mode)
+    const read = file.read.bind(file)
+    file.read = async (...args) => {
+      const found = await read(...args)
+      const run = path.endsWith('.log') ? next : null
+      if (run !== null) next = null
+      await run?.()
+      return found
+    }
+    return file
+  }
+  return { fileSystem, duringNextRead: (run) => (next = run) }
+}
+
+/** `name` with each number of a range. */
+function numbered(name: string, from: number, until: number): string[] {
+  return Array.from({ length: until - from }, (_, each) => `${name}${from + each}`)
 }
 
 async function offsetsOf(partition: Partition, options: RecordsOptions): Promise<number[]> {
@@ -49,12 +78,14 @@ describe('readLast', () => {
   })
 
   it('returns only records below the high watermark', async () => {
-    const partition = await openPartition({ config: { ...SMALL, flushMessages: 3 } })
-    await partition.append([{ value: 'a' }, { value: 'b' }, { value: 'c' }])
-    await partition.append({ value: 'd' }, { acks: 1 })
-    const visible = partition.highWatermark
-    const last = (await partition.readLast(1))[0]?.offset
-    expect(last).toBe(visible - 1)
+    const { fileSystem, hold } = heldSyncs()
+    const partition = await openPartition({ fileSystem, config: SMALL })
+    await partition.append([{ value: 'a' }, { value: 'b' }])
+    const release = hold()
+    await partition.append({ value: 'c' }, { acks: 1 })
+    expect([partition.logEndOffset, partition.highWatermark]).toEqual([3, 2])
+    expect(textsOf(await partition.readLast(2))).toEqual(['a', 'b'])
+    release()
     await partition.close(CLOSED)
   })
 
@@ -99,21 +130,34 @@ describe('readLast', () => {
     await owner.close(CLOSED)
   })
 
-  it('returns ordered, unique offsets if records are truncated or deleted while it reads', async () => {
-    for (const change of ['cut', 'delete'] as const) {
-      const partition = await filled(40)
-      const reading = partition.readLast(40)
-      if (change === 'cut') await partition.log.truncateTo(20)
-      else await partition.deleteRecords(30)
-      const offsets = (await reading).map(({ offset }) => offset)
-      expect(offsets).toEqual(offsets.toSorted((a, b) => a - b))
-      expect(new Set(offsets).size).toBe(offsets.length)
-      const [end, start] = change === 'cut' ? [20, 0] : [40, 30]
-      const again = (await partition.readLast(40)).map(({ offset }) => offset)
-      expect(again).toEqual(Array.from({ length: end - start }, (_, each) => start + each))
+  it.each<[string, (partition: Partition) => Promise<unknown>, string[]]>([
+    ['truncated', ({ log }) => log.truncateTo(20), numbered('v', 0, 20)],
+    [
+      'truncated and replaced',
+      async (partition) => {
+        await partition.log.truncateTo(20)
+        await fill(partition, 20, 50, 'new')
+      },
+      [...numbered('v', 10, 20), ...numbered('new', 20, 50)],
+    ],
+    ['deleted', (partition) => partition.deleteRecords(30), numbered('v', 30, 40)],
+  ])(
+    'returns the records that are there at its end if others are %s while it reads',
+    async (_, change, left) => {
+      const { fileSystem, duringNextRead } = interruptedReads()
+      const onDisk = { recentBytes: 0, readCacheBytes: 0 }
+      const partition = await openPartition({ fileSystem, config: SMALL, ...onDisk })
+      await fill(partition, 0, 40, 'v')
+      let isChanged = false
+      duringNextRead(async () => {
+        await change(partition)
+        isChanged = true
+      })
+      const found = textsOf(await partition.readLast(40))
+      expect([isChanged, found]).toEqual([true, left])
       await partition.close(CLOSED)
-    }
-  })
+    },
+  )
 })
 
 describe('records in reverse order', () => {

@@ -29,12 +29,18 @@ describe('the offsets topic', () => {
     expect(sent).toBeInstanceOf(InvalidTopicError)
   })
 
-  it('rejects direct appends, whatever their options, and stays unchanged', async () => {
+  it('rejects direct appends, whatever their records and options, and stays unchanged', async () => {
     const { broker, fileSystem } = await committed()
     const partition = broker.topic('__consumer_offsets').partition(0)
     const end = partition.logEndOffset
-    const records = [{ key: 'k', value: 'v' }]
-    for (const options of [undefined, { acks: 0 }, { expectedOffset: end }] as const) {
+    const valid = [{ key: 'k', value: 'v' }]
+    for (const [records, options] of [
+      [valid, undefined],
+      [valid, { acks: 0 }],
+      [valid, { expectedOffset: end }],
+      [[{ key: 'k', value: 5 as never }], undefined],
+      ['no records' as never, undefined],
+    ] as const) {
       const appended = await partition.append(records, options).catch((error: unknown) => error)
       expect(appended).toBeInstanceOf(InvalidTopicError)
     }

@@ -84,7 +84,7 @@ describe('records without a key that wait when their topic becomes compacted', (
     },
   )
 
-  it('are rejected at once if they wait for room, while the others keep waiting', async () => {
+  it('are rejected at once if they are the next to get room, or else in their turn', async () => {
     const { broker, partition } = await openTopic({ maxBytes: 2 * ONE, whenFull: 'wait' })
     const topic = broker.topic('orders')
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })

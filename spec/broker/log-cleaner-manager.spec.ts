@@ -244,15 +244,16 @@ describe('automatic compaction', () => {
     expect(order).toEqual(['much', 'some'])
   })
 
-  it('rolls and compacts an idle segment once maxCompactionLagMs has passed', async () => {
+  it('rolls and compacts an idle segment at the first check after maxCompactionLagMs', async () => {
     const clock = new ManualClock(NOW)
-    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const options = { cleanerBackoffMs: 1000 }
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock, options)
     const config = { ...COMPACTED, maxCompactionLagMs: 60_000, segmentBytes: 100_000 }
     const partition = (await broker.createTopic('table', config)).partition(0)
     await put(partition, clock, 'a=1', 'a=2', 'b=1')
-    await clock.advance(59_000)
+    await clock.advance(60_000)
     expect(await contentOf(partition)).toHaveLength(3)
-    await clock.advance(31_000)
+    await clock.advance(1000)
     expect(await contentOf(partition)).toEqual(['1:a=2', '2:b=1'])
   })
 

@@ -86,26 +86,31 @@ it('writes an earlier state again after a later save has failed', async () => {
   expect(kept.get('a-0')).toEqual({ recoveryPoint: 5, logStartOffset: 0 })
 })
 
-it('shares one further read among all reloads that are called during a read', async () => {
+it('shares one further read among all reloads that are called during a read, whichever read', async () => {
   const fileSystem = new SimulatedFileSystem()
   await fileSystem.createDirectory('/data')
   const files = new LogStateFiles(fileSystem, '/data')
   const states = new LogStates(files, await files.read())
   const read = files.read.bind(files)
   let reads = 0
+  const reloads: Promise<void>[] = []
   files.read = async () => {
     const found = await read()
     reads += 1
-    // A write after the first read, but before its result is returned.
-    if (reads === 1) await files.write(new Map([['a-0', { recoveryPoint: 7, logStartOffset: 0 }]]))
+    if (reads > 2) return found
+    // A write after the read, but before its result is returned.
+    await files.write(new Map([['a-0', { recoveryPoint: reads, logStartOffset: 0 }]]))
+    for (let each = 0; each < 3; each += 1) reloads.push(states.reload())
     return found
   }
-  const first = states.reload()
-  await Promise.resolve()
-  await Promise.resolve()
-  await Promise.resolve()
-  await Promise.all([first, states.reload(), states.reload(), states.reload()])
-  expect([reads, states.get('a-0').recoveryPoint]).toEqual([2, 7])
+  const seen: number[] = []
+  await states.reload()
+  seen.push(states.get('a-0').recoveryPoint)
+  await Promise.all(reloads.slice(0, 3))
+  seen.push(states.get('a-0').recoveryPoint)
+  await Promise.all(reloads.slice(3))
+  seen.push(states.get('a-0').recoveryPoint)
+  expect([reads, seen]).toEqual([3, [0, 1, 2]])
 })
 
 describe('the states saved while logs are opened', () => {

@@ -299,11 +299,15 @@ describe("a topic with retention: 'consumed'", () => {
     await next.broker.close()
   })
 
-  it('also deletes by retentionBytes, even records that a group has not consumed', async () => {
-    const { broker } = await open()
-    const partition = await partitionOf(broker, { retention: 'consumed', retentionBytes: 0 })
+  it.each([
+    ['retentionBytes', { retentionBytes: 0 }],
+    ['retentionMs', { retentionMs: 1000 }],
+  ])('also deletes by %s, even records that a group has not consumed', async (_, limit) => {
+    const { broker, clock } = await open()
+    const partition = await partitionOf(broker, { retention: 'consumed', ...limit })
     await fill(partition, 4)
     await commit(broker, 'billing', 1)
+    await clock.advance(1001)
     await partition.enforceRetention()
     expect(partition.logStartOffset).toBe(4)
     await broker.close()

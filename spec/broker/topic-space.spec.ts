@@ -160,15 +160,20 @@ describe("whenFull: 'wait'", () => {
     }
   })
 
-  it.each(['close', 'deleteTopic'] as const)(
-    'ends the wait when %s closes more partitions than are closed at a time, whichever waits first',
-    async (end) => {
+  it.each([
+    ['close', 'first'],
+    ['close', 'last'],
+    ['deleteTopic', 'first'],
+    ['deleteTopic', 'last'],
+  ] as const)(
+    'ends the wait when %s closes more partitions than are closed at a time, and the %s waits first',
+    async (end, first) => {
       const { broker, clock } = await openTopic({ maxBytes: ONE, whenFull: 'wait', partitions: 17 })
       const { partitions } = broker.topic('orders')
       await partitions[0]?.append({ value: VALUE })
       const outcomes: Promise<unknown>[] = []
-      // The partition that is closed last is the first in the queue.
-      for (const partition of partitions.toReversed()) {
+      // If the partition that is closed last is the first in the queue, all others wait for it.
+      for (const partition of first === 'last' ? partitions.toReversed() : partitions) {
         outcomes.push(outcomeOf(partition.append({ value: VALUE })))
         await settle()
       }
