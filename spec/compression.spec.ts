@@ -67,7 +67,7 @@ describe.each(CODECS)('compression with %s', (compressionType) => {
     await recovered.close()
   })
 
-  it('delivers the records of a producer to a consumer with offset, key, value and timestamp', async () => {
+  it('delivers the records of a producer to a consumer with offset, key, value, headers and timestamp', async () => {
     const { fileSystem, broker } = await setUp()
     const producer = broker.producer({ compressionType, lingerMs: 5 })
     const sends = RECORDS.map((record, id) =>
@@ -88,6 +88,9 @@ describe.each(CODECS)('compression with %s', (compressionType) => {
       value: Buffer.from(VALUES[120] ?? ''),
       timestamp: 1120,
     })
+    expect(polled.map(({ headers }) => headers)).toEqual(
+      VALUES.map((_, id) => [{ key: 'n', value: Buffer.from(`${id}`) }]).slice(120),
+    )
     await broker.close()
   })
 

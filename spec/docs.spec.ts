@@ -44,6 +44,19 @@ function pageOf(path: string): string {
   return pages.get(path) ?? ''
 }
 
+/** The links of a page that lead to no file, or to no heading in it. */
+function brokenLinks(page: string, content: string): ReturnType<typeof linksOf> {
+  return linksOf(content).filter(({ target }) => {
+    if (/^[a-z]+:/.test(target)) return false
+    const [path = '', anchor] = target.split('#')
+    const file = path === '' ? join(root, page) : resolveFrom(page, path)
+    // TypeDoc follows links to files, and warns about links to directories.
+    if (!existsSync(file) || !statSync(file).isFile()) return true
+    const linked = [...pages].find(([name]) => join(root, name) === file)?.[1] ?? ''
+    return anchor !== undefined && !anchorsOf(linked).has(anchor)
+  })
+}
+
 describe('the examples in the documentation', () => {
   it('include at least three in README.md', () => {
     expect(examples.filter(({ page }) => page === 'README.md').length).toBeGreaterThanOrEqual(3)
@@ -95,16 +108,21 @@ describe('the examples in the documentation', () => {
 
 describe('links and names in the documentation', () => {
   it.each([...pages.keys()])('of %s lead to existing files and headings', (page) => {
-    const broken = linksOf(pageOf(page)).filter(({ target }) => {
-      if (/^[a-z]+:/.test(target)) return false
-      const [path = '', anchor] = target.split('#')
-      const file = path === '' ? join(root, page) : resolveFrom(page, path)
-      // TypeDoc follows links to files, and warns about links to directories.
-      if (!existsSync(file) || !statSync(file).isFile()) return true
-      const linked = [...pages].find(([name]) => join(root, name) === file)?.[1] ?? ''
-      return anchor !== undefined && !anchorsOf(linked).has(anchor)
-    })
-    expect(broken).toEqual([])
+    expect(brokenLinks(page, pageOf(page))).toEqual([])
+  })
+
+  it('are reported with their lines if they lead to no file or no heading', () => {
+    const page = [
+      '[a](README.md) [b](docs/GUIDE.md#errors) [c](https://example.com/none)',
+      '[d](docs/NONE.md) [e](docs/GUIDE.md#no-such-heading)',
+      '[f](docs) [g](#no-such-heading)',
+    ]
+    expect(brokenLinks('README.md', page.join('\n'))).toEqual([
+      { target: 'docs/NONE.md', line: 2 },
+      { target: 'docs/GUIDE.md#no-such-heading', line: 2 },
+      { target: 'docs', line: 3 },
+      { target: '#no-such-heading', line: 3 },
+    ])
   })
 
   it.each([...pages.keys()])('of %s refer to files, folders and scripts that exist', (page) => {

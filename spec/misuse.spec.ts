@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { OffsetOutOfRangeError, UnsupportedCompressionTypeError } from '../lib/errors.ts'
 import { checkPublished } from '../lib/offline/arguments.ts'
 import { Log } from '../lib/storage/log.ts'
@@ -64,10 +64,17 @@ describe('the validation of arguments', () => {
 
   it('accepts relative paths of logs, which it resolves at once, and rejects empty ones', async () => {
     const fileSystem = new SimulatedFileSystem()
-    const log = await Log.open('a-0', { fileSystem })
-    expect(log.dir).toBe(resolve('a-0'))
+    const dir = resolve('a-0')
+    const opening = Log.open('a-0', { fileSystem })
+    // The process leaves the directory while the log is being opened.
+    const leaving = vi.spyOn(process, 'cwd').mockReturnValue(resolve('/elsewhere'))
+    const log = await opening.finally(() => {
+      leaving.mockRestore()
+    })
+    expect(log.dir).toBe(dir)
     await log.append([{ value: 'v' }])
     await log.close()
+    expect(await fileSystem.stat('/elsewhere')).toBeNull()
     const { recordCount } = await Log.salvage('a-0', 'b-0', { fileSystem })
     expect(recordCount).toBe(1)
     expect(await fileSystem.stat(resolve('b-0'))).toMatchObject({ kind: 'directory' })

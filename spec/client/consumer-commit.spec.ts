@@ -151,6 +151,19 @@ describe.each<Way>(['subscribe', 'assign'])('commit, after %s', (way) => {
     expect(await second.poll(NO_WAIT)).toHaveLength(3)
   })
 
+  it('is done by unsubscribe, and close rejects if it failed and no poll has reported it', async () => {
+    const harness = filled()
+    const consumer = start(harness, way)
+    await consumer.poll()
+    harness.offsetsPartition.appendError = new Error('disk full')
+    consumer.unsubscribe()
+    await harness.clock.advance(0)
+    harness.offsetsPartition.appendError = null
+    await expect(consumer.close()).rejects.toThrow('disk full')
+    expect(harness.committed()).toBeNull()
+    expect(harness.closed).toEqual([consumer])
+  })
+
   it('stores the position of a reset, so that the next consumer starts there', async () => {
     const harness = filled()
     const consumer = start(harness, way, { autoOffsetReset: 'latest' })
@@ -485,15 +498,20 @@ describe('a record that a poll has taken but not returned', () => {
     expect(harness.committed()).toBe(4)
   })
 
-  it('is not committed when a deserializer unsubscribes, and is delivered after the next subscribe', async () => {
-    const { harness, consumer } = await started((each) => {
-      each.unsubscribe()
-    })
-    expect(await consumer.poll(NO_WAIT)).toEqual([])
-    consumer.subscribe(['t'])
-    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([4, 5, 6, 7])
-    expect(harness.committed()).toBe(4)
-  })
+  it.each(['the same consumer', 'another one'])(
+    'is not committed when a deserializer unsubscribes, and is delivered to the next subscriber: %s',
+    async (next) => {
+      const { harness, consumer } = await started((each) => {
+        each.unsubscribe()
+      })
+      expect(await consumer.poll(NO_WAIT)).toEqual([])
+      const owner =
+        next === 'another one' ? start(harness, 'subscribe', { maxPollRecords: 4 }) : consumer
+      owner.subscribe(['t'])
+      expect(offsets(await owner.poll(NO_WAIT))).toEqual([4, 5, 6, 7])
+      expect(harness.committed()).toBe(4)
+    },
+  )
 
   it('does not change the offset that a deserializer seeks to and commits', async () => {
     let committing: Promise<void> = Promise.resolve()

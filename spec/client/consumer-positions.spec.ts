@@ -32,6 +32,23 @@ describe('a position', () => {
     expect(consumer.position(T0)).toBe(4)
   })
 
+  it('is dropped with the records of a poll when a deserializer unsubscribes', async () => {
+    let isDone = false
+    const deserialize = (_topic: string, bytes: Buffer): string => {
+      if (String(bytes) === '3' && !isDone) {
+        isDone = true
+        consumer.unsubscribe()
+      }
+      return String(bytes)
+    }
+    const consumer = filled().consumer({ valueDeserializer: { deserialize } })
+    consumer.assign([T0])
+    expect(await consumer.poll(NO_WAIT)).toEqual([])
+    expect(consumer.assignment()).toEqual([])
+    consumer.assign([T0])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
   it('moves past batches without records at the end of the log, and is committed there', async () => {
     const harness = filled(2)
     harness.partition().appendCompacted(3, new Map())
@@ -326,17 +343,6 @@ describe('seek', () => {
       expect(seen).toEqual(expected)
     },
   )
-
-  it('is not made by a poll whose deserializer has unsubscribed, which returns no records', async () => {
-    const deserialize = (_topic: string, bytes: Buffer): string => {
-      if (String(bytes) === '3') consumer.unsubscribe()
-      return String(bytes)
-    }
-    const consumer = filled().consumer({ valueDeserializer: { deserialize } })
-    consumer.assign([T0])
-    expect(await consumer.poll(NO_WAIT)).toEqual([])
-    expect(consumer.assignment()).toEqual([])
-  })
 
   it('is reset and reported by the next poll if it was beyond the end of the log', async () => {
     const resets: OffsetReset[] = []

@@ -142,25 +142,36 @@ it('polls of one tick decode one after another, as many as there is time for', a
   expect(offsets(polls[3]?.value ?? [])).toHaveLength(10)
 })
 
-it('polls whose wait is over look again only after the event loop has turned', async () => {
-  const harness = new ConsumerHarness()
-  const consumers = Array.from({ length: 4 }, () => {
-    const consumer = harness.consumer()
-    consumer.assign([T0])
-    return consumer
+describe('polls whose wait is over', () => {
+  async function waitedUntilTheTurn() {
+    const harness = new ConsumerHarness()
+    const consumers = Array.from({ length: 4 }, () => assigned(harness))
+    const polls = consumers.map((consumer) => watch(consumer.poll({ maxWaitMs: 100 })))
+    await harness.clock.advance(99)
+    const looksBefore = harness.partition().looks
+    const turns = holdTurns()
+    await harness.clock.advance(1)
+    return { harness, polls, turns, looks: () => harness.partition().looks - looksBefore }
+  }
+
+  it('look again only after the event loop has turned, and return what was appended meanwhile', async () => {
+    const { harness, polls, turns, looks } = await waitedUntilTheTurn()
+    harness.partition().append('a')
+    await harness.clock.advance(0)
+    expect(polls.map(({ isSettled }) => isSettled)).toEqual([false, false, false, false])
+    expect(looks()).toBe(0)
+    turns.release()
+    await harness.clock.advance(0)
+    expect(polls.map(({ value }) => values(value ?? []))).toEqual([['a'], ['a'], ['a'], ['a']])
   })
-  const polls = consumers.map((consumer) => watch(consumer.poll({ maxWaitMs: 100 })))
-  await harness.clock.advance(99)
-  const looks = harness.partition().looks
-  const turns = holdTurns()
-  await harness.clock.advance(1)
-  const looked = harness.partition().looks - looks
-  expect(polls.map(({ isSettled }) => isSettled)).toEqual([false, false, false, false])
-  turns.release()
-  await harness.clock.advance(0)
-  expect(polls.map(({ value }) => value)).toEqual([[], [], [], []])
-  // Nothing new was announced; whether the group has news is checked after the turn.
-  expect(looked).toBe(0)
+
+  it('return nothing after the turn if nothing was appended', async () => {
+    const { harness, polls, turns } = await waitedUntilTheTurn()
+    expect(polls.map(({ isSettled }) => isSettled)).toEqual([false, false, false, false])
+    turns.release()
+    await harness.clock.advance(0)
+    expect(polls.map(({ value }) => value)).toEqual([[], [], [], []])
+  })
 })
 
 describe('the check for offsets to commit automatically', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { ClosedError } from '../../lib/errors.ts'
+import { BufferExhaustedError, ClosedError } from '../../lib/errors.ts'
 import type { Producer } from '../../lib/client/producer.ts'
 import type { ProducerOptions } from '../../lib/client/producer-options.ts'
 import { ReadyQueues } from '../../lib/client/ready-queues.ts'
@@ -188,8 +188,21 @@ describe('flush', () => {
     expect(flushed.isOver).toBe(true)
   })
 
-  it('includes a record that has waited for memory and then fails', async () => {
+  it('no longer waits for a record that has waited maxBlockMs for memory', async () => {
     const { producer, partition, clock } = setUp({ bufferMemory: 200, maxBlockMs: 10 })
+    const [, waits] = sendLarge(producer, 'a', 'b')
+    const flushed = observeEnd(producer.flush())
+    await clock.advance(10)
+    expect(waits?.error).toBeInstanceOf(BufferExhaustedError)
+    expect(flushed.isOver).toBe(false)
+    partition.append(0).succeed()
+    await clock.advance(0)
+    expect(flushed.isOver).toBe(true)
+    expect(names(await partition.written())).toEqual(['a'])
+  })
+
+  it('includes a record that has waited for memory and then fails', async () => {
+    const { producer, partition, clock } = setUp({ bufferMemory: 200 })
     const [, waits] = sendLarge(producer, 'a', 'b')
     const flushed = observeEnd(producer.flush())
     await clock.advance(0)

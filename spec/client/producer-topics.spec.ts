@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { TimeoutError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import { FakeTopic, observe, setUp } from './fake-topic.ts'
@@ -118,6 +120,30 @@ describe('a topic that a producer sends to', () => {
     lookUps.length = 0
     await producer.send({ topic: name(10), value: 'b' })
     expect(lookUps).toEqual([])
+  })
+
+  it('is not kept in memory once it was deleted and the producer has sent to many others', async () => {
+    const { producer, topics, clock } = setUp()
+    const sendToNew = async (name: string): Promise<WeakRef<FakeTopic>> => {
+      const topic = new FakeTopic(name)
+      topic.partition(0).isAutomatic = true
+      topics.set(name, topic)
+      await producer.send({ topic: name, value: 'a' })
+      return new WeakRef(topic)
+    }
+    const deleted = await sendToNew('deleted')
+    const kept = await sendToNew('kept')
+    for (const partition of deleted.deref()?.partitions ?? []) partition.isClosed = true
+    topics.delete('deleted')
+    topics.delete('kept')
+    for (let number = 0; number < 100; number += 1) await sendToNew(`topic-${number}`)
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    // A WeakRef keeps what it returned alive until the end of the turn.
+    await clock.advance(0)
+    collect()
+    expect(deleted.deref()).toBeUndefined()
+    expect(kept.deref()?.name).toBe('kept')
   })
 })
 

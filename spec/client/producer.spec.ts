@@ -193,19 +193,30 @@ describe('send with a callback', () => {
     expect(calls).toEqual([[null, { topic: 't', partition: 0, offset: 0, timestamp: 1_000_000 }]])
   })
 
-  it('calls the callbacks in the order of the sends, across batches, also if the sends fail', async () => {
+  it('calls the callbacks in the order of the sends, across batches, successes and failures', async () => {
     const { producer, partition, clock } = setUp({ batchRecords: 2 })
     const calls: string[] = []
-    for (const value of ['a', 'b', 'c', 'd', 'e']) {
-      producer.send({ topic: 't', value }, (error, metadata) => {
-        calls.push(`${value} ${error?.name ?? metadata?.offset ?? 'nothing'}`)
-      })
+    const send = (...sent: string[]): void => {
+      for (const value of sent) {
+        producer.send({ topic: 't', value }, (error, metadata) => {
+          calls.push(`${value} ${error?.name ?? metadata?.offset ?? 'nothing'}`)
+        })
+      }
     }
+    send('a', 'b', 'c')
     await clock.advance(0)
-    partition.append(0).fail(writeError)
+    send('d', 'e', 'f')
+    partition.append(0).succeed()
     await clock.advance(0)
-    const names = ['a', 'b', 'c', 'd', 'e'].map((value) => `${value} StorageError`)
-    expect(calls).toEqual(names)
+    send('g')
+    partition.append(1).fail(writeError)
+    await clock.advance(0)
+    send('h')
+    await clock.advance(0)
+    partition.append(2).succeed()
+    await clock.advance(0)
+    const failed = ['d', 'e', 'f', 'g'].map((value) => `${value} StorageError`)
+    expect(calls).toEqual(['a 0', 'b 1', 'c 2', ...failed, 'h 3'])
   })
 
   it('settles the following records if a callback throws', async () => {

@@ -39,16 +39,6 @@ async function cut(partition: Partition, at = 50): Promise<void> {
 }
 
 describe('a load from a log that is truncated', () => {
-  it('commits no offset if the log cannot be made durable', async () => {
-    const fileSystem = new SimulatedFileSystem()
-    const broker = await brokerFor(fileSystem)
-    await fill(broker, 'orders', [100], { flushMessages: 1000 })
-    fileSystem.failNext('datasync', 'EIO', { path: /orders-0/, persistent: true })
-    await failuresOf(load(broker, new MemorySink()))
-    expect(broker.describe().groups.flatMap((group) => group.offsets)).toEqual([])
-    await broker.close().catch(() => undefined)
-  })
-
   it.each(['in the same process', 'after another open'])(
     'fails while the sink holds truncated records, and skips none in their place: %s',
     async (when) => {

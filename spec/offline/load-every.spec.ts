@@ -113,18 +113,31 @@ describe('loadEvery', () => {
     await broker.close()
   })
 
-  it('ends when it is aborted', async () => {
+  it('ends without an error when it is aborted, and loads nothing that is appended afterwards', async () => {
     const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
     state.delayMs = 500
+    const timers = clock.pendingTimers
+    const errors: unknown[] = []
+    const onError = (error: unknown): void => void errors.push(error)
     const abort = new AbortController()
-    const schedule = loadEvery(1000, broker, plan, sink, { clock, signal: abort.signal })
+    const options = { clock, signal: abort.signal, onError }
+    let ended = 0
+    const start = (): void => {
+      void loadEvery(1000, broker, plan, sink, options).finished.then(() => (ended += 1))
+    }
+    start()
     await clock.advance(100)
+    expect(state.open).toBe(1)
     abort.abort()
-    await clock.advance(1000)
-    await schedule.finished
-    await loadEvery(1000, broker, plan, sink, { clock, signal: abort.signal }).finished
-    expect(loaded.length).toBeLessThanOrEqual(1)
+    await clock.advance(400)
+    // What the sink was committing is loaded.
+    expect([ended, loaded, state.open]).toEqual([1, ['a'], 0])
+    await partition.append({ value: 'b' })
+    start()
+    await clock.advance(5000)
+    expect([ended, loaded, errors]).toEqual([2, ['a'], []])
+    expect(clock.pendingTimers).toBe(timers)
     await broker.close()
   })
 
