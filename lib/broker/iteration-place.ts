@@ -19,6 +19,16 @@ export function ensureInLog({ log }: Partition, offset: number): void {
 }
 
 /**
+ * Refuses to call `end` the end of the records if the log ends there because of damage: nobody knows
+ * how many records are behind it.
+ *
+ * @throws {@link CorruptRecordError}, the damage, in that case.
+ */
+export function ensureUndamagedEnd({ log }: Partition, end: number): void {
+  if (log.damage !== null && end >= log.logEndOffset) throw log.damage
+}
+
+/**
  * Refuses to continue an iteration, in either direction, if the log was truncated below its
  * position: the records there may not belong with the ones it has already returned.
  *

@@ -28,7 +28,8 @@ export interface ForwardRecordsOptions {
   readonly from?: number | 'earliest' | 'latest' | undefined
   /**
    * Exclusive end, at least `from`; the iteration waits for records that are not there yet. `'end'`
-   * is the high watermark at the same time as `'latest'`. Absent: the iteration never ends.
+   * is the high watermark at the same time as `'latest'`; if damage ends the log there, the
+   * iteration rejects with it after the last record. Absent: the iteration never ends.
    */
   readonly until?: number | 'end' | undefined
   /** Ends the iteration, which rejects with the signal's reason. */
@@ -50,7 +51,7 @@ export interface ReverseRecordsOptions {
   /**
    * Exclusive end, at least `from`. Records that are not visible at the time of the call or, if
    * another process writes, at the start of the iteration are left out; `'end'` covers all visible
-   * ones.
+   * ones, and the iteration rejects at once if damage ends the log.
    * @defaultValue `'end'`
    */
   readonly until?: number | 'end' | undefined

@@ -175,7 +175,7 @@ export class Partition {
    * Reads the last `count` visible records, or all if there are fewer, in offset order.
    *
    * @param count at least 0.
-   * @throws {@link CorruptRecordError} when damage is among them; {@link StorageError} when the disk fails.
+   * @throws {@link CorruptRecordError} when damage is among them, or ends the log; {@link StorageError} when the disk fails.
    */
   async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
     this.ensureOpen()

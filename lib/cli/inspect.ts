@@ -134,11 +134,14 @@ async function offsetsOf(
 /** `null` if there is no such record, or it cannot be read. */
 async function timestampAt(partition: Partition, offset: number | 'last'): Promise<number | null> {
   try {
-    const [record] =
-      offset === 'last'
-        ? await partition.readLast(1)
-        : await partition.read(offset, { maxRecords: 1 })
-    return record?.timestamp ?? null
+    if (offset !== 'last') {
+      const [record] = await partition.read(offset, { maxRecords: 1 })
+      return record?.timestamp ?? null
+    }
+    // The last one that can be read: a damaged log has no last record.
+    const until = partition.highWatermark
+    for await (const { timestamp } of partition.records({ reverse: true, until })) return timestamp
+    return null
   } catch {
     // Its damage is reported elsewhere.
     return null

@@ -281,3 +281,48 @@ describe('records in reverse order', () => {
     await again.close(CLOSED)
   })
 })
+
+describe('the end of a log that ends because of damage', () => {
+  /** A partition whose open has found damage behind two records. */
+  async function endingInDamage(readOnly: boolean): Promise<Partition> {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    const { path = '' } = partition.log.segments[0] ?? {}
+    await fill(partition, 0, 2, 'v')
+    const position = partition.log.size
+    await fill(partition, 2, 5, 'v')
+    await partition.close(CLOSED)
+    const bytes = Buffer.from(fileSystem.snapshot().get(path) ?? [])
+    bytes[position + 66] = (bytes[position + 66] ?? 0) ^ 1
+    fileSystem.writeFile(path, bytes)
+    return openPartition({ fileSystem, readOnly })
+  }
+
+  it.each([false, true])(
+    'is rejected by an iteration after the last record, readOnly: %s',
+    async (readOnly) => {
+      const partition = await endingInDamage(readOnly)
+      const { damage } = partition.log
+      expect([damage?.constructor, partition.highWatermark]).toEqual([CorruptRecordError, 2])
+      const seen: number[] = []
+      const read = async (): Promise<void> => {
+        for await (const { offset } of partition.records({ until: 'end' })) seen.push(offset)
+      }
+      await expect(read()).rejects.toBe(damage)
+      expect(seen).toEqual([0, 1])
+      await expect(offsetsOf(partition, { from: 'latest', until: 'end' })).rejects.toBe(damage)
+      await expect(offsetsOf(partition, { reverse: true })).rejects.toBe(damage)
+      await expect(partition.readLast(1)).rejects.toBe(damage)
+      await partition.close(CLOSED)
+    },
+  )
+
+  it('is not asked for by an iteration up to an offset', async () => {
+    const partition = await endingInDamage(false)
+    const until = partition.highWatermark
+    expect(await offsetsOf(partition, { until })).toEqual([0, 1])
+    expect(await offsetsOf(partition, { reverse: true, until })).toEqual([1, 0])
+    expect(await partition.readLast(0)).toEqual([])
+    await partition.close(CLOSED)
+  })
+})
