@@ -135,7 +135,11 @@ export interface TopicConfig extends CompressionLevels {
    * @defaultValue 9007199254740991
    */
   readonly maxCompactionLagMs?: number | undefined
-  /** Share of dirty bytes at which a log is compacted, [0, 1]. @defaultValue 0.5 */
+  /**
+   * Share of dirty bytes above which a log is compacted, [0, 1]; any share is enough while the
+   * topic is full.
+   * @defaultValue 0.5
+   */
   readonly minCleanableDirtyRatio?: number | undefined
   /**
    * How long tombstones are kept after compaction, milliseconds, at least 0.

@@ -157,7 +157,9 @@ export class LogCleanerManager {
     const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
     const range = await log.cleaner.range(offset)
     const hasTombstones = (horizonMs ?? Infinity) <= clock.now()
-    const isDirty = range.dirtyRatio > log.config.minCleanableDirtyRatio
+    // While there is no room for an append, any garbage is worth a pass.
+    const minRatio = partition.space?.isFull === true ? 0 : log.config.minCleanableDirtyRatio
+    const isDirty = range.dirtyRatio > minRatio
     return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
   }
 

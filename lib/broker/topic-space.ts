@@ -66,6 +66,7 @@ export class TopicSpace {
   /** Size of all log files without the bytes in flight; `null` until it is counted again. */
   #sizeBytes: number | null = null
   #inFlightBytes = 0
+  #isFull = false
 
   constructor(topic: string, clock: Clock, disk: FreeSpace) {
     this.#topic = topic
@@ -86,6 +87,11 @@ export class TopicSpace {
   changed(): void {
     this.#sizeBytes = null
     this.#changes.notify()
+  }
+
+  /** Whether there was no room for the last append that asked, even though nothing could be deleted. */
+  get isFull(): boolean {
+    return this.#isFull
   }
 
   /** Bytes that `maxBytes` leaves, at least 0. */
@@ -109,13 +115,17 @@ export class TopicSpace {
     for (;;) {
       const stop = request.whyStopped()
       if (stop !== null) throw stop
-      if ((await this.#whyFull(request)) === null) return this.#take(request.sizeBytes)
+      if ((await this.#whyFull(request)) === null) {
+        this.#isFull = false
+        return this.#take(request.sizeBytes)
+      }
       const change = this.#nextChange()
       const { whenFull } = request.config()
       try {
         const full = this.#inFlightBytes > 0 ? null : await this.#whyStillFull(request, whenFull)
         // If `whenFull` has changed meanwhile, another attempt is due.
         if (full !== null && request.config().whenFull !== whenFull) continue
+        this.#isFull = full !== null
         if (full !== null && whenFull !== 'wait') throw full
         const waits = full !== null || this.#inFlightBytes > 0
         if (waits && request.whyStopped() === null) await change.happened

@@ -113,6 +113,36 @@ describe('a log whose compaction fails', () => {
   })
 })
 
+describe('a full topic', () => {
+  it('is compacted however little of it is dirty, while an append has no room', async () => {
+    const { broker, clock } = await open()
+    const topic = await broker.createTopic('table', {
+      ...COMPACTED,
+      ...{ maxBytes: 8_000, whenFull: 'wait', minCleanableDirtyRatio: 0.9 },
+    })
+    let appended = 0
+    const append = (): Promise<unknown> => {
+      const key = String(appended++ % 40).padStart(2, '0')
+      return topic.partition(0).append({ key, value: 'v'.repeat(50), timestamp: NOW })
+    }
+    await append()
+    const { bytes: recordBytes } = topic.diskUsage()
+    for (let round = 0; round < 3; round += 1) {
+      while (topic.diskUsage().bytes + recordBytes <= 8_000) await append()
+      const { passes } = broker.describe().compaction
+      const waiting = append()
+      await clock.advance(16_000)
+      expect(broker.describe().compaction.passes).toBe(passes + 1)
+      await waiting
+    }
+    const { passes } = broker.describe().compaction
+    // There is room again, so the ratio decides.
+    await append()
+    await clock.advance(60_000)
+    expect(broker.describe().compaction.passes).toBe(passes)
+  })
+})
+
 describe('a broker that is closed during a compaction', () => {
   it('waits until the pass has written its checkpoint, and rejects the next pass', async () => {
     const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
