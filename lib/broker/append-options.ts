@@ -10,7 +10,9 @@ export interface AppendOptions {
    */
   readonly acks?: Acks | undefined
   /**
-   * The append fails unless it gets this offset, that is, if anybody else has written in between.
+   * The offset that the append must get, at least 0. If it is not the end of the partition when the
+   * append's turn comes, because somebody else has written in between, the append rejects with an
+   * {@link OffsetConflictError}. Not allowed with `acks: 0`, which does not report failures.
    */
   readonly expectedOffset?: number | undefined
   /**
@@ -43,9 +45,12 @@ const APPEND_OPTIONS: Checks<AppendOptions> = {
   signal: abortSignal,
 }
 
-/** @throws TypeError or RangeError for illegal options */
+/** @throws TypeError or RangeError for illegal options, or options that exclude each other */
 export function appendRequestOf(options: AppendOptions): AppendRequest {
   const checked = checkOptions('append options', options, APPEND_OPTIONS)
   const { acks = 'all', expectedOffset, signal } = checked
+  if (acks === 0 && expectedOffset !== undefined) {
+    throw new TypeError(`expectedOffset (${expectedOffset}) needs acks 1 or "all", got acks 0`)
+  }
   return { acks, expectedOffset, signal }
 }

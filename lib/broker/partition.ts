@@ -122,7 +122,7 @@ export class Partition {
    * @throws {@link OffsetConflictError} when `expectedOffset` is not the end of the log.
    * @throws {@link RecordTooLargeError}, {@link InvalidRecordError}, {@link InvalidTimestampError} or
    * {@link UnsupportedCompressionTypeError} when a record is refused; {@link LogFullError} when there is no room; TypeError
-   * or RangeError for an invalid record or an empty list; {@link InvalidTopicError} for an internal topic.
+   * or RangeError for an invalid option or record, or no records; {@link InvalidTopicError} for an internal topic.
    * @throws {@link StorageError}, {@link CorruptRecordError}, {@link LockLostError}, {@link ReadOnlyError} or
    * {@link ClosedError} when the log takes no writes: `outcome` says what is known; without one, nothing was written. The
    * signal's reason.

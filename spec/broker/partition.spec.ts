@@ -189,6 +189,17 @@ describe('appending to a partition', () => {
     await expect(partition.append({ value: 'x' }, options as never)).rejects.toThrow(error)
   })
 
+  it('rejects an expectedOffset with acks 0, which could not report a conflict', async () => {
+    const partition = await openPartition()
+    for (const expectedOffset of [0, 5]) {
+      const appended = partition.append({ value: 'x' }, { acks: 0, expectedOffset })
+      await expect(appended).rejects.toThrow(
+        new TypeError(`expectedOffset (${expectedOffset}) needs acks 1 or "all", got acks 0`),
+      )
+    }
+    expect(partition.logEndOffset).toBe(0)
+  })
+
   it('rejects all appends of a write to a full disk, and accepts appends again when there is space', async () => {
     const fileSystem = new SimulatedFileSystem()
     const partition = await openPartition({ fileSystem })
