@@ -16,6 +16,9 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ['quickstart', quickstartCommand],
 ])
 
+const DIRECTORIES = `DIR is a data directory, which a program has passed to Broker.open. INPUT is any directory; the
+quickstart has a data directory of its own.`
+
 /**
  * Runs a command line. User errors and errors of the library are reported in one line. All other
  * errors are thrown.
@@ -71,7 +74,7 @@ function helpOfAll(): string {
   const lines = calls.map(
     ([call = '', summary = '']) => `  varve ${call.padEnd(width)}  ${summary}`,
   )
-  return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n`
+  return `varve: an embedded log with Kafka's model\n\n${lines.join('\n')}\n\n${DIRECTORIES}\n`
 }
 
 /** Escapes a message, which may have text from a foreign directory, except for its line breaks. */

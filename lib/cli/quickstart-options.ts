@@ -19,17 +19,18 @@ export interface QuickstartOptions {
 
 const DEFAULT_DATA_DIR = 'varve-data/quickstart'
 
-export const QUICKSTART_HELP: string = `varve quickstart [DIR] [options]
+export const QUICKSTART_HELP: string = `varve quickstart [INPUT] [options]
 
-Sends one record per file of DIR (default: node_modules) through a producer to a topic with four
-partitions, and lets a consumer group with two members hash the files. Run it again, even after
-Ctrl-C or kill -9, and it continues from the committed offsets. Every input has its own topics.
+Sends one record per file of the directory INPUT (default: node_modules) through a producer to a
+topic with four partitions, and lets a consumer group with two members hash the files. Run it again,
+even after Ctrl-C or kill -9, and it continues from the committed offsets. Every input has its own
+topics. INPUT is only read; the log is written to the data directory that --data names.
 
   --ndjson FILE  send the lines of FILE instead, or of standard input if FILE is -
   --key NAME     field of a line that becomes the record's key
   --replay       read everything in the log again from offset 0 and compare the digests;
-                 with DIR or --ndjson FILE, only the records of that input
-  --data DIR     directory of the log (default: ${DEFAULT_DATA_DIR})
+                 with INPUT or --ndjson FILE, only the records of that input
+  --data DIR     data directory (default: ${DEFAULT_DATA_DIR})
   --help         show this text
 
 Exit codes: 0 done; 1 failed, or the digests differ; 2 the command line is invalid; 3 done, but
@@ -60,12 +61,12 @@ export function parseQuickstartOptions(
     throw new UsageError(`quickstart takes at most one directory, got ${positionals.join(' and ')}`)
   }
   if (values.ndjson !== undefined && positionals.length > 0) {
-    throw new UsageError('DIR and --ndjson are mutually exclusive')
+    throw new UsageError('INPUT and --ndjson are mutually exclusive')
   }
   if (values.key !== undefined && values.ndjson === undefined) {
     throw new UsageError('--key requires --ndjson')
   }
-  for (const [name, value] of [['DIR', positionals[0]], ...Object.entries(values)]) {
+  for (const [name, value] of [['INPUT', positionals[0]], ...Object.entries(values)]) {
     // An empty path would be the working directory, which nobody means by an unset variable.
     if (value === '') throw new UsageError(`${String(name)} is empty`)
   }

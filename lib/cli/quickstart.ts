@@ -33,8 +33,8 @@ type Say = (line: string) => void
 
 /** Sends records and consumes them. */
 export const quickstartCommand: Command = {
-  usage: '[DIR]',
-  summary: 'run a demonstration',
+  usage: '[INPUT]',
+  summary: 'run a demonstration with the files of a directory',
   help: QUICKSTART_HELP,
   run: (args, streams) => quickstart(parseQuickstartOptions(args, streams.env), streams),
 }

@@ -710,6 +710,15 @@ describe('every command', () => {
       }
     },
   )
+
+  it('the overview of the commands tells a data directory from the input of the quickstart', async () => {
+    const { code, stdout } = await varve(['--help'])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^ {2}varve inspect DIR /m)
+    expect(stdout).toMatch(/^ {2}varve quickstart \[INPUT\] /m)
+    expect(stdout).toContain('DIR is a data directory, which a program has passed to Broker.open.')
+    expect(stdout.split('\n').every((line) => line.length <= 100)).toBe(true)
+  })
 })
 
 it('the varve commands in the guide succeed as they are written there', async () => {

@@ -366,7 +366,7 @@ describe('the quickstart with unusable input', () => {
       [['--ndjson', join(file, 'x')], 1, 'cannot be read: a part of the path is no directory'],
       [[empty], 1, `there is nothing to send: ${empty} has no files`],
       [['--bogus'], 2, "Unknown option '--bogus'; varve quickstart --help lists"],
-      [[''], 2, 'DIR is empty'],
+      [[''], 2, 'INPUT is empty'],
     ] as const) {
       const ended = await varve(['quickstart', ...args, ...data])
       expect(ended.code, message).toBe(code)
