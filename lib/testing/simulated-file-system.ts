@@ -262,13 +262,14 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   /**
-   * Stops this machine, if it still runs, and starts it again. Its locks are free, its old handles
-   * keep rejecting, and faults and the operation log start empty.
-   *
-   * May be called again for another outcome of the same crash.
+   * Stops this machine, if it still runs, and returns a new file system, the machine after its next
+   * start: with what is left of the files, and without locks, faults or log. This one stays stopped:
+   * its calls, and those on its files, reject with {@link SimulatedCrash}. May be called again for
+   * another outcome of the same crash.
    *
    * @param kind `process`: everything that was written is kept, and what was not synced remains
    * unsynced. `power`: what was synced is kept; `options.unsynced` decides about the rest.
+   * @throws TypeError or RangeError for illegal arguments
    */
   restart(kind: 'process' | 'power', options: RestartOptions = {}): SimulatedFileSystem {
     checkOneOf('kind', kind, ['process', 'power'])
