@@ -6,7 +6,6 @@ import {
   wholeNumber,
   type Checks,
   type Given,
-  type Resolved,
 } from './checks.ts'
 import { DEFAULT_LEVELS, LEVEL_CHECKS, type CompressionLevels } from './record/codecs/levels.ts'
 import { codecFor } from './record/compression.ts'
@@ -172,7 +171,9 @@ export interface TopicConfig extends CompressionLevels {
 export type GivenTopicConfig = Given<TopicConfig>
 
 /** {@link TopicConfig} with every key filled in. */
-export type ResolvedTopicConfig = Resolved<TopicConfig>
+export type ResolvedTopicConfig = {
+  [Key in keyof TopicConfig]-?: Exclude<TopicConfig[Key], undefined>
+}
 
 /** The default configuration of every topic. */
 export const DEFAULT_TOPIC_CONFIG: Readonly<ResolvedTopicConfig> = Object.freeze({
