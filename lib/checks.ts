@@ -107,7 +107,8 @@ export function checkOneOf<T extends string | number>(
  */
 export function checkPath(name: string, value: unknown): string {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value
-  throw new TypeError(`${name} must be a path, got ${describeValue(value)}`)
+  const allowed = typeof value === 'string' ? 'a path' : 'a string'
+  throw new TypeError(`${name} must be ${allowed}, got ${describeValue(value)}`)
 }
 
 /** A {@link Check} with {@link checkWholeNumber}. */

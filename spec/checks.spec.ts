@@ -80,7 +80,8 @@ describe('checks of values', () => {
     [() => checkOneOf('n', {}, ['a']), 'n must be one of "a", got an object'],
     [() => checkPath('dir', ''), 'dir must be a path, got ""'],
     [() => checkPath('dir', 'a\0b'), 'dir must be a path, got "a\\u0000b"'],
-    [() => checkPath('dir', undefined), 'dir must be a path, got undefined'],
+    [() => checkPath('dir', undefined), 'dir must be a string, got undefined'],
+    [() => checkPath('dir', new URL('file:///d')), 'dir must be a string, got an instance of URL'],
     [
       () => {
         abortSignal('signal', {})

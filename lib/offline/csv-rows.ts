@@ -13,7 +13,7 @@ import {
   type SourceRow,
 } from './row-source.ts'
 import type { TextRow } from './row-splitter.ts'
-import { parsedRows, rejectOf, textRows, type NumberedRow } from './text-rows.ts'
+import { parsedRows, rejectOf, sourceRowOf, textRows, type NumberedRow } from './text-rows.ts'
 
 type ParseCsv = (bytes: Buffer) => string[][]
 
@@ -113,7 +113,7 @@ export class CsvRows implements RowSource {
       )
     }
     const value = Object.fromEntries(names.map((name, slot) => [name, fields[slot] ?? '']))
-    return { row: text.row, line: text.line, value, text: text.bytes, bytes: null }
+    return sourceRowOf(text, { value, bytes: null })
   }
 }
 

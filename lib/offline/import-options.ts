@@ -10,7 +10,6 @@ import {
   objectWith,
   oneOf,
   wholeNumber,
-  type Check,
   type Checks,
 } from '../checks.ts'
 import type { AppendRecord, Clock, FileSystem } from '../index.ts'
@@ -31,6 +30,12 @@ export interface ImportReject {
   readonly row: number
   /** Line of the file on which the row begins, from 1; `null` in Parquet. */
   readonly line: number | null
+  /**
+   * The bytes [start, end) of the file are the whole row with its line end. In a compressed file,
+   * they are positions in the decompressed text; `null` in Parquet.
+   */
+  readonly start: number | null
+  readonly end: number | null
   /**
    * `MALFORMED`: does not have the file's format. `TOO_LARGE`: exceeds `maxRowBytes` or the topic's
    * limit. `REFUSED`: not a valid record; the reason comes from `toRecord` or the topic.
@@ -96,7 +101,7 @@ export interface ImportOptions<Row = unknown> {
    * empty cell of a CSV file, is the empty key. Not allowed with `toRecord`.
    */
   readonly keyField?: string | undefined
-  /** Fields to include in the value. Not allowed with `toRecord`. @defaultValue all */
+  /** Fields to include in the value, each once. Not allowed with `toRecord`. @defaultValue all */
   readonly valueFields?: readonly string[] | undefined
   /**
    * Destination of rejected rows: a function, or the path of a file that receives one line of JSON
@@ -124,7 +129,9 @@ export interface ImportOptions<Row = unknown> {
   /**
    * Maximum size of a row in bytes, [1, 512 MiB]. Longer rows are rejected unread. In CSV, the
    * quotes of a longer row with several lines count as unclosed: its first line is rejected, and
-   * each line after it counts as a row of its own. @defaultValue 1 MiB
+   * each line after it counts as a row of its own. The same applies to a quote that is never
+   * closed, and to one whose next quote is on a later line and does not end a field.
+   * @defaultValue 1 MiB
    */
   readonly maxRowBytes?: number | undefined
   /**
@@ -134,7 +141,9 @@ export interface ImportOptions<Row = unknown> {
   readonly maxRowGroupBytes?: number | undefined
   /**
    * Set it while another program still writes to the file: a last row without a line end is left
-   * for a later run. Not allowed for compressed files and Parquet.
+   * for a later run. In CSV, so is a row whose quote is not closed, with everything after it, until
+   * there are `maxRowBytes` after the beginning of the row. Not allowed for compressed files and
+   * Parquet.
    *
    * @defaultValue false
    */
@@ -183,7 +192,9 @@ const OPTIONS: Checks<ImportOptions> = {
   valueFields: texts,
   rejects: (name, value) => {
     if (typeof value === 'string') checkPath(name, value)
-    else callback(name, value)
+    else if (typeof value !== 'function') {
+      throw new TypeError(`${name} must be a function or a path, got ${describeValue(value)}`)
+    }
   },
   onProgress: callback,
   signal: abortSignal,
@@ -290,8 +301,12 @@ function texts(name: string, value: unknown): void {
   if (!Array.isArray(value)) {
     throw new TypeError(`${name} must be an array of names, got ${describeValue(value)}`)
   }
-  const each: Check = text
-  for (const [slot, one] of (value as unknown[]).entries()) each(`${name}[${slot}]`, one)
+  const names = value as unknown[]
+  for (const [slot, each] of names.entries()) {
+    text(`${name}[${slot}]`, each)
+    if (names.indexOf(each) === slot) continue
+    throw new RangeError(`${name} must not repeat a field, got ${describeValue(each)} twice`)
+  }
 }
 
 function asciiCharacter(name: string, value: unknown): void {

@@ -18,7 +18,7 @@ import {
   type PartitionMark,
 } from './import-journal.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
-import { rejectRow } from './row-records.ts'
+import { checkText, rejectRow } from './row-records.ts'
 import type { SourceRow } from './row-source.ts'
 
 /** Rows without a key that go to one partition before the next one is used. */
@@ -188,6 +188,7 @@ export class ImportTarget {
           continue
         }
         const headers = withMark(given.headers, `${this.#name}:${source.row}`)
+        checkText({ key, value, headers })
         const there = placed.get(partition) ?? []
         there.push({ source, record: { ...record, headers } })
         placed.set(partition, there)

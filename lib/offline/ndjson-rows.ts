@@ -2,7 +2,7 @@ import { reasonOf } from '../checks.ts'
 import type { InputFile } from './input-file.ts'
 import type { ResolvedImportOptions } from './import-options.ts'
 import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
-import { parsedRows, rejectOf, type RowParser } from './text-rows.ts'
+import { parsedRows, rejectOf, sourceRowOf, type RowParser } from './text-rows.ts'
 
 /** A file with one JSON value per line. */
 export class NdjsonRows implements RowSource {
@@ -23,8 +23,7 @@ const parseJson: RowParser = (rows) =>
   rows.map((each) => {
     try {
       const value: unknown = JSON.parse(each.bytes.toString('utf8'))
-      const { row, line, bytes } = each
-      return { row, line, value, text: bytes, bytes }
+      return sourceRowOf(each, { value, bytes: each.bytes })
     } catch (error) {
       return rejectOf(each, 'MALFORMED', `it is not JSON: ${reasonOf(error)}`)
     }

@@ -105,6 +105,8 @@ function toBatch(values: readonly unknown[], rowsBefore: number): RowBatch {
     rows: values.map((value, slot) => ({
       row: rowsBefore + slot + 1,
       line: null,
+      start: null,
+      end: null,
       value,
       text: null,
       bytes: null,

@@ -1,5 +1,6 @@
 import { types } from 'node:util'
-import { describeValue, isOpaque, refuseThenable, reasonOf } from '../checks.ts'
+import { describeValue, isOpaque, isWellFormed, refuseThenable, reasonOf } from '../checks.ts'
+import type { AppendRecord } from '../index.ts'
 import type { ImportRecord, ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { mayLoseDigits, rawFields } from './raw-fields.ts'
 import { excerptOf, type SourceRow } from './row-source.ts'
@@ -24,13 +25,33 @@ export function recordOfRow(source: SourceRow, options: RecordOptions): ImportRe
   return record
 }
 
+/** @throws TypeError for text that UTF-8 cannot represent, and that would be stored as other text */
+export function checkText({ key, value, headers = [] }: AppendRecord): void {
+  checkWellFormed('key', key)
+  checkWellFormed('value', value)
+  const items = Symbol.iterator in headers ? headers : Object.entries(headers)
+  for (const item of items as Iterable<unknown>) {
+    // The append refuses anything else.
+    const { key: ownName, value: ownText } = (item ?? {}) as { key?: unknown; value?: unknown }
+    const [name, text] = Array.isArray(item) ? (item as unknown[]) : [ownName, ownText]
+    checkWellFormed("a header's key", name)
+    checkWellFormed(`value of header ${describeValue(name)}`, text)
+  }
+}
+
+function checkWellFormed(what: string, text: unknown): void {
+  if (typeof text !== 'string' || isWellFormed(text)) return
+  throw new TypeError(`${what} must not have a lone surrogate, got ${describeValue(text)}`)
+}
+
 /** The reject of a row that was read. */
 export function rejectRow(
-  { row, line, text }: SourceRow,
+  { row, line, start, end, text: whole }: SourceRow,
   code: ImportReject['code'],
   error: unknown,
 ): ImportReject {
-  return { row, line, code, reason: reasonOf(error), text: text === null ? null : excerptOf(text) }
+  const text = whole === null ? null : excerptOf(whole)
+  return { row, line, start, end, code, reason: reasonOf(error), text }
 }
 
 function defaultRecord(source: SourceRow, { keyField, valueFields }: RecordOptions): ImportRecord {

@@ -20,6 +20,9 @@ export interface SourceRow {
   /** From 1. */
   readonly row: number
   readonly line: number | null
+  /** Bytes of text before the row and before what follows it; `null` in Parquet. */
+  readonly start: number | null
+  readonly end: number | null
   /** The row as passed to `toRecord`, which may change it. */
   readonly value: unknown
   /** The row's text in the file; `null` in Parquet, which has none. */

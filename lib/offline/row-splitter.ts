@@ -4,11 +4,13 @@ export interface TextRow {
   readonly bytes: Buffer
   /** Line on which it begins, from 1. */
   readonly line: number
+  /** Bytes before it. */
+  readonly startPosition: number
   /** Bytes and lines before the text that follows it. */
   readonly endPosition: number
   readonly endLine: number
   /** Why it is not a row. */
-  readonly fault: 'too-long' | 'open-quote' | null
+  readonly fault: 'too-long' | 'open-quote' | 'stray-quote' | null
   /** Whether it ended with the text, without a line end. */
   readonly isOpenEnd: boolean
 }
@@ -37,6 +39,15 @@ interface QuoteScan {
   readonly end: number
   readonly isQuoted: boolean
   readonly isFieldStart: boolean
+  /** Position of the first line end in the last quoted field, -1 if there is none. */
+  readonly fieldLineEnd: number
+}
+
+/** Where a row ends. */
+interface RowEnd {
+  /** Position of its line end, -1 if it is not there. */
+  readonly end: number
+  readonly fault: 'stray-quote' | null
 }
 
 /**
@@ -44,7 +55,9 @@ interface QuoteScan {
  * one piece: of a longer row it keeps only the beginning.
  *
  * A quote that is not closed within `maxRowBytes`, or at all, counts as an error of its own line.
- * The lines after it are rows again.
+ * The lines after it are rows again. So are the lines after the one on which a quoted field begins
+ * if the quote that closes it, on a later line, is followed by something other than the end of a
+ * field: probably that quote opens a field, and the earlier one should not be there.
  */
 export class RowSplitter {
   readonly #maxRowBytes: number
@@ -56,8 +69,8 @@ export class RowSplitter {
   #line: number
   /** Whether a byte order mark may follow, which is not part of the first row. */
   #isStart: boolean
-  /** The beginning of a row that is being skipped. */
-  #tooLong: Buffer | null = null
+  /** The beginning of a row that is being skipped, and its position. */
+  #tooLong: { readonly bytes: Buffer; readonly position: number } | null = null
   /** The last search that has not found the end of a row. */
   #endless: QuoteScan | null = null
   /** Number of bytes scanned for quotes. @internal */
@@ -88,10 +101,10 @@ export class RowSplitter {
     if (this.#isStart && !this.#passMark(isEnd)) return rows
     let at = 0
     while (at < this.#rest.length) {
-      const end = this.#tooLong === null ? this.#rowEnd(at) : this.#rest.indexOf(NEWLINE, at)
+      const { end, fault } = this.#rowEnd(at)
       const isOver = end >= 0 ? end - at > this.#maxRowBytes : this.#isOver(at)
       if (end >= 0 && !isOver) {
-        rows.push(this.#take(at, end, end + 1, null))
+        rows.push(this.#take(at, end, end + 1, fault))
         at = end + 1
       } else if (end < 0 && !isOver && !isEnd) {
         break
@@ -145,7 +158,10 @@ export class RowSplitter {
       rows.push(this.#take(at, length, length, 'open-quote'))
       return length
     }
-    this.#tooLong ??= Buffer.from(this.#rest.subarray(at, at + this.#excerptBytes))
+    this.#tooLong ??= {
+      bytes: Buffer.from(this.#rest.subarray(at, at + this.#excerptBytes)),
+      position: this.#position,
+    }
     this.#position += length - at
     this.#rest = NOTHING
     return isEnd ? 0 : -1
@@ -160,15 +176,17 @@ export class RowSplitter {
       newline = this.#rest.indexOf(NEWLINE, newline + 1)
     }
     const line = this.#line + 1
+    const startPosition = this.#tooLong?.position ?? this.#position
     this.#position += next - at
     this.#line += lines
     const isReturn = end > at && this.#rest[end - 1] === RETURN
     const tooLong = this.#tooLong
-    const bytes = tooLong ?? this.#rest.subarray(at, isReturn && !isOpenEnd ? end - 1 : end)
+    const bytes = tooLong?.bytes ?? this.#rest.subarray(at, isReturn && !isOpenEnd ? end - 1 : end)
     this.#tooLong = null
     return {
       bytes: fault === 'too-long' ? Buffer.from(bytes.subarray(0, this.#excerptBytes)) : bytes,
       line,
+      startPosition,
       endPosition: this.#position,
       endLine: this.#line,
       fault: tooLong === null ? fault : 'too-long',
@@ -176,13 +194,12 @@ export class RowSplitter {
     }
   }
 
-  /** Position of the line end of the row at `at`, -1 if it is not there. */
-  #rowEnd(at: number): number {
-    const newline = this.#rest.indexOf(NEWLINE, at)
-    if (newline < 0 || this.#delimiter === null) return newline
+  #rowEnd(at: number): RowEnd {
+    const end = this.#rest.indexOf(NEWLINE, at)
+    const isPlain = end < 0 || this.#delimiter === null || this.#tooLong !== null
     // Only up to the line end: the next quote may be far away, and each row searches again.
-    if (!this.#rest.subarray(at, newline).includes(QUOTE)) return newline
-    return this.#quotedRowEnd(at, this.#delimiter).end
+    if (isPlain || !this.#rest.subarray(at, end).includes(QUOTE)) return { end, fault: null }
+    return this.#quotedRowEnd(at, this.#delimiter)
   }
 
   #isQuoteOpen(at: number): boolean {
@@ -194,38 +211,68 @@ export class RowSplitter {
    * line end passed by an earlier one continues where that one ended. Otherwise each of many lines
    * with an unclosed quote would scan all of the text after it again.
    */
-  #quotedRowEnd(at: number, delimiter: number): { end: number; isQuoted: boolean } {
+  #quotedRowEnd(at: number, delimiter: number): RowEnd & { readonly isQuoted: boolean } {
     const bytes = this.#rest
-    const start = this.#position
+    const base = this.#position - at
     let isFieldStart = true
     let isQuoted = false
+    let fieldLineEnd = -1
+    let strayEnd = -1
     let slot = at
     for (; slot < bytes.length; slot += 1) {
       this.scannedBytes += 1
       const byte = bytes[slot]
-      if (isQuoted) {
-        const passed = byte === NEWLINE ? this.#endless : null
-        const position = start + slot - at
-        if (passed !== null && passed.start <= position && position < passed.end) {
-          ;({ isQuoted, isFieldStart } = passed)
-          slot += passed.end - position - 1
-          continue
-        }
+      if (isQuoted && byte === NEWLINE) {
+        const position = base + slot
+        if (fieldLineEnd < 0) fieldLineEnd = position
+        const passed = this.#endless
+        if (passed === null || position < passed.start || position >= passed.end) continue
+        ;({ isQuoted, isFieldStart } = passed)
+        // Otherwise its last field began before this line end, and thus is the field of this search.
+        const isLater = passed.fieldLineEnd < 0 || passed.fieldLineEnd > position
+        if (isLater) fieldLineEnd = passed.fieldLineEnd
+        slot += passed.end - position - 1
+      } else if (isQuoted) {
         if (byte !== QUOTE) continue
-        // A second quote may follow in the next piece.
-        if (slot + 1 === bytes.length) break
-        if (bytes[slot + 1] === QUOTE) slot += 1
+        const after = this.#afterQuote(slot, delimiter)
+        // It depends on the next piece.
+        if (after === null) break
+        if (after === 'quote') slot += 1
         else isQuoted = false
+        if (typeof after !== 'number' || fieldLineEnd < 0) continue
+        strayEnd = after
+        isQuoted = true
+        break
       } else if (byte === NEWLINE) {
-        return { end: slot, isQuoted: false }
+        return { end: slot, fault: null, isQuoted: false }
       } else if (byte === QUOTE && isFieldStart) {
         isQuoted = true
         isFieldStart = false
+        fieldLineEnd = -1
       } else {
         isFieldStart = byte === delimiter
       }
     }
-    this.#endless = { start, end: start + slot - at, isQuoted, isFieldStart }
-    return { end: -1, isQuoted: isQuoted && slot === bytes.length }
+    this.#endless = { start: base + at, end: base + slot, isQuoted, isFieldStart, fieldLineEnd }
+    // Found in pieces of any size, as no more than `maxRowBytes` need to be read for it.
+    if (strayEnd >= 0 && strayEnd - at <= this.#maxRowBytes) {
+      return { end: fieldLineEnd - base, fault: 'stray-quote', isQuoted: false }
+    }
+    return { end: -1, fault: null, isQuoted: isQuoted && slot === bytes.length }
+  }
+
+  /**
+   * What follows a quote in a quoted field: another quote, or the end of the field. If it is
+   * anything else, the position after it. `null` if that is not known yet.
+   */
+  #afterQuote(at: number, delimiter: number): 'quote' | 'field-end' | number | null {
+    const byte = this.#rest[at + 1]
+    if (byte === undefined) return null
+    if (byte === QUOTE) return 'quote'
+    if (byte === delimiter || byte === NEWLINE) return 'field-end'
+    if (byte !== RETURN) return at + 2
+    const next = this.#rest[at + 2]
+    if (next === undefined) return null
+    return next === NEWLINE ? 'field-end' : at + 3
   }
 }

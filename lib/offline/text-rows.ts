@@ -77,11 +77,19 @@ export async function* parsedRows(
 
 /** The reject of a row of which only the text is known. */
 export function rejectOf(
-  { row, line, bytes }: NumberedRow,
+  { row, line, bytes, startPosition: start, endPosition: end }: NumberedRow,
   code: ImportReject['code'],
   reason: string,
 ): ImportReject {
-  return { row, line, code, reason, text: excerptOf(bytes) }
+  return { row, line, start, end, code, reason, text: excerptOf(bytes) }
+}
+
+/** A row that was parsed, with its place in the file. */
+export function sourceRowOf(
+  { row, line, bytes: text, startPosition: start, endPosition: end }: NumberedRow,
+  parsed: Pick<SourceRow, 'value' | 'bytes'>,
+): SourceRow {
+  return { row, line, start, end, text, ...parsed }
 }
 
 function toBatch(
@@ -98,6 +106,9 @@ function toBatch(
       rejects.push(rejectOf(each, 'TOO_LARGE', `the row has more than ${maxRowBytes} bytes`))
     } else if (each.fault === 'open-quote') {
       rejects.push(rejectOf(each, 'MALFORMED', 'a quote is not closed'))
+    } else if (each.fault === 'stray-quote') {
+      const reason = `a quote on line ${each.endLine} is not closed: the next quote does not end a field`
+      rejects.push(rejectOf(each, 'MALFORMED', reason))
     } else if (isUtf8(each.bytes)) {
       good.push(each)
     } else {

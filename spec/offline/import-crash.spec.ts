@@ -48,6 +48,14 @@ const CASES: readonly Case[] = [
     options: { keyField: 'k' },
   },
   {
+    name: 'CSV with unclosed quotes',
+    path: '/f.csv',
+    content: Buffer.from(
+      `id,k\r\n${LINES.map((line, at) => (line === 'bad' ? `${at},"open` : `${at + 1},"${at % 5}"`)).join('\r\n')}\r\n`,
+    ),
+    options: { keyField: 'k' },
+  },
+  {
     name: 'NDJSON of which the topic refuses some',
     path: '/f.ndjson',
     content: Buffer.from(

@@ -11,6 +11,7 @@ import {
   ImportFileChangedError,
   ImportFileError,
   type ImportOptions,
+  type ImportRecord,
   type ImportReject,
   type ImportResult,
 } from '../../lib/offline/index.ts'
@@ -361,9 +362,42 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
+  it('rejects only the line of a quote that the next quote, far below, does not close', async () => {
+    const { put, run, records, rejects, broker } = await setUp()
+    const good = Array.from({ length: 10_000 }, (_, at) => `${at + 2},z\n`).join('')
+    const text = `a,b\n1,"open\n${good}99999,"y"\n100000,z\n`
+    put('/f.csv', text)
+    const result = await run('/f.csv', { keyField: 'a' })
+    expect(result).toMatchObject({ rows: 10_003, imported: 10_002, rejected: 1 })
+    expect((await records()).at(-2)).toMatchObject({ key: Buffer.from('99999') })
+    const reason = 'a quote on line 2 is not closed: the next quote does not end a field'
+    expect(rejects).toEqual([
+      { row: 1, line: 2, start: 4, end: 12, code: 'MALFORMED', reason, text: '1,"open' },
+    ])
+    await broker.close()
+  })
+
+  it('rejects a row with its bytes in the file, or in the decompressed text', async () => {
+    const { put, run, rejects, broker } = await setUp()
+    const text = '\ufeffa,b\r\n1\r\n\r\n2,"é\r\n"\r\n3,"é\r\n4,"5\r\nx"'
+    put('/f.csv', text)
+    put('/f.csv.gz', gzipSync(text))
+    for (const path of ['/f.csv', '/f.csv.gz']) {
+      expect(await run(path, { name: path })).toMatchObject({ imported: 2, rejected: 2 })
+    }
+    const parts = rejects.map(({ start, end }) =>
+      Buffer.from(text)
+        .subarray(start ?? -1, end ?? -1)
+        .toString(),
+    )
+    expect(parts.slice(2)).toEqual(parts.slice(0, 2))
+    expect(parts.slice(2).sort()).toEqual(['1\r\n', '3,"é\r\n'])
+    await broker.close()
+  })
+
   it('reports the line of the file in which a misplaced quote is', async () => {
     const { put, run, rejects, broker } = await setUp()
-    put('/f.csv', 'a,b\n1,2\nx"y,at line 7\n"3\n4"5,6\n')
+    put('/f.csv', 'a,b\n1,2\nx"y,at line 7\n"3\n4","5"6\n')
     expect(await run('/f.csv')).toMatchObject({ rows: 3, imported: 1, rejected: 2 })
     expect(rejects.map(({ line }) => line)).toEqual([3, 4])
     expect(rejects[0]?.reason).toMatch(/^Invalid Opening Quote: .* at line 3, value is/)
@@ -818,7 +852,8 @@ describe('the validation of an import', () => {
     [{ valueFields: 'a' as never }, 'valueFields must be an array'],
     [{ valueFields: [1] as never }, 'valueFields[0] must be a non-empty string'],
     [{ keyField: 'a', toRecord: () => null }, 'must be omitted if toRecord is given'],
-    [{ rejects: 1 as never }, 'rejects must be a function'],
+    [{ valueFields: ['a', 'v', 'v'] }, 'valueFields must not repeat a field, got "v" twice'],
+    [{ rejects: 5 as never }, 'rejects must be a function or a path, got 5'],
     [{ rejects: '' }, 'rejects must be a path'],
     [{ rejects: '/x/../f.ndjson' }, 'rejects must not be the imported file'],
     [{ growing: true, gzip: true }, 'growing must be false for a compressed file'],
@@ -847,6 +882,8 @@ describe('the validation of an import', () => {
     }
     await expect(run('/f.parquet.gz')).rejects.toThrow('gzip must be false')
     await expect(run('')).rejects.toThrow('path must be a path')
+    const url = new URL('file:///f.ndjson')
+    await expect(run(url as never)).rejects.toThrow('path must be a string, got an instance of URL')
     await expect(run('/none.ndjson')).rejects.toMatchObject({ code: 'ENOENT' })
     await expect(run('/f.ndjson', { topic: 'none' })).rejects.toThrow(UnknownTopicOrPartitionError)
     const first = run('/f.ndjson')
@@ -999,6 +1036,34 @@ describe('what an import cannot store', () => {
     expect(await values()).toEqual(['{"id":[1]}'])
     const reason = 'it is nested too deeply to be written as JSON'
     expect(rejects).toMatchObject([{ row: 1, code: 'REFUSED', reason }])
+    await broker.close()
+  })
+
+  it('includes text with a lone surrogate, which UTF-8 would change', async () => {
+    const { put, run, records, rejects, broker } = await setUp()
+    put('/f.ndjson', '{"k":"\\ud800"}\n{"k":"\\ud83d\\ude00"}\n')
+    const result = await run('/f.ndjson', { keyField: 'k', name: 'by field' })
+    expect(result).toMatchObject({ imported: 1, rejected: 1 })
+    expect((await records()).map(({ key }) => key?.toString())).toEqual(['\u{1f600}'])
+    expect(rejects).toMatchObject([
+      { row: 1, code: 'REFUSED', reason: 'key must not have a lone surrogate, got "\\ud800"' },
+    ])
+    const made: ImportRecord[] = [
+      { value: 'a\ud800' },
+      { headers: { h: '\ud800' } },
+      { headers: [['\ud800', 'h']] },
+      { headers: [{ key: 'h', value: '\udc00b' }] },
+      { value: 'a', headers: { h: 'b' } },
+    ]
+    put('/g.ndjson', '0\n1\n2\n3\n4\n')
+    const toRecord = (row: number): ImportRecord => made[row] ?? {}
+    expect(await run('/g.ndjson', { toRecord: toRecord })).toMatchObject({ imported: 1 })
+    expect(rejects.slice(1).map(({ reason }) => reason.split(' must')[0])).toEqual([
+      'value',
+      'value of header "h"',
+      "a header's key",
+      'value of header "h"',
+    ])
     await broker.close()
   })
 

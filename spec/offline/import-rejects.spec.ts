@@ -73,6 +73,8 @@ describe('the rejects file of an import', () => {
       import: '/a',
       row: 4,
       line: 4,
+      start: expect.any(Number) as number,
+      end: expect.any(Number) as number,
       code: 'MALFORMED',
       reason: expect.stringContaining('JSON') as string,
       text: 'x',

@@ -56,6 +56,7 @@ describe('RowSplitter', () => {
     const rows = split(`a\n${long}\nb\n`, { maxRowBytes: 10 })
     expect(rows.map(({ fault }) => fault)).toEqual([null, 'too-long', null])
     expect(rows[1]?.bytes.length).toBeLessThanOrEqual(1024)
+    expect(rows[1]).toMatchObject({ startPosition: 2, endPosition: 5003 })
     expect(rows[2]).toMatchObject({ line: 3, endPosition: 5005, endLine: 3 })
     expect(split(long, { maxRowBytes: 10 })).toMatchObject([
       { fault: 'too-long', endPosition: 5000, isOpenEnd: true },
@@ -72,20 +73,53 @@ describe('RowSplitter', () => {
     expect(split('1,"open', { delimiter: ',' })).toMatchObject([{ fault: 'open-quote' }])
   })
 
-  it('scans less than four times the bytes of a text with many unclosed quotes', () => {
-    const text = Buffer.from('12" pipe,"blue\n'.repeat(10_000))
-    const splitter = new RowSplitter({
-      maxRowBytes: 100_000,
-      delimiter: ',',
-      from: { position: 0, line: 0 },
-    })
-    let count = 0
-    for (let at = 0; at < text.length; at += 4096) {
-      count += splitter.push(text.subarray(at, at + 4096)).length
-    }
-    expect(count + splitter.end().length).toBe(10_000)
-    expect(splitter.scannedBytes).toBeLessThan(4 * text.length)
+  it.each(['\n', '\r\n'])(
+    'reports a quote that the next quote does not close as a fault of its own line only, %j',
+    (lineEnd) => {
+      const good = Array.from({ length: 20 }, (_, at) => `${at},z`)
+      const lines = ['0,"ok"', '1,"open', ...good, '3,"y"', '4,z', '']
+      const rows = split(lines.join(lineEnd), { delimiter: ',' })
+      expect(rows.map(({ bytes }) => bytes.toString())).toEqual(lines.slice(0, -1))
+      expect(rows.map(({ line }) => line)).toEqual(lines.slice(0, -1).map((_, at) => at + 1))
+      const faults = rows.flatMap(({ fault }, at) => (fault === null ? [] : [[at, fault]]))
+      expect(faults).toEqual([[1, 'stray-quote']])
+    },
+  )
+
+  it('keeps the lines of closed fields in a row of which a later field is not closed', () => {
+    expect(summary(split('1,"x\n2,y\nz","open\n3,4\n5,"y"\n', { delimiter: ',' }))).toEqual([
+      '1,"x\n2,y\nz","open|1|18|3|stray-quote|false',
+      '3,4|4|22|4|-|false',
+      '5,"y"|5|28|5|-|false',
+    ])
   })
+
+  it.each(['"x\ny"\r\n', '"x\ny"\n', '"x\ny",z\n', '"x\ny"""\n', '"x\ny"\r', '"x"y\n'])(
+    'leaves a row whose quotes end fields, or do so on their own line, in one piece: %j',
+    (text) => {
+      for (const pieceBytes of [1, 2, 100]) {
+        expect(split(text, { delimiter: ',', pieceBytes })).toMatchObject([{ fault: null }])
+      }
+    },
+  )
+
+  it.each(['12" pipe,"blue\n', '",a"b or c,"d\n'])(
+    'scans less than four times the bytes of a text with many unclosed quotes: %j',
+    (line) => {
+      const text = Buffer.from(line.repeat(10_000))
+      const splitter = new RowSplitter({
+        maxRowBytes: 100_000,
+        delimiter: ',',
+        from: { position: 0, line: 0 },
+      })
+      let count = 0
+      for (let at = 0; at < text.length; at += 4096) {
+        count += splitter.push(text.subarray(at, at + 4096)).length
+      }
+      expect(count + splitter.end().length).toBe(10_000)
+      expect(splitter.scannedBytes).toBeLessThan(4 * text.length)
+    },
+  )
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     'splits any text the same in pieces of any size, seed %i',
@@ -100,6 +134,14 @@ describe('RowSplitter', () => {
         for (const pieceBytes of [1, 3, 17, 100]) {
           const pieces = summary(split(text, { delimiter, maxRowBytes: 64, pieceBytes }))
           expect(pieces, `seed ${seed}, pieces of ${pieceBytes}`).toEqual(whole)
+        }
+        // An import that continues after a row splits the rest as the first run would have done.
+        const rows = split(text, { delimiter, maxRowBytes: 64 })
+        for (const [at, { endPosition: position, endLine: line }] of rows.entries()) {
+          const rest = Buffer.from(text).subarray(position)
+          const splitter = new RowSplitter({ maxRowBytes: 64, delimiter, from: { position, line } })
+          const later = [...splitter.push(rest), ...splitter.end()]
+          expect(summary(later), `seed ${seed}, from row ${at + 1}`).toEqual(whole.slice(at + 1))
         }
         expect(whole.at(-1)?.split('|').at(-4)).toBe(String(Buffer.byteLength(text)))
       }
