@@ -8,6 +8,7 @@ import {
   errorOf,
   isOpaque,
   refuseThenable,
+  unknownKey,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
@@ -48,6 +49,9 @@ const FIELDS = [
   'headers',
   'timestamp',
 ] satisfies (keyof ProducerRecord)[]
+const KNOWN: ReadonlySet<string> = new Set(FIELDS)
+/** Ends the error of a chunk that is no record. */
+const HINT = 'to write other chunks, set toRecord'
 
 const DEFAULT_HIGH_WATER_MARK = 500
 
@@ -62,7 +66,7 @@ const DEFAULT_HIGH_WATER_MARK = 500
  *
  * @throws TypeError if `source` cannot be iterated
  */
-export function toReadable<T>(source: AsyncIterable<T>): Readable {
+export function toReadable<T>(source: AsyncIterable<T>): AsyncIterable<T> & Readable {
   const iterator = iteratorOf(source)
   return new Readable({
     objectMode: true,
@@ -207,10 +211,16 @@ function resolve<T, K, V>(
     if (typeof chunk === 'string' || types.isUint8Array(chunk)) {
       return { topic, value: chunk as V }
     }
-    if (isRecord(chunk)) return withTopic(topic, chunk as object as ProducerRecord<K, V>)
-    throw new TypeError(
-      `a written chunk must be a string, a Uint8Array or a record, got ${describeValue(chunk)}`,
-    )
+    if (!isRecord(chunk)) {
+      throw new TypeError(
+        `a written chunk must be a string, a Uint8Array or a record, got ${describeValue(chunk)}; ` +
+          HINT,
+      )
+    }
+    const unknown = Object.keys(chunk).find((key) => !KNOWN.has(key))
+    if (unknown === undefined) return withTopic(topic, chunk as object as ProducerRecord<K, V>)
+    const { message } = unknownKey('a written record', unknown, FIELDS)
+    throw new TypeError(`${message}; ${HINT}`)
   }
   return { highWaterMark, recordOf }
 }

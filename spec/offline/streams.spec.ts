@@ -47,7 +47,7 @@ describe('a readable stream', () => {
     const { broker, partition } = await setUp()
     const seen: number[] = []
     for await (const each of toReadable(partition.records({ until: 'end' }))) {
-      seen.push((each as ConsumerRecord).offset)
+      seen.push(each.offset)
     }
     for await (const each of toReadableStream(partition.records({ until: 'end' }))) {
       seen.push(each.offset)
@@ -73,7 +73,7 @@ describe('a readable stream', () => {
     const { broker, consumer } = await setUp()
     const reader = consumer()
     for await (const each of toReadable(reader)) {
-      if ((each as ConsumerRecord).offset === 2) break
+      if (each.offset === 2) break
     }
     await reader.close()
     expect(committed(broker)).toBe(2)
@@ -183,6 +183,10 @@ describe('a writable stream', () => {
     const map = pipeline(Readable.from([new Map()]), toWritable(producer, { topic: 't' }))
     await expect(map).rejects.toThrow(
       'a written chunk must be a string, a Uint8Array or a record, got an instance of Map',
+    )
+    const plain = pipeline(Readable.from([{ a: 1 }]), toWritable(producer, { topic: 't' }))
+    await expect(plain).rejects.toThrow(
+      /^unknown key "a" in a written record; known keys are topic, .*; to write other chunks, set toRecord$/,
     )
     const none = toWritable(producer, { topic: 't', toRecord: () => null as never })
     const nothing = pipeline(Readable.from(['c']), none)
