@@ -65,25 +65,53 @@ export function checkFields(name: string, value: unknown): void {
       `${name} must be 'infer' or an object of fields and types, got ${describeValue(value)}`,
     )
   }
-  const seen = new Set(TAKEN_COLUMNS)
-  for (const [field, type] of Object.entries(value)) {
+  checkColumns(name, value, { taken: TAKEN_COLUMNS, columnOf: (field) => field })
+}
+
+/**
+ * Checks fields that are stored with a topic. Unlike for {@link checkFields}, a field may have the
+ * name of another column: its own column has the prefix `value_`.
+ *
+ * @returns the fields
+ * @throws TypeError
+ */
+export function checkStoredFields(name: string, value: unknown): Fields {
+  if (!isPlainObject(value)) {
+    throw new TypeError(
+      `${name} must be an object of fields and types, got ${describeValue(value)}`,
+    )
+  }
+  checkColumns(name, value, { taken: [], columnOf })
+  return value as Fields
+}
+
+function checkColumns(
+  name: string,
+  fields: object,
+  { taken, columnOf }: { taken: readonly string[]; columnOf: (field: string) => string },
+): void {
+  const seen = new Set(taken)
+  for (const [field, type] of Object.entries(fields)) {
     checkOneOf(`the type of the field '${field}'`, type as string, FIELD_TYPES)
-    if (field === '' || seen.has(field.toLowerCase())) {
+    const column = columnOf(field).toLowerCase()
+    if (field === '' || seen.has(column)) {
+      const others = taken.length === 0 ? '' : `, and ${taken.join(', ')} are already taken`
       throw new TypeError(
-        `field ${describeValue(field)} is not allowed in ${name}: names must not be empty and must differ ` +
-          `in more than case, and ${TAKEN_COLUMNS.join(', ')} are already taken`,
+        `field ${describeValue(field)} is not allowed in ${name}: names must not be empty and must ` +
+          `differ in more than case${others}`,
       )
     }
-    seen.add(field.toLowerCase())
+    seen.add(column)
   }
 }
 
 /** The columns of fields. A field whose name is taken gets a column with the prefix `value_`. */
 export function columnsOf(fields: Fields): FieldColumn[] {
-  return Object.entries(fields).map(([field, type]) => {
-    const column = TAKEN_COLUMNS.includes(field.toLowerCase()) ? PREFIX + field : field
-    return { field, column, type }
-  })
+  return Object.entries(fields).map(([field, type]) => ({ field, column: columnOf(field), type }))
+}
+
+function columnOf(field: string): string {
+  return TAKEN_COLUMNS.includes(field.toLowerCase()) ? PREFIX + field : field
 }
 
 /** A value that fields are inferred from. */
@@ -106,8 +134,7 @@ export function inferFields(samples: readonly JsonSample[]): Fields {
   const fields: [string, FieldType][] = []
   const taken = new Set<string>()
   for (const [field, type] of types) {
-    const [column] = columnsOf({ [field]: 'json' })
-    const name = (column?.column ?? '').toLowerCase()
+    const name = columnOf(field).toLowerCase()
     // `__proto__` names the prototype of an object and never becomes a field.
     if (name === '' || field === '__proto__' || taken.has(name)) continue
     if (!isWellFormed(field) || fields.length >= MAX_INFERRED_FIELDS) continue

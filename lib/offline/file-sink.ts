@@ -8,7 +8,7 @@ import type { LoadTask, OffsetRange } from './load-task.ts'
 import { subtractRanges } from './offset-ranges.ts'
 import type { OutputFile } from './output-file.ts'
 import { RangeDirectory } from './range-directory.ts'
-import { REJECTS_EXTENSION, RejectsFile } from './rejects-file.ts'
+import { RejectsFile } from './rejects-file.ts'
 import type { Column, Row } from './row-shape.ts'
 import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 import { TopicIds } from './topic-ids.ts'
@@ -29,8 +29,9 @@ export interface FileSinkOptions {
   /**
    * The fields of JSON values that become columns and replace the column `value`. All other fields
    * of a value go to the column `rest`. `'infer'` takes the fields, at most 500, from the first
-   * rows of a topic, at most 1,000, and keeps them in `topic=…/_fields.json`. Without this option,
-   * values are stored whole.
+   * rows of a topic, at most 1,000, and keeps them in `topic=…/_fields.json`. Later rows that do not
+   * fit are rejected, as `1.5` is if the first rows have `1` and `2`. Without this option, values are
+   * stored whole.
    */
   readonly fields?: Fields | 'infer' | undefined
   /**
@@ -72,6 +73,11 @@ export interface RowFormat {
   readonly extension: string
   /** Extensions of files with the same content. Such files count as published too. */
   readonly extensions: readonly string[]
+  /**
+   * Extension of the files of rejects. Each format has its own, so that sinks of different formats
+   * in one directory do not remove each other's.
+   */
+  readonly rejectsExtension: string
   start(output: OutputFile, columns: readonly Column[]): Promise<RowWriter>
 }
 
@@ -128,7 +134,7 @@ export class FileSink implements Sink {
     const path = join(this.#root, folder, `topic=${topic}`, `partition=${partition}`)
     let directory = this.#directories.get(path)
     if (directory === undefined) {
-      const extensions = folder === '' ? this.#format.extensions : [REJECTS_EXTENSION]
+      const extensions = folder === '' ? this.#format.extensions : [this.#format.rejectsExtension]
       directory = new RangeDirectory(this.#fileSystem, { root: this.#root, path, extensions })
       this.#directories.set(path, directory)
     }
@@ -161,7 +167,7 @@ class FileTaskWriter implements TaskWriter {
   constructor(task: LoadTask, context: FileTaskContext) {
     this.#task = task
     this.#context = context
-    this.#rejects = new RejectsFile(context.rejects, task)
+    this.#rejects = new RejectsFile(context.rejects, task, context.format.rejectsExtension)
   }
 
   async write(records: readonly StoredRecord[]): Promise<void> {

@@ -15,7 +15,10 @@ import type { Sink } from './sink.ts'
 
 /** Options of {@link ndjsonSink}. */
 export interface NdjsonSinkOptions extends FileSinkOptions {
-  /** Whether the files are compressed. Their extension is then `.ndjson.gz`. @defaultValue false */
+  /**
+   * Whether the files are compressed. Their extension is then `.ndjson.gz`. A range that is there in
+   * one of the two forms counts as loaded in the other too. @defaultValue false
+   */
   readonly gzip?: boolean | undefined
 }
 
@@ -27,8 +30,8 @@ const compress = promisify(gzip)
 /**
  * Loads into files with one JSON object per line:
  * `dir/topic=orders/partition=0/<start>-<end>.ndjson`, end exclusive. Bytes are base64, timestamps
- * are ISO 8601 in UTC, and JSON is embedded unchanged. Rejected records are in `dir/_rejects`, with
- * the reason.
+ * are ISO 8601 in UTC, and JSON is embedded unchanged. Rejected records are in
+ * `dir/_rejects/topic=orders/partition=0/<start>-<end>.ndjson.jsonl`, with the reason.
  *
  * @throws TypeError for an invalid path or invalid options.
  */
@@ -40,6 +43,7 @@ export function ndjsonSink(dir: string, options: NdjsonSinkOptions = {}): Sink {
   const format: RowFormat = {
     extension: isCompressed ? 'ndjson.gz' : 'ndjson',
     extensions: ['ndjson', 'ndjson.gz'],
+    rejectsExtension: 'ndjson.jsonl',
     start: (output, columns) =>
       Promise.resolve(new NdjsonWriter(output, columns, { isCompressed })),
   }

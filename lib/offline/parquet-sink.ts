@@ -61,7 +61,8 @@ interface GroupLimits {
 /**
  * Loads into Parquet files, `dir/topic=orders/partition=0/<start>-<end>.parquet`, end exclusive.
  * Offsets are INT64, timestamps TIMESTAMP in milliseconds, UTC, and bytes BYTE_ARRAY. JSON is text.
- * Rejected records are in `dir/_rejects`, with the reason. Needs the package `hyparquet-writer`.
+ * Rejected records are in `dir/_rejects/topic=orders/partition=0/<start>-<end>.parquet.jsonl`, with
+ * the reason. Needs the package `hyparquet-writer`.
  *
  * @throws TypeError or RangeError for an invalid path or invalid options. If the package is not
  * installed, tasks fail with {@link MissingModuleError}.
@@ -86,6 +87,7 @@ export function parquetSink(dir: string, options: ParquetSinkOptions = {}): Sink
   return createFileSink(dir, rest, {
     extension: 'parquet',
     extensions: ['parquet'],
+    rejectsExtension: 'parquet.jsonl',
     start: async (output, columns) => {
       const module = await loadHyparquetWriter()
       return new ParquetRowWriter(module, { output, columns, limits, codec, compressors })

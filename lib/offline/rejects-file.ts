@@ -4,8 +4,6 @@ import type { OffsetRange } from './load-task.ts'
 import type { OutputFile } from './output-file.ts'
 import type { RangeDirectory } from './range-directory.ts'
 
-export const REJECTS_EXTENSION = 'jsonl'
-
 const FLUSH_CHARACTERS = 256 * 1024
 
 /**
@@ -16,13 +14,15 @@ const FLUSH_CHARACTERS = 256 * 1024
 export class RejectsFile {
   readonly #directory: RangeDirectory
   readonly #range: OffsetRange
+  readonly #extension: string
   #output: OutputFile | null = null
   #pending = ''
   #count = 0
 
-  constructor(directory: RangeDirectory, range: OffsetRange) {
+  constructor(directory: RangeDirectory, range: OffsetRange, extension: string) {
     this.#directory = directory
     this.#range = range
+    this.#extension = extension
   }
 
   get count(): number {
@@ -43,7 +43,7 @@ export class RejectsFile {
 
   async flush(): Promise<void> {
     if (this.#pending === '') return
-    this.#output ??= await this.#directory.create(this.#range, REJECTS_EXTENSION)
+    this.#output ??= await this.#directory.create(this.#range, this.#extension)
     const bytes = Buffer.from(this.#pending, 'utf8')
     this.#pending = ''
     await this.#output.append(bytes)
@@ -57,7 +57,7 @@ export class RejectsFile {
 
   async publish(): Promise<void> {
     if (this.#output === null) return
-    await this.#directory.publish(this.#output, this.#range, REJECTS_EXTENSION)
+    await this.#directory.publish(this.#output, this.#range, this.#extension)
   }
 
   async discard(): Promise<void> {

@@ -130,7 +130,7 @@ export class RowShape {
       const own = isThere ? object[field] : undefined
       const text = type === 'json' && own !== null ? raw?.get(field) : undefined
       const shaped = text ?? fieldValue(type, own)
-      if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeValue(own)}`
+      if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeJson(own)}`
       row[at] = shaped
       at += 1
     }
@@ -160,10 +160,19 @@ function parseObject(text: string): JsonObject | string {
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) {
       return parsed as JsonObject
     }
-    return `the value is not a JSON object: ${describeValue(parsed)}`
+    return `the value is not a JSON object: ${describeJson(parsed)}`
   } catch {
     return 'the value is not JSON'
   }
+}
+
+/** Describes a parsed value. One that differs from what is written is not quoted. */
+function describeJson(value: unknown): string {
+  if (typeof value === 'string' && !isWellFormed(value)) return 'text with an unpaired surrogate'
+  if (typeof value !== 'number') return describeValue(value)
+  if (!Number.isFinite(value)) return 'a number beyond the range of a double'
+  const isExact = Math.abs(value) <= Number.MAX_SAFE_INTEGER
+  return isExact ? describeValue(value) : 'a number beyond ±(2^53 − 1)'
 }
 
 /** `undefined` if the bytes are not UTF-8. */

@@ -1,6 +1,7 @@
+import { reasonOf } from '../checks.ts'
 import { CorruptRecordError, type StoredRecord } from '../index.ts'
 import type { FileSystem } from '../platform/file-system.ts'
-import { columnsOf, FIELD_TYPES, inferFields, type Fields, type JsonSample } from './fields.ts'
+import { checkStoredFields, inferFields, type Fields, type JsonSample } from './fields.ts'
 import { RowShape, sampleOf, type RowShapeOptions } from './row-shape.ts'
 import { TopicFile } from './topic-file.ts'
 
@@ -53,22 +54,17 @@ export class TopicShapes {
 
   /** @throws {@link CorruptRecordError} if the file contains anything else. */
   #fieldsIn(text: string, topic: string): Fields {
+    const place = { path: this.#file.pathOf(topic), position: 0 }
     let fields: unknown
     try {
       fields = JSON.parse(text)
-    } catch {
-      fields = null
+    } catch (error) {
+      throw new CorruptRecordError(`it is not JSON: ${reasonOf(error)}`, place)
     }
-    if (isFields(fields)) return fields
-    const reason = 'it is not an object of fields and types; remove it to have them inferred again'
-    throw new CorruptRecordError(reason, { path: this.#file.pathOf(topic), position: 0 })
+    try {
+      return checkStoredFields('it', fields)
+    } catch (error) {
+      throw new CorruptRecordError(reasonOf(error), place)
+    }
   }
-}
-
-function isFields(value: unknown): value is Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
-  const types: readonly unknown[] = Object.values(value)
-  if (!types.every((type) => FIELD_TYPES.some((known) => known === type))) return false
-  const columns = columnsOf(value as Fields).map(({ column }) => column.toLowerCase())
-  return new Set(columns).size === columns.length
 }

@@ -16,6 +16,7 @@ import {
   parquetSink,
   planLoad,
   runLoad,
+  runTask,
   sinkConformance,
   type Fields,
   type Sink,
@@ -40,6 +41,9 @@ import {
 
 const name = (start: number, end: number, extension: string): string =>
   `topic=orders/partition=0/${String(start).padStart(20, '0')}-${String(end).padStart(20, '0')}.${extension}`
+
+/** Extension of the rejects file beside a data file. */
+const rejectsOf = (extension: string): string => `${extension.replace('.gz', '')}.jsonl`
 
 const SINKS = [
   ['ndjson', (fileSystem: SimulatedFileSystem) => ndjsonSink(OUT, { fileSystem }), offsetsIn],
@@ -133,7 +137,9 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const result = await put(sinkOn(fileSystem), task(0, 5), records)
     expect(result).toMatchObject({ records: 2, rejected: 3 })
     expect(await offsetsOf(fileSystem)).toEqual([0, 4])
-    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 5, 'jsonl')}`).toString()
+    const rejects = fileSystem
+      .readFile(`${OUT}/_rejects/${name(0, 5, rejectsOf(extension))}`)
+      .toString()
     const lines = rejects
       .split('\n')
       .slice(0, -1)
@@ -183,14 +189,17 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const other = await sinkOn(fileSystem).open(task(10, 20))
     await other.write([record(10)])
     // A process that was killed between the rejects and the data.
-    fileSystem.writeFile(`${OUT}/_rejects/${name(0, 15, 'jsonl')}`, Buffer.from('{"offset":1}\n'))
+    fileSystem.writeFile(
+      `${OUT}/_rejects/${name(0, 15, rejectsOf(extension))}`,
+      Buffer.from('{"offset":1}\n'),
+    )
     await put(sinkOn(fileSystem), task(0, 10), [record(0), bad])
     const left = namesIn(fileSystem).filter((each) => !each.endsWith('_fields.json'))
     expect(left.filter((each) => each.endsWith('.tmp'))).toHaveLength(1)
     await other.commit()
     // Only now everything that those rejects cover is loaded.
     expect(namesIn(fileSystem).filter((each) => each.includes('_rejects'))).toEqual([
-      `_rejects/${name(0, 10, 'jsonl')}`,
+      `_rejects/${name(0, 10, rejectsOf(extension))}`,
     ])
     expect(await offsetsOf(fileSystem)).toEqual([0, 10])
     // A process that was killed after it had published, and before it could clean up.
@@ -213,7 +222,9 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       return list(path)
     }
     await slow?.commit()
-    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 5, 'jsonl')}`).toString()
+    const rejects = fileSystem
+      .readFile(`${OUT}/_rejects/${name(0, 5, rejectsOf(extension))}`)
+      .toString()
     expect(rejects).toContain('"offset":1')
     expect(isOver).toBe(true)
   })
@@ -246,7 +257,10 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(results).toMatchObject([counts, counts])
     expect(await offsetsOf(fileSystem)).toEqual([0])
     const names = namesIn(fileSystem).filter((each) => !each.startsWith('topic=orders/_'))
-    expect(names.sort()).toEqual([`_rejects/${name(0, 5, 'jsonl')}`, name(0, 5, extension)])
+    expect(names.sort()).toEqual([
+      `_rejects/${name(0, 5, rejectsOf(extension))}`,
+      name(0, 5, extension),
+    ])
   })
 
   it('removes the rejects of another attempt durably before its own task counts as loaded', async () => {
@@ -254,7 +268,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const broker = await brokerFor(fileSystem)
     await fill(broker, 'orders', [5])
     const plan = await planLoad(broker, { topics: ['orders'] })
-    const stale = `${OUT}/_rejects/${name(0, 5, 'jsonl')}`
+    const stale = `${OUT}/_rejects/${name(0, 5, rejectsOf(extension))}`
     fileSystem.writeFile(stale, Buffer.from('{"offset":1}\n'))
     await runLoad(plan, sinkOn(fileSystem))
     const later = fileSystem.restart('power', { unsynced: 'lost' })
@@ -282,10 +296,13 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
         await Promise.all(parts.map((part) => part.commit()))
       } else {
         await parts[0]?.commit()
-        expect(rejects()).toContain(name(0, 10, 'jsonl'))
+        expect(rejects()).toContain(name(0, 10, rejectsOf(extension)))
         await parts[1]?.commit()
       }
-      expect(rejects()).toEqual([name(0, 4, 'jsonl'), name(4, 10, 'jsonl')])
+      expect(rejects()).toEqual([
+        name(0, 4, rejectsOf(extension)),
+        name(4, 10, rejectsOf(extension)),
+      ])
     },
   )
 
@@ -439,7 +456,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       expect(await load(await brokerFor(later), later)).toMatchObject({ records: 5, rejected: 1 })
       const durable = later.restart('power', { unsynced: 'lost' })
       expect(await offsetsOf(durable)).toEqual(upTo(5))
-      expect(namesIn(durable, `${OUT}/_rejects`)).toEqual([name(0, 6, 'jsonl')])
+      expect(namesIn(durable, `${OUT}/_rejects`)).toEqual([name(0, 6, rejectsOf(extension))])
     },
   )
 
@@ -517,7 +534,7 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     const fileSystem = new SimulatedFileSystem()
     const path = `${OUT}/_rejects/topic=orders/partition=0`
     fileSystem.writeFile(
-      `${path}/${name(0, 1, 'jsonl').split('/').pop() ?? ''}`,
+      `${path}/${name(0, 1, rejectsOf(extension)).split('/').pop() ?? ''}`,
       Buffer.from('{}\n'),
     )
     fileSystem.failNext('syncDirectory', 'EIO', { path })
@@ -536,6 +553,44 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await put(sink, task(0, 1), [record(0)])
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(await offsetsOf(later)).toEqual([0])
+  })
+})
+
+describe('sinks of both formats in one directory', () => {
+  it('keep the rejects of each other, and replace their own when a range is loaded again', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [5])
+    await broker.topic('orders').partition(0).append({ value: 'text' })
+    const load = async (name: string, sink: Sink) =>
+      runLoad(await planLoad(broker, { topics: ['orders'], name, from: 'earliest' }), sink)
+    const rejects = () => namesIn(fileSystem, `${OUT}/_rejects`)
+    const [ndjson, parquet] = [name(0, 6, 'ndjson.jsonl'), name(0, 6, 'parquet.jsonl')]
+    const fields = { id: 'int' } as const
+    expect(await load('a', ndjsonSink(OUT, { fields, fileSystem }))).toMatchObject({ rejected: 1 })
+    expect(await load('b', parquetSink(OUT, { fileSystem }))).toMatchObject({ rejected: 0 })
+    expect(rejects()).toEqual([ndjson])
+    await fileSystem.unlink(`${OUT}/${name(0, 6, 'parquet')}`)
+    expect(await load('b', parquetSink(OUT, { fields, fileSystem }))).toMatchObject({ rejected: 1 })
+    expect(rejects()).toEqual([ndjson, parquet])
+    await fileSystem.unlink(`${OUT}/${name(0, 6, 'ndjson')}`)
+    expect(await load('a', ndjsonSink(OUT, { gzip: true, fileSystem }))).toMatchObject({
+      records: 6,
+    })
+    expect(rejects()).toEqual([parquet])
+  })
+
+  it('take a range with and without gzip for the same, whatever the name of the load', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [5])
+    for (const [name, gzip, records] of [
+      ['plain', false, 5],
+      ['gzip', true, 0],
+    ] as const) {
+      const plan = await planLoad(broker, { topics: ['orders'], name })
+      expect(await runLoad(plan, ndjsonSink(OUT, { gzip, fileSystem }))).toMatchObject({ records })
+    }
   })
 })
 
@@ -641,18 +696,24 @@ describe('an NDJSON file', () => {
   it.each([
     ['{"id":1.5}', "the field 'id' is not int: 1.5"],
     ['{"id":"7"}', `the field 'id' is not int: "7"`],
-    ['{"id":12345678901234567890}', "the field 'id' is not int: 12345678901234567000"],
+    ['{"id":9007199254740993}', "the field 'id' is not int: a number beyond ±(2^53 − 1)"],
+    ['{"id":-9007199254740992}', "the field 'id' is not int: a number beyond ±(2^53 − 1)"],
+    ['{"id":1e400}', "the field 'id' is not int: a number beyond the range of a double"],
     ['{"name":7}', "the field 'name' is not string: 7"],
-    ['{"name":"\\ud800"}', `the field 'name' is not string: "\\ud800"`],
+    ['{"name":"\\ud800"}', "the field 'name' is not string: text with an unpaired surrogate"],
+    ['{"name":1e400}', "the field 'name' is not string: a number beyond the range of a double"],
     ['{"at":"yesterday"}', `the field 'at' is not timestamp: "yesterday"`],
     ['{"at":"2024-01-31T12:00:00"}', `the field 'at' is not timestamp: "2024-01-31T12:00:00"`],
     ['{"at":"2023-02-29"}', `the field 'at' is not timestamp: "2023-02-29"`],
     ['{"at":"2024-04-31T10:00Z"}', `the field 'at' is not timestamp: "2024-04-31T10:00Z"`],
-    ['{"at":1e300}', "the field 'at' is not timestamp: 1e+300"],
+    ['{"at":1e300}', "the field 'at' is not timestamp: a number beyond ±(2^53 − 1)"],
+    ['{"at":253402300800000}', "the field 'at' is not timestamp: 253402300800000"],
     ['{"ok":"true"}', `the field 'ok' is not boolean: "true"`],
-    ['{"x":1e999}', "the field 'x' is not double: Infinity"],
+    ['{"x":1e999}', "the field 'x' is not double: a number beyond the range of a double"],
+    ['{"x":-1e999}', "the field 'x' is not double: a number beyond the range of a double"],
     ['[1]', 'the value is not a JSON object: an array'],
     ['null', 'the value is not a JSON object: null'],
+    ['1e400', 'the value is not a JSON object: a number beyond the range of a double'],
     ['{', 'the value is not JSON'],
     ['', 'the value is not JSON'],
     ['\ufeff{}', 'the value is not JSON'],
@@ -664,7 +725,7 @@ describe('an NDJSON file', () => {
         record(0, { value: Buffer.from(value) }),
       )
       expect(rows).toEqual([])
-      const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
+      const line = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'ndjson.jsonl')}`).toString()
       expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
     },
   )
@@ -701,7 +762,9 @@ describe('an NDJSON file', () => {
     const text = fileSystem.readFile(`${OUT}/${name(0, 100, 'ndjson')}`).toString()
     expect(text).toContain(`"o":${deep},"rest":null}`)
     expect(text).toContain(`"rest":{"more":${deep}}}`)
-    const rejects = fileSystem.readFile(`${OUT}/_rejects/${name(0, 100, 'jsonl')}`).toString()
+    const rejects = fileSystem
+      .readFile(`${OUT}/_rejects/${name(0, 100, 'ndjson.jsonl')}`)
+      .toString()
     expect(rejects).toContain("the field 'id' is not int")
     expect(rejects).toContain('the value is not a JSON object')
   })
@@ -904,17 +967,54 @@ describe('inferred fields', () => {
     ])
   })
 
-  it.each(['{', '[]', '{"id":"number"}', '{"topic":"int","value_topic":"int"}'])(
-    'are not read from a fields file with the content %s, which is reported as damaged',
-    async (content) => {
+  it.each(['planLoad', 'runTask'])(
+    'let rejects be loaded again once the file is edited and the data file is removed: %s',
+    async (how) => {
+      const fileSystem = new SimulatedFileSystem()
+      const broker = await brokerFor(fileSystem)
+      const { partitions } = await broker.createTopic('orders')
+      const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
+      const load = async (from: 'committed' | 'earliest') =>
+        runLoad(await planLoad(broker, { topics: ['orders'], from }), sink)
+      await partitions[0]?.append([{ value: '{"x":1}' }, { value: '{"x":2}' }])
+      expect(await load('committed')).toMatchObject({ records: 2, rejected: 0 })
+      await partitions[0]?.append([{ value: '{"x":1.5}' }, { value: '{"x":3}' }])
+      expect(await load('committed')).toMatchObject({ records: 1, rejected: 1 })
+      fileSystem.writeFile(FILE, Buffer.from('{"x":"double"}'))
+      await fileSystem.unlink(`${OUT}/${name(2, 4, 'ndjson')}`)
+      const again = how === 'runTask' ? runTask(broker, task(2, 4), sink) : load('earliest')
+      expect(await again).toMatchObject({ records: 2, rejected: 0 })
+      expect(rowsIn(fileSystem).map((row) => row['x'])).toEqual([1, 2, 1.5, 3])
+      expect(namesIn(fileSystem, `${OUT}/_rejects`)).toEqual([])
+      expect(await load('committed')).toMatchObject({ tasks: 0 })
+    },
+  )
+
+  it.each([
+    ['{', 'it is not JSON: '],
+    ['[]', 'it must be an object of fields and types, got an array'],
+    [
+      '{"ok":"int","x":"integer"}',
+      `the type of the field 'x' must be one of "int", "double", "string", "boolean", "timestamp", "json", got "integer"`,
+    ],
+    [
+      '{"id":"int","ID":"int"}',
+      'field "ID" is not allowed in it: names must not be empty and must differ in more than case',
+    ],
+    ['{"":"int"}', 'field "" is not allowed in it: names must not be empty'],
+    ['{"topic":"int","value_topic":"int"}', 'field "value_topic" is not allowed in it: '],
+  ])(
+    'are not read from a fields file with the content %s, and the error says what is wrong with it',
+    async (content, message) => {
       const fileSystem = new SimulatedFileSystem()
       fileSystem.writeFile(FILE, Buffer.from(content))
       const sink = ndjsonSink(OUT, { fields: 'infer', fileSystem })
       for (let attempt = 0; attempt < 2; attempt += 1) {
-        await expect(put(sink, task(0, 1), [record(0)])).rejects.toMatchObject({
-          code: 'CORRUPT_MESSAGE',
-          path: FILE,
-        })
+        const error: unknown = await put(sink, task(0, 1), [record(0)]).catch(
+          (each: unknown) => each,
+        )
+        expect(error).toMatchObject({ code: 'CORRUPT_MESSAGE', path: FILE })
+        expect(String(error)).toContain(`${FILE}: ${message}`)
       }
       fileSystem.writeFile(FILE, Buffer.from('{"id":"int"}'))
       await put(sink, task(0, 1), [record(0)])
