@@ -1,5 +1,5 @@
 import { reasonOf } from '../checks.ts'
-import { VarveError } from '../index.ts'
+import { ClosedError, VarveError, type Broker } from '../index.ts'
 import type { LoadTask } from './load-task.ts'
 import type { LoadResult } from './run-load.ts'
 
@@ -55,6 +55,20 @@ export class RecordsGoneError extends VarveError {
     this.partition = gone.partition
     this.startOffset = gone.startOffset
     this.endOffset = gone.endOffset
+  }
+}
+
+/**
+ * The error to report for one in a load. The caller does not know the consumer that commits for the
+ * load, so a closed one is reported as the closed broker.
+ */
+export function reasonInLoad(broker: Broker, error: unknown): unknown {
+  if (!(error instanceof ClosedError)) return error
+  try {
+    broker.describe()
+    return error
+  } catch {
+    return new ClosedError('the broker was closed during the load')
   }
 }
 

@@ -1,10 +1,10 @@
-import { callback, checkOptions, checkWholeNumber, errorOf, type Checks } from '../checks.ts'
+import { callback, checkOptions, checkWholeNumber, reasonOf, type Checks } from '../checks.ts'
 import type { Broker } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { pause } from '../platform/pause.ts'
 import { checkBroker, checkSink } from './arguments.ts'
-import { planLoad, type PlanLoadOptions } from './plan-load.ts'
+import { checkPlanOptions, DEFAULT_LOAD_NAME, planLoad, type PlanLoadOptions } from './plan-load.ts'
 import { RUN_OPTIONS, runLoad, type LoadResult, type RunLoadOptions } from './run-load.ts'
 import type { Sink } from './sink.ts'
 
@@ -15,7 +15,7 @@ export interface LoadEveryOptions extends RunLoadOptions {
   /**
    * Called if a plan or a run has failed. The next beat tries again.
    *
-   * @defaultValue emits a process warning
+   * @defaultValue emits a process warning with the name of the load and the reason
    */
   readonly onError?: ((error: unknown) => void | Promise<void>) | undefined
 }
@@ -45,9 +45,10 @@ const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
  *
  * @param intervalMs milliseconds, at least 1
  * @param options.signal aborts the run in progress and ends the schedule
- * @param planOptions checked at each beat, as topics may be created and deleted; `onError` is
- * called if they are invalid
- * @throws TypeError or RangeError if the interval or one of `options` is invalid
+ * @param planOptions `onError` is called at each beat at which they do not fit the topics, which may
+ * be created and deleted in the meantime
+ * @throws TypeError or RangeError if the interval or one of the options is invalid whatever the
+ * topics are
  * @throws `ClosedError` if the broker is closed
  */
 export function loadEvery(
@@ -59,8 +60,13 @@ export function loadEvery(
 ): LoadSchedule {
   checkWholeNumber('intervalMs', intervalMs, 1, MAX_INTERVAL_MS)
   checkBroker('broker', broker)
+  const { name = DEFAULT_LOAD_NAME } = checkPlanOptions(planOptions)
   checkSink('sink', sink)
   const checked = checkOptions('schedule options', options, SCHEDULE_OPTIONS)
+  const warn = (error: unknown): void => {
+    const what = `the load '${name}' has failed, and the next beat tries again`
+    process.emitWarning(loadWarning(what, error))
+  }
   const { onLoad, onError = warn, ...runOptions } = checked
   const { clock = systemClock, signal } = runOptions
   const stopping = new AbortController()
@@ -75,13 +81,15 @@ export function loadEvery(
       await onLoad?.(result)
     } catch (error) {
       if (signal?.aborted === true) return
-      await Promise.resolve(onError(error)).catch(warn)
+      await onError(error)
     }
   }
   const repeat = async (): Promise<void> => {
     const startMs = clock.monotonic()
     while (!stopping.signal.aborted) {
-      await load().catch(warn)
+      await load().catch((error: unknown) => {
+        process.emitWarning(loadWarning(`onError of the load '${name}' has failed`, error))
+      })
       const passedMs = clock.monotonic() - startMs
       const delayMs = intervalMs - (passedMs % intervalMs)
       await pause(clock, delayMs, stopping.signal).catch(() => undefined)
@@ -102,6 +110,6 @@ export function loadEvery(
   }
 }
 
-function warn(error: unknown): void {
-  process.emitWarning(errorOf(error))
+function loadWarning(what: string, error: unknown): Error {
+  return new Error(`${what}: ${reasonOf(error)}`, { cause: error })
 }

@@ -1,5 +1,12 @@
 import type { Broker } from '../index.ts'
-import { checkOptions, checkWholeNumber, describeValue, boolean, isPlainObject } from '../checks.ts'
+import {
+  boolean,
+  checkOptions,
+  checkWholeNumber,
+  describeValue,
+  isPlainObject,
+  reasonOf,
+} from '../checks.ts'
 import { checkBroker } from './arguments.ts'
 import type { LoadTask } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
@@ -53,11 +60,11 @@ export class LoadPlan {
    * Restores a plan from the result of its `toJSON`, or from the text that `JSON.stringify` returns
    * for it.
    *
-   * @throws SyntaxError for text that is not JSON; TypeError or RangeError if it is not a plan.
+   * @throws TypeError or RangeError if it is not a plan.
    */
   static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
     checkBroker('broker', broker)
-    const plan = typeof json === 'string' ? (JSON.parse(json) as LoadPlanJson) : json
+    const plan = typeof json === 'string' ? parsed(json) : json
     const { name, resumes, tasks, begins } = checkOptions('a load plan', plan, {
       name: checkLoadName,
       resumes: boolean,
@@ -91,6 +98,16 @@ export class LoadPlan {
   /** Iterates over the tasks. */
   [Symbol.iterator](): IterableIterator<LoadTask> {
     return this.tasks[Symbol.iterator]()
+  }
+}
+
+/** @throws TypeError for text that is not JSON; whether it is a plan is checked later. */
+function parsed(text: string): LoadPlanJson {
+  try {
+    return JSON.parse(text) as LoadPlanJson
+  } catch (error) {
+    const got = `${describeValue(text)}: ${reasonOf(error)}`
+    throw new TypeError(`a load plan must be JSON, got ${got}`, { cause: error })
   }
 }
 

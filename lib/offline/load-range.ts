@@ -70,8 +70,9 @@ export async function loadRange(
   { signal, onWritten, leaderEpoch }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
+  const context = { signal: signal ?? new AbortController().signal }
   // A copy, as the sink may change it.
-  const writer = await sink.open({ ...task })
+  const writer = await sink.open({ ...task }, context)
   checkWriter('the result of open() of a sink', writer)
   const epoch = leaderEpoch ?? partition.log.leaderEpoch
   let result: TaskResult

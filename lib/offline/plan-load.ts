@@ -8,9 +8,10 @@ import {
   oneOf,
   wholeNumber,
   type Checks,
+  type Given,
 } from '../checks.ts'
 import { checkBroker } from './arguments.ts'
-import { RecordsGoneError } from './load-errors.ts'
+import { reasonInLoad, RecordsGoneError } from './load-errors.ts'
 import { checkLoadName, LoadPlan, type LoadStart } from './load-plan.ts'
 import type { LoadTask } from './load-task.ts'
 import { checkSplitBy, splitRange, type SplitBy } from './split-range.ts'
@@ -36,8 +37,8 @@ export interface PlanLoadOptions {
   readonly from?: 'committed' | 'earliest' | number | { readonly timestamp: number } | undefined
   /**
    * Where to end, exclusive: at the high watermark at the time of the call (`'end'`); at the same
-   * offset in every partition; or before the first record whose timestamp is at least the given
-   * one.
+   * offset in every partition, which must not be below an offset `from`; or before the first record
+   * whose timestamp is at least the given one.
    *
    * @defaultValue `'end'`
    */
@@ -63,6 +64,24 @@ const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
   whenGone: oneOf('fail', 'skip'),
 }
 
+/** The name of a load that has no other. */
+export const DEFAULT_LOAD_NAME = 'varve-load'
+
+/**
+ * Checks everything about the options of a plan that does not depend on the topics.
+ *
+ * @throws TypeError or RangeError
+ */
+export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOptions> {
+  const checked = checkOptions('plan options', options, PLAN_OPTIONS)
+  const { topics, from, until } = checked as Partial<Given<PlanLoadOptions>>
+  if (topics === undefined) throw new TypeError('topics must be an array of names, got undefined')
+  if (typeof from === 'number' && typeof until === 'number' && from > until) {
+    throw new RangeError(`from must be at most until, which is ${until}, got ${from}`)
+  }
+  return checked
+}
+
 /**
  * Plans a load: which records of which partitions to load, split into tasks. It loads nothing and
  * commits nothing. A partition whose range is empty gets no task. The broker may be read-only.
@@ -75,11 +94,9 @@ const PLAN_OPTIONS: Checks<PlanLoadOptions> = {
  */
 export async function planLoad(broker: Broker, options: PlanLoadOptions): Promise<LoadPlan> {
   checkBroker('broker', broker)
-  const checked = checkOptions('plan options', options, PLAN_OPTIONS)
-  const { name = 'varve-load', from = 'committed', until = 'end' } = checked
+  const checked = checkPlanOptions(options)
+  const { name = DEFAULT_LOAD_NAME, from = 'committed', until = 'end', topics } = checked
   const { splitBy = 'partition', whenGone = 'fail' } = checked
-  const topics = checked.topics as readonly string[] | undefined
-  if (topics === undefined) throw new TypeError('topics must be an array of names, got undefined')
   const consumer = broker.consumer({ groupId: name, enableAutoCommit: false })
   const tasks: LoadTask[] = []
   const begins: LoadStart[] = []
@@ -100,6 +117,8 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
         }
       }
     }
+  } catch (error) {
+    throw reasonInLoad(broker, error)
   } finally {
     await consumer.close()
   }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import {
   ClosedError,
   CorruptRecordError,
@@ -23,7 +24,7 @@ import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { pause } from '../platform/pause.ts'
 import { checkSink, SinkMisuse } from './arguments.ts'
-import { LoadFailedError, RecordsGoneError, type LoadFailure } from './load-errors.ts'
+import { LoadFailedError, reasonInLoad, RecordsGoneError, type LoadFailure } from './load-errors.ts'
 import { LoadOffsets } from './load-offsets.ts'
 import { LoadPlan } from './load-plan.ts'
 import { loadRange, publishedBehind, type LoadPlace } from './load-range.ts'
@@ -36,7 +37,10 @@ import type { Sink } from './sink.ts'
 export interface RunLoadOptions {
   /** Tasks that run concurrently, [1, 1000]. Each holds what its sink buffers. @defaultValue 4 */
   readonly concurrency?: number | undefined
-  /** Aborts the run. It rejects with the signal's reason once the writers are aborted. */
+  /**
+   * Aborts the run. It rejects with the signal's reason once the writers are aborted, which waits
+   * for the calls of the sink in progress: see `TaskContext`.
+   */
   readonly signal?: AbortSignal | undefined
   /** Called after each write and after each task. An exception from it ends the run. */
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined
@@ -171,6 +175,8 @@ class LoadRun {
     this.#startMs = this.#clock.monotonic()
     this.#totalOffsets = plan.tasks.reduce((sum, task) => sum + sizeOf(task), 0)
     this.#offsets = new LoadOffsets(plan.broker, plan.name, plan.tasks)
+    // Node.js warns of a leak from eleven listeners on, and the sink may add one for each task.
+    setMaxListeners(0, this.#stop.signal)
   }
 
   async run(): Promise<LoadResult> {
@@ -181,7 +187,7 @@ class LoadRun {
     if (signal?.aborted === true) stop()
     const stopFollowing = signal === undefined ? null : onAbort(signal, stop)
     try {
-      if (!this.#stop.signal.aborted) await this.#offsets.beginEmpty(this.#plan.begins)
+      if (!this.#stop.signal.aborted) await this.#beginEmpty()
       const workers = Math.min(concurrency, this.#plan.tasks.length)
       await Promise.all(Array.from({ length: workers }, () => this.#work()))
     } finally {
@@ -191,6 +197,15 @@ class LoadRun {
     this.#stop.signal.throwIfAborted()
     if (this.#failures.length > 0) throw new LoadFailedError(this.#failures, this.#result())
     return this.#result()
+  }
+
+  async #beginEmpty(): Promise<void> {
+    const { broker, begins } = this.#plan
+    try {
+      await this.#offsets.beginEmpty(begins)
+    } catch (error) {
+      throw reasonInLoad(broker, error)
+    }
   }
 
   /** Runs one task after another. Never rejects. */
@@ -212,7 +227,7 @@ class LoadRun {
         return
       } catch (error) {
         if (attempt >= retries || FINAL_ERRORS.some((each) => error instanceof each)) {
-          this.#failures.push({ task, error })
+          this.#failures.push({ task, error: reasonInLoad(this.#plan.broker, error) })
           return
         }
         const delayMs = Math.min(FIRST_RETRY_MS * 2 ** attempt, LONGEST_RETRY_MS)

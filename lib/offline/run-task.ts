@@ -20,7 +20,10 @@ import type { Sink, TaskResult } from './sink.ts'
 
 /** Options of {@link runTask}. */
 export interface RunTaskOptions {
-  /** Aborts the task. It rejects with the signal's reason once the writer is aborted. */
+  /**
+   * Aborts the task. It rejects with the signal's reason once the writer is aborted, which waits for
+   * the call of the sink in progress: see `TaskContext`.
+   */
   readonly signal?: AbortSignal | undefined
   /**
    * How long to wait until the end of the task is visible, in milliseconds. A process that reads a
@@ -98,7 +101,12 @@ async function doTask(
   const refresh = broker.describe().readOnly ? () => partition.refresh() : undefined
   const published = await publishedBehind(task, place, sink, refresh)
   for (const range of subtractRanges(task, published)) {
-    const result = await loadRange(partition, { ...task, ...range }, sink, { signal })
+    const loading = loadRange(partition, { ...task, ...range }, sink, { signal })
+    const result = await loading.catch((error: unknown) => {
+      // The error of a sink that listens to the signal.
+      signal?.throwIfAborted()
+      throw error
+    })
     total.records += result.records
     total.rejected += result.rejected
     total.bytes += result.bytes

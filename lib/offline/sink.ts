@@ -11,6 +11,16 @@ export interface TaskResult {
   readonly bytes: number
 }
 
+/** What a sink receives with a task. */
+export interface TaskContext {
+  /**
+   * Aborted when the run ends early, by the `signal` of `runLoad` or `runTask` for example. The run
+   * ends once the calls of the sink in progress have settled. So a sink whose calls may not settle,
+   * or take long, must let them reject when the signal is aborted. It is not needed otherwise.
+   */
+  readonly signal: AbortSignal
+}
+
 /** Receives the records of one task. Calls do not overlap. */
 export interface TaskWriter {
   /** Takes records in offset order. Resolves when ready for more, which bounds memory use. */
@@ -44,6 +54,10 @@ export interface Sink {
     partition: { readonly topic: string; readonly partition: number; readonly topicId?: string },
     fromOffset: number,
   ): Promise<readonly OffsetRange[]>
-  /** Starts a task. Several may be open at the same time. */
-  open(task: LoadTask): Promise<TaskWriter>
+  /**
+   * Starts a task. Several may be open at the same time.
+   *
+   * @param context a load always passes it
+   */
+  open(task: LoadTask, context?: TaskContext): Promise<TaskWriter>
 }

@@ -166,8 +166,62 @@ describe('loadEvery', () => {
     await broker.close()
     await clock.advance(5000)
     await schedule.finished
-    expect(errors).toMatchObject([{ failures: [{ error: { code: 'CLOSED' } }] }])
+    const error = { code: 'CLOSED', message: 'the broker was closed during the load' }
+    expect(errors).toMatchObject([{ failures: [{ error }] }])
     expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('throws for plan options that can never work, and reports others at each beat', async () => {
+    const { clock, broker, sink } = await setUp()
+    const closers = vi.spyOn(broker, 'onClose')
+    for (const [plan, message] of [
+      [undefined, 'plan options must be a plain object, got undefined'],
+      [{}, 'topics must be an array of names, got undefined'],
+      [{ topics: [] }, 'topics must have at least one name, got none'],
+      [{ topics: ['t'], from: 5, until: 2 }, 'from must be at most until, which is 2, got 5'],
+    ] as const) {
+      expect(() => loadEvery(1000, broker, plan as never, sink)).toThrow(message)
+    }
+    expect(closers).not.toHaveBeenCalled()
+    const errors: unknown[] = []
+    const onError = (error: unknown): void => void errors.push(error)
+    const schedule = loadEvery(1000, broker, { topics: ['later'] }, sink, { clock, onError })
+    await clock.advance(10)
+    await broker.createTopic('later')
+    await clock.advance(1000)
+    await schedule.stop()
+    expect(errors).toMatchObject([{ code: 'UNKNOWN_TOPIC_OR_PARTITION' }])
+    await broker.close()
+  })
+
+  it('warns with the name of the load and the reason if it has no onError', async () => {
+    const { clock, broker, partition, state, sink, plan } = await setUp()
+    await partition.append({ value: 'a' })
+    const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    const warnings = (): string[] => warning.mock.calls.map(([error]) => String(error))
+    state.failures = 1
+    const schedule = loadEvery(1000, broker, plan, sink, { clock, retries: 0 })
+    await clock.advance(10)
+    await schedule.stop()
+    expect(warnings()).toEqual([
+      "Error: the load 'l' has failed, and the next beat tries again: 1 of 1 tasks failed: t-0 0 to 1: no room",
+    ])
+    expect(warning.mock.calls[0]?.[0]).toHaveProperty('cause.code', 'LOAD_FAILED')
+    state.failures = 1
+    const second = loadEvery(1000, broker, { topics: ['t'] }, sink, {
+      clock,
+      retries: 0,
+      onError: () => {
+        throw new Error('nobody to tell')
+      },
+    })
+    await clock.advance(10)
+    await second.stop()
+    expect(warnings().slice(1)).toEqual([
+      "Error: onError of the load 'varve-load' has failed: nobody to tell",
+    ])
+    warning.mockRestore()
+    await broker.close()
   })
 
   it('throws for an invalid interval and for invalid options', async () => {

@@ -3,6 +3,14 @@ import { LoadPlan, planLoad, type PlanLoadOptions } from '../../lib/offline/inde
 import { splitRange } from '../../lib/offline/split-range.ts'
 import { brokerFor, fill, task } from './loads.ts'
 
+function thrownBy(call: () => unknown): unknown {
+  try {
+    return call()
+  } catch (error) {
+    return error
+  }
+}
+
 describe('splitRange', () => {
   const segments = [
     { baseOffset: 0, nextOffset: 100, sizeBytes: 1000 },
@@ -142,6 +150,7 @@ describe('a load plan', () => {
       { topics: ['orders'], until: 101 },
       /until must be from 0 to 100, the range of orders-0, got 101/,
     ],
+    [{ topics: ['orders'], from: 5, until: 2 }, /from must be at most until, which is 2, got 5/],
     [{ topics: ['orders'], from: -1 }, /from must be a whole number from 0/],
     [
       { topics: ['orders'], from: 'latest' },
@@ -183,7 +192,9 @@ describe('a load plan', () => {
   })
 
   it.each<[unknown, RegExp]>([
-    ['{', /JSON/],
+    ['', /^a load plan must be JSON, got "": /],
+    ['{', /^a load plan must be JSON, got "\{": /],
+    ['null', /^a load plan must be a plain object, got null/],
     [{}, /must have name, resumes and tasks, got none/],
     [{ name: 'x', resumes: true, tasks: [], begins: 1 }, /begins must be an array, got 1/],
     [{ name: 'x', resumes: true, tasks: [], begins: [1] }, /begins\[0\] must be a plain object/],
@@ -203,6 +214,8 @@ describe('a load plan', () => {
     ],
   ])('throws when it is restored from %j', async (json, message) => {
     const broker = await brokerFor()
-    expect(() => LoadPlan.restore(broker, json as string)).toThrow(message)
+    const error = thrownBy(() => LoadPlan.restore(broker, json as string))
+    expect((error as Error).message).toMatch(message)
+    expect([TypeError, RangeError]).toContain((error as Error).constructor)
   })
 })

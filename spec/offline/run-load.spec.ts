@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { Broker } from '../../lib/index.ts'
+import { Broker, ClosedError } from '../../lib/index.ts'
 import {
   LoadPlan,
   MissingModuleError,
@@ -396,6 +396,93 @@ describe('a load', () => {
     sink.before = () => undefined
     await runLoad(plan, sink)
     expect([sink.offsets(0), sink.offsets(1)]).toEqual([upTo(50), upTo(50)])
+  })
+
+  it.each(['runLoad', 'runTask'])(
+    'ends with the abort reason once a sink that waits has listened to its signal: %s',
+    async (how) => {
+      const broker = await brokerFor()
+      await fill(broker)
+      const abort = new AbortController()
+      const reason = new Error('shutting down')
+      let aborts = 0
+      const hanging: Sink = {
+        published: () => Promise.resolve([]),
+        open: (_, { signal } = { signal: AbortSignal.abort('no signal was passed') }) =>
+          Promise.resolve({
+            write: () =>
+              new Promise((_resolve, reject) => {
+                signal.addEventListener('abort', () => {
+                  reject(new Error('cancelled'))
+                })
+                abort.abort(reason)
+              }),
+            commit: () => Promise.reject(new Error('not reached')),
+            abort: () => Promise.resolve(void (aborts += 1)),
+          }),
+      }
+      const { signal } = abort
+      const run =
+        how === 'runLoad'
+          ? runLoad(await planLoad(broker, { topics: ['orders'] }), hanging, { signal })
+          : runTask(broker, task(0, 100), hanging, { signal })
+      await expect(run).rejects.toBe(reason)
+      expect(aborts).toBe(1)
+    },
+  )
+
+  it('passes every task a signal, which any number of sinks can listen to', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    const sink = new MemorySink()
+    const signals: AbortSignal[] = []
+    const listening: Sink = {
+      published: (place, fromOffset) => sink.published(place, fromOffset),
+      open: (each, context) => {
+        context?.signal.addEventListener('abort', () => undefined)
+        if (context !== undefined) signals.push(context.signal)
+        return sink.open(each)
+      },
+    }
+    const splitBy = { maxRecords: 5 }
+    await runLoad(await planLoad(broker, { topics: ['orders'], splitBy }), listening)
+    expect(signals).toHaveLength(20)
+    await runTask(broker, task(100, 101), listening, { maxWaitMs: 0 }).catch(() => undefined)
+    await broker.topic('orders').partition(0).append({ value: '{}' })
+    await runTask(broker, task(100, 101), listening)
+    expect(signals.map(({ aborted }) => aborted)).toEqual(Array(21).fill(false))
+    expect(warning).not.toHaveBeenCalled()
+    warning.mockRestore()
+  })
+
+  it('says that the broker was closed if it was closed during the run', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [10, 10])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const sink = new MemorySink()
+    let closing: Promise<void> | null = null
+    sink.before = async (what) => {
+      if (what === 'commit') await (closing ??= broker.close())
+    }
+    const { failures } = await failure(runLoad(plan, sink))
+    const error = { code: 'CLOSED', message: 'the broker was closed during the load' }
+    expect(failures).toMatchObject([{ error }, { error }])
+    await expect(runLoad(plan, sink)).rejects.toThrow('the broker is closed')
+  })
+
+  it('reports the ClosedError of a sink as it is while the broker is open', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [10])
+    const sink = new MemorySink()
+    const closed = new ClosedError('the pool is closed')
+    sink.before = () => {
+      throw closed
+    }
+    const { failures } = await failure(
+      runLoad(await planLoad(broker, { topics: ['orders'] }), sink),
+    )
+    expect(failures[0]?.error).toBe(closed)
   })
 
   it('stops waiting for a retry when it is aborted', async () => {

@@ -91,6 +91,59 @@ describe('sinkConformance', () => {
     )
   })
 
+  it('says what a sink did instead', async () => {
+    const reasonFor = async (part: string, change: (sink: Sink) => Sink, seen?: number[]) => {
+      const subject = sinkOn(() => undefined)
+      const offsets = seen === undefined ? subject.offsets : () => Promise.resolve(seen)
+      const { reopen } = subject
+      const changed = { ...subject, offsets, sink: change(subject.sink), reopen }
+      const failing = sinkConformance(() => changed).find(({ name }) => name.includes(part))
+      return failing?.run().then(
+        () => 'passed',
+        (error: unknown) => String(error),
+      )
+    }
+    const same = (sink: Sink): Sink => sink
+    const forgetful = (sink: Sink): Sink => ({ ...sink, published: () => Promise.resolve([]) })
+    expect(await reasonFor('as a whole', forgetful)).toContain(
+      'published() of orders-0 from offset 0 must return [0, 10), got no ranges',
+    )
+    const many = (sink: Sink): Sink => ({
+      ...sink,
+      published: () =>
+        Promise.resolve([0, 5].map((at) => ({ startOffset: at, endOffset: at + 5 }))),
+    })
+    expect(await reasonFor('knows of nothing', many)).toContain(
+      'published() of orders-0 from offset 0 must return no ranges, got [0, 5), [5, 10)',
+    )
+    expect(await reasonFor('as a whole', same, [3, 3])).toContain(
+      'a reader of orders-0 must see the offsets 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, got 3, 3',
+    )
+    expect(await reasonFor('several writes', same, [])).toMatch(
+      /must see the offsets 0, 1, .*, 19, … \(30 in total\), got none$/,
+    )
+    const committing =
+      (result: unknown) =>
+      (sink: Sink): Sink => ({
+        ...sink,
+        open: async (task) => ({
+          ...(await sink.open(task)),
+          commit: () => Promise.resolve(result as never),
+        }),
+      })
+    for (const part of ['several writes', 'without records', 'that are null']) {
+      expect(await reasonFor(part, committing(undefined))).toContain(
+        'commit() of a sink must return { records, rejected, bytes }, got undefined',
+      )
+      expect(await reasonFor(part, committing({ records: 7, rejected: 0, bytes: 0 }))).toMatch(
+        /commit\(\) must return records: (30|0|3), rejected: 0, got records: 7, rejected: 0/,
+      )
+    }
+    expect(
+      await reasonFor('as a whole', committing({ records: 7, rejected: 0, bytes: 0 })),
+    ).toContain('commit() must return 10 records and rejected together, got 7')
+  })
+
   it('fails a sink whose abort removes what another writer has committed', async () => {
     // delete from loads where topic = $1 and partition = $2 and start_offset = $3 and end_offset = $4
     const takeAway = (loads: Loaded[], task: LoadTask): void => {
