@@ -217,8 +217,8 @@ export class LocalLog {
   }
 
   /**
-   * Removes every record from `offset` on, and the rest of the batch that holds it. Durable when it
-   * resolves.
+   * Removes every record from `offset` on, and the whole batch that holds it, also the records of
+   * that batch below `offset`. Durable when it resolves.
    *
    * @throws InDoubtError if it fails half-way.
    */

@@ -254,8 +254,8 @@ export class Log {
   }
 
   /**
-   * Removes every record from `offset` on, and the rest of the batch that holds `offset`. The next
-   * appended record gets `offset`. The truncation is durable when the promise resolves.
+   * Durably removes the records from `offset` on and, as Kafka does, the whole batch that holds it:
+   * its records below `offset` become a gap, unreported. The next appended record gets `offset`.
    * @param offset in [`logStartOffset`, `logEndOffset`].
    * @throws {@link OffsetOutOfRangeError} if `offset` is outside this range.
    */

@@ -73,6 +73,17 @@ describe('a load from a log that is truncated', () => {
     },
   )
 
+  it('treats records below a truncation inside their batch as a gap', async () => {
+    const broker = await brokerFor()
+    const partition = (await broker.createTopic('orders')).partition(0)
+    await partition.append(upTo(100).map((id) => ({ value: `{"id":${id}}` })))
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    await cut(partition)
+    expect(await runLoad(plan, sink)).toMatchObject({ tasks: 1, records: 50 })
+    expect(sink.offsets()).toEqual(upTo(100, 50))
+  })
+
   it('fails if records are truncated while a task commits them, and so does the next load', async () => {
     const broker = await brokerFor()
     await fill(broker)
