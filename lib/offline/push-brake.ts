@@ -1,21 +1,43 @@
-import type { Consumer, TopicPartition } from '../index.ts'
+import { SerializationError, type Consumer, type TopicPartition } from '../index.ts'
 import { partitionKey } from './push-queue.ts'
 
 /** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
 export class PushBrake<K, V> {
-  /** Whether the target accepts no more records. */
-  isOn = false
+  /** Whether nothing more may be taken before all that was taken is written. */
+  isEmptying = false
+  #isOn = false
   readonly #consumer: Consumer<K, V>
+  readonly #maxInFlight: number
   readonly #paused: Map<string, TopicPartition> = new Map()
 
-  constructor(consumer: Consumer<K, V>) {
+  constructor(consumer: Consumer<K, V>, maxInFlight: number) {
     this.#consumer = consumer
+    this.#maxInFlight = maxInFlight
+  }
+
+  /** Whether this many records in flight end a pause. */
+  isDone(inFlight: number): boolean {
+    return this.#isOn && inFlight < this.#limit
+  }
+
+  /**
+   * Whether all that was taken is written before the push ends with this error of a poll. Otherwise
+   * a `seek` past a record that cannot be deserialized would leave out unwritten records before it.
+   */
+  emptiesBefore(error: unknown, inFlight: number): boolean {
+    const isUnreadable = error instanceof SerializationError && error.offset !== null
+    this.isEmptying = isUnreadable && inFlight > 0
+    return this.isEmptying
+  }
+
+  get #limit(): number {
+    return this.isEmptying ? 1 : this.#maxInFlight
   }
 
   /** Called before each poll, so that newly assigned partitions are paused too. */
-  set(isOn: boolean): void {
-    this.isOn = isOn
-    if (!isOn) {
+  set(inFlight: number): void {
+    this.#isOn = inFlight >= this.#limit
+    if (!this.#isOn) {
       this.release()
       return
     }

@@ -1,11 +1,25 @@
 import {
   CommitFailedError,
+  InvalidGroupIdError,
   UnknownTopicOrPartitionError,
   type Consumer,
   type OffsetCommit,
 } from '../index.ts'
 import type { PushPartitions } from './push-partitions.ts'
 import type { PushPartition } from './push-queue.ts'
+
+/** Fails if commits are impossible, before the target gets records that would only come again. */
+export async function ensureCommits<K, V>(consumer: Consumer<K, V>): Promise<void> {
+  try {
+    await consumer.commit([])
+  } catch (error) {
+    if (error instanceof InvalidGroupIdError) {
+      throw new InvalidGroupIdError('pushTo() needs a consumer with a groupId', { cause: error })
+    }
+    // The group has moved on: the next poll rejoins it.
+    if (!(error instanceof CommitFailedError)) throw error
+  }
+}
 
 /**
  * Commits what has been acknowledged since the last commit of a push, with the epoch of the written

@@ -1,5 +1,7 @@
+import { describeValue, isError } from '../checks.ts'
 import { pause } from '../platform/pause.ts'
 import type { PushContext, ResolvedPushOptions } from './push-options.ts'
+import type { PushEnd } from './push-end.ts'
 import type { PushEntry } from './push-queue.ts'
 import type { ConsumerRecord } from '../index.ts'
 
@@ -19,32 +21,29 @@ export interface PushResult {
   readonly retries: number
 }
 
+/** Which failed writes are not retried. */
+export interface Retrying {
+  /** Aborted when a retry is pointless, because the records are delivered again. */
+  readonly over: AbortSignal
+  /** Whether a stop during a backoff has the records tried once more. */
+  readonly isNeeded: () => boolean
+}
+
 const MAX_BACKOFF_MS = 30_000
 
 /** Passes records to the target, retries failed writes, and counts the outcomes. */
 export class PushDelivery<K, V> {
   readonly #write: Write<K, V>
   readonly #options: ResolvedPushOptions<K, V>
-  /** The signal that writes receive. */
-  readonly #signal: AbortSignal
-  readonly #stopping: AbortSignal
+  readonly #end: PushEnd
   #written = 0
   #failed = 0
   #retries = 0
 
-  /**
-   * @param signals.ending for writes: aborted when they need not continue
-   * @param signals.stopping aborted when no write is retried any more
-   */
-  constructor(
-    write: Write<K, V>,
-    options: ResolvedPushOptions<K, V>,
-    { ending, stopping }: { readonly ending: AbortSignal; readonly stopping: AbortSignal },
-  ) {
+  constructor(write: Write<K, V>, options: ResolvedPushOptions<K, V>, end: PushEnd) {
     this.#write = write
     this.#options = options
-    this.#signal = ending
-    this.#stopping = stopping
+    this.#end = end
   }
 
   /** The result so far. */
@@ -53,35 +52,58 @@ export class PushDelivery<K, V> {
   }
 
   /**
-   * @param over aborted when a retry is pointless, because the records are delivered again
    * @returns whether the records are processed
    * @throws the last error if it ends the push, or the error of `onError`
    */
-  async deliver(entries: readonly PushEntry<K, V>[], over: AbortSignal): Promise<boolean> {
-    const { retries, retryBackoffMs, clock, onError } = this.#options
+  async deliver(entries: readonly PushEntry<K, V>[], retrying: Retrying): Promise<boolean> {
+    const { retries, onError } = this.#options
     // A new array each time, as a write or `onError` may have modified the previous one.
     const recordsOf = (): ConsumerRecord<K, V>[] => entries.map(({ record }) => record)
-    const signal = this.#signal
-    const isUnwanted = (): boolean => this.#stopping.aborted || over.aborted
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.#write(recordsOf(), { signal, attempt })
+        await this.#write(recordsOf(), { signal: this.#end.ending, attempt })
         this.#written += entries.length
         return true
       } catch (error) {
-        if (isUnwanted()) return false
+        if (this.#end.isStopping || retrying.over.aborted) return false
         if (attempt <= retries) {
-          const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
-          await pause(clock, delayMs, this.#stopping, over).catch(() => undefined)
-          if (isUnwanted()) return false
+          if (!(await this.#backOff(entries, attempt, retrying))) return false
+          for (const each of entries) each.isInWrite = true
           this.#retries += 1
           continue
         }
-        if (onError === 'stop') throw error
+        if (onError === 'stop') throw asError(error, entries)
         if (onError !== 'skip') await onError(error, recordsOf())
         this.#failed += entries.length
         return true
       }
     }
   }
+
+  /**
+   * Waits before a retry, but no longer than until the push is stopped.
+   *
+   * @returns whether to retry
+   */
+  async #backOff(
+    entries: readonly PushEntry<K, V>[],
+    attempt: number,
+    { over, isNeeded }: Retrying,
+  ): Promise<boolean> {
+    const { retryBackoffMs, clock } = this.#options
+    for (const each of entries) each.isInWrite = false
+    const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
+    await pause(clock, delayMs, this.#end.stopping, over).catch(() => undefined)
+    return !over.aborted && (!this.#end.isStopping || isNeeded())
+  }
+}
+
+/** What a write of these records has thrown. A value that is not an error says nothing by itself. */
+function asError<K, V>(thrown: unknown, entries: readonly PushEntry<K, V>[]): unknown {
+  const [first] = entries
+  if (isError(thrown) || first === undefined) return thrown
+  const { topic, partition } = first.partition
+  const place = `${topic}-${partition}@${first.offset}`
+  const which = entries.length === 1 ? place : `${entries.length} records from ${place} on`
+  return new Error(`the write of ${which} threw ${describeValue(thrown)}`, { cause: thrown })
 }

@@ -12,9 +12,12 @@ import { systemClock } from '../platform/system-clock.ts'
 
 /** What a write receives besides its records. */
 export interface PushContext {
-  /** Aborted with the push, so that a write need not wait any longer. */
+  /**
+   * Aborted with the push, so that a write need not wait any longer. All writes share this signal;
+   * any number of listeners may be added. A `stop` does not abort it.
+   */
   readonly signal: AbortSignal
-  /** From 1, higher for each retry. */
+  /** From 1, higher for each retry. A later push begins at 1 again. */
   readonly attempt: number
 }
 
@@ -30,13 +33,19 @@ export type PushErrorHandler<K, V> =
 
 /** Options of {@link pushTo}. */
 export interface PushOptions<K = Buffer, V = Buffer> {
-  /** Writes that run concurrently, [1, 10000]. @defaultValue 4 */
+  /**
+   * Writes that run concurrently, [1, 10000]. A failed write that waits for its retry counts: as
+   * many of them as this limit hold up all other records until the first of them is retried.
+   *
+   * @defaultValue 4
+   */
   readonly concurrency?: number | undefined
   /**
-   * Maximum number of records that have been passed to writes and that no commit can cover, at
-   * least 1. These are records that are not acknowledged, and records after them in their
-   * partition. Acknowledged records whose commit is in progress do not count, so a crash may repeat
-   * up to two polls of them as well. @defaultValue 1000
+   * Maximum number of records that have been passed to writes and cannot be committed yet, because
+   * they, or records before them in their partition, are not acknowledged; at least 1. A crash
+   * repeats them. It may also repeat up to two polls of records whose commit was in progress.
+   *
+   * @defaultValue 1000
    */
   readonly maxInFlight?: number | undefined
   /**

@@ -10,6 +10,8 @@ export interface PushEntry<K, V> {
   /** Leader epoch of the record when it was taken. */
   readonly leaderEpoch: number | null
   isDone: boolean
+  /** Whether a write has received the record and does not wait for a retry. */
+  isInWrite: boolean
 }
 
 /** Records that must be written one after another. */
@@ -80,7 +82,8 @@ export class PushPartition<K, V> {
 
   add(record: ConsumerRecord<K, V>, leaderEpoch: number | null): PushEntry<K, V> {
     const { offset } = record
-    const entry = { record, partition: this, offset, leaderEpoch, isDone: false }
+    const state = { isDone: false, isInWrite: false }
+    const entry = { record, partition: this, offset, leaderEpoch, ...state }
     this.#entries.push(entry)
     this.nextOffset = offset + 1
     return entry
@@ -88,12 +91,14 @@ export class PushPartition<K, V> {
 
   /** A write has received these records, in their order. */
   start(entries: readonly PushEntry<K, V>[]): void {
+    for (const each of entries) each.isInWrite = true
     const offset = entries.at(-1)?.offset ?? -1
     this.startedOffset = Math.max(this.startedOffset, offset + 1)
   }
 
   /** These records are not retried any more, so no later record can be committed. */
   giveBack(entries: readonly PushEntry<K, V>[]): void {
+    for (const each of entries) each.isInWrite = false
     const offset = entries[0]?.offset ?? this.startedOffset
     this.startedOffset = Math.min(this.startedOffset, offset)
   }
@@ -117,6 +122,12 @@ export class PushPartition<K, V> {
   /** Acknowledged records that cannot be committed because an earlier one is unacknowledged. */
   get heldBack(): number {
     return this.#doneCount
+  }
+
+  /** Whether a record after these ones is acknowledged, or may be before it is retried. */
+  holdsBack(entries: readonly PushEntry<K, V>[]): boolean {
+    const last = entries.at(-1)?.offset ?? Infinity
+    return this.#entries.some((each) => each.offset > last && (each.isDone || each.isInWrite))
   }
 
   /** Whether any record that was taken is unacknowledged. */

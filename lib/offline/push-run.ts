@@ -1,15 +1,10 @@
-import {
-  ClosedError,
-  CommitFailedError,
-  type Consumer,
-  type ConsumerRecord,
-  type TopicPartition,
-} from '../index.ts'
+import { ClosedError, type Consumer, type ConsumerRecord, type TopicPartition } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { PushBrake } from './push-brake.ts'
-import { commitNew } from './push-commit.ts'
+import { commitNew, ensureCommits } from './push-commit.ts'
 import { PushDelivery, type PushResult, type Write } from './push-delivery.ts'
+import { PushEnd } from './push-end.ts'
 import type { ResolvedPushOptions } from './push-options.ts'
 import { PushPartitions } from './push-partitions.ts'
 import {
@@ -35,35 +30,29 @@ export class PushRun<K, V> {
   readonly #drains: Set<Promise<void>> = new Set()
   readonly #brake: PushBrake<K, V>
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
-  readonly #ending: AbortController = new AbortController()
-  readonly #stopping: AbortController = new AbortController()
+  readonly #end: PushEnd = new PushEnd()
   #inFlight = 0
   #isTurnAwaited = false
-  #isClosed = false
   /** From then on the consumer is the caller's again, and stays where the caller moves it. */
   #hasEnded = false
-  #failure: { readonly error: unknown } | null = null
   #wake: AbortController = new AbortController()
   #committing: Promise<void> = Promise.resolve()
 
   constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
     this.#consumer = consumer
-    const signals = { ending: this.#ending.signal, stopping: this.#stopping.signal }
-    this.#delivery = new PushDelivery(write, options, signals)
+    this.#delivery = new PushDelivery(write, options, this.#end)
     this.#options = options
     this.#partitions = new PushPartitions(consumer)
     this.#queue = new PushQueue(options.orderBy)
-    this.#brake = new PushBrake(consumer)
+    this.#brake = new PushBrake(consumer, options.maxInFlight)
   }
 
-  /** From now on only writes that precede another one are started, and none is retried. */
+  /**
+   * From now on only writes that precede another one are started, and none that fails is retried.
+   */
   stop(): void {
-    this.#stopping.abort()
+    this.#end.stop()
     this.#wake.abort(WOKEN)
-  }
-
-  get #isStopping(): boolean {
-    return this.#stopping.signal.aborted
   }
 
   async drain(partitions: readonly TopicPartition[]): Promise<void> {
@@ -101,7 +90,8 @@ export class PushRun<K, V> {
       this.#dispatch()
       const own = [...this.#writes].filter(([, partition]) => partitions.includes(partition))
       // Records that precede others may wait for the writes of another drain.
-      const isDue = own.length > 0 || (this.#failure === null && this.#queue.hasInFront(partitions))
+      const isDue =
+        own.length > 0 || (this.#end.failure === null && this.#queue.hasInFront(partitions))
       if (!isDue) return
       await Promise.race(own.length > 0 ? own.map(([write]) => write) : this.#writes.keys())
     }
@@ -110,48 +100,37 @@ export class PushRun<K, V> {
   async run(): Promise<PushResult> {
     const { signal } = this.#options
     const end = (): void => {
-      this.#failure ??= { error: signal?.reason }
-      this.#ending.abort(signal?.reason)
+      this.#end.abort(signal?.reason)
       this.stop()
     }
     const stopFollowing = signal === null ? null : onAbort(signal, end)
     if (signal?.aborted === true) end()
     try {
-      await this.#ensureCommits()
-      while (!this.#isStopping) await this.#turn()
+      await ensureCommits(this.#consumer)
+      while (!this.#end.isStopping) await this.#turn()
     } catch (error) {
-      if (!(error instanceof ClosedError)) this.#failure ??= { error }
-      this.#isClosed ||= error instanceof ClosedError
+      this.#end.failUnlessClosed(error)
     }
     this.stop()
     await this.#settle()
     this.#hasEnded = true
     stopFollowing?.()
-    const { error } = this.#failure ?? {}
-    if (this.#failure !== null) throw error
+    const { failure } = this.#end
+    if (failure !== null) throw failure.error
     return this.#delivery.result
-  }
-
-  /** Fails if commits are impossible, before the target gets records that would only come again. */
-  async #ensureCommits(): Promise<void> {
-    try {
-      await this.#consumer.commit([])
-    } catch (error) {
-      // The group has moved on: the next poll rejoins it.
-      if (!(error instanceof CommitFailedError)) throw error
-    }
   }
 
   async #turn(): Promise<void> {
     await this.#commit()
-    this.#brake.set(this.#heldRecords >= this.#options.maxInFlight)
+    this.#brake.set(this.#heldRecords)
     this.#wake = new AbortController()
-    if (this.#isStopping) return
+    if (this.#end.isStopping) return
     let records: ConsumerRecord<K, V>[] = []
     try {
       records = await this.#consumer.poll({ signal: this.#wake.signal })
+      this.#brake.isEmptying = false
     } catch (error) {
-      if (error !== WOKEN) throw error
+      if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error
     }
     this.#take(records)
     this.#dispatch()
@@ -207,7 +186,7 @@ export class PushRun<K, V> {
     } catch (error) {
       // The poll fails as well, and ends the push.
       if (!(error instanceof ClosedError)) throw error
-      this.#isClosed = true
+      this.#end.isClosed = true
     }
   }
 
@@ -241,7 +220,7 @@ export class PushRun<K, V> {
     const { concurrency, maxInFlight, batchRecords } = this.#options
     const mostRecords = batchRecords ?? 1
     const hasSlot = this.#writes.size < concurrency
-    if (this.#failure !== null) return null
+    if (this.#end.failure !== null) return null
     // A rebalance waits for drained partitions, even if the consumer is closed, so they come first.
     // One of their writes may exceed the limit, in case the writes of other partitions hang.
     if (this.#draining.size > 0) {
@@ -251,9 +230,9 @@ export class PushRun<K, V> {
       const taken = hasSlot || isStuck ? this.#queue.take(mostRecords, isDrained) : null
       if (taken !== null) return taken
     }
-    if (this.#isClosed || !hasSlot) return null
+    if (this.#end.isClosed || !hasSlot) return null
     // Otherwise the next push would write again the acknowledged records after them.
-    if (this.#isStopping) return this.#queue.take(mostRecords, isInFront)
+    if (this.#end.isStopping) return this.#queue.take(mostRecords, isInFront)
     const room = maxInFlight - this.#inFlight - this.#partitions.heldBack
     // Records that all others wait for are written in any case.
     return room > 0
@@ -266,26 +245,41 @@ export class PushRun<K, V> {
     { lane, entries }: { readonly lane: PushLane<K, V>; readonly entries: PushEntry<K, V>[] },
   ): Promise<void> {
     try {
-      if (await this.#delivery.deliver(entries, partition.over)) {
+      const { over } = partition
+      const isNeeded = (): boolean => this.#isNeeded(partition, entries)
+      if (await this.#delivery.deliver(entries, { over, isNeeded })) {
         this.#partitions.finish(partition, entries)
       } else {
         partition.giveBack(entries)
       }
     } catch (error) {
-      this.#failure ??= { error }
+      this.#end.fail(error)
       this.stop()
     }
     this.#inFlight -= entries.length
     this.#queue.free(lane)
   }
 
+  /** Whether a stop has records tried once more instead of waiting for their retry. */
+  #isNeeded(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): boolean {
+    this.#forgetLost()
+    if (this.#end.failure !== null) return false
+    if (this.#end.isClosed && !this.#draining.has(partition)) return false
+    return partition.holdsBack(entries)
+  }
+
   #onSettled(): void {
     this.#dispatchInTurn()
     this.#commit().catch((error: unknown) => {
-      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.#end.failUnlessClosed(error)
       this.stop()
     })
-    if (this.#brake.isOn && this.#heldRecords < this.#options.maxInFlight) this.#wake.abort(WOKEN)
+    this.#wakeIfDone()
+  }
+
+  /** Ends a poll of paused partitions once they may be resumed. */
+  #wakeIfDone(): void {
+    if (this.#brake.isDone(this.#heldRecords)) this.#wake.abort(WOKEN)
   }
 
   /** A target that answers at once must not keep the event loop from turning. */
@@ -302,6 +296,7 @@ export class PushRun<K, V> {
       this.#isTurnAwaited = false
       this.#forgetLost()
       this.#dispatch()
+      this.#wakeIfDone()
     })
   }
 
@@ -329,13 +324,13 @@ export class PushRun<K, V> {
       if (this.#writes.size === 0 && this.#drains.size === 0) break
       await Promise.all([...this.#writes.keys(), ...this.#drains])
     }
-    if (this.#isClosed) return
+    if (this.#end.isClosed) return
     try {
       await this.#commit()
       this.#brake.release()
       this.#goBack(this.#partitions.all)
     } catch (error) {
-      if (!(error instanceof ClosedError)) this.#failure ??= { error }
+      this.#end.failUnlessClosed(error)
     }
   }
 

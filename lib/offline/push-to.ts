@@ -12,14 +12,18 @@ import { PushRun } from './push-run.ts'
 
 export type { PushResult } from './push-delivery.ts'
 
+/** The consumers of the pushes in progress. */
+const pushed = new WeakSet<object>()
+
 /** A push in progress, and a promise of its result. */
 export interface Push extends Promise<PushResult> {
   /**
    * Ends the push. It waits for all writes in progress and starts no others, except for records
    * that precede a record already passed to a write in their partition, which can happen with
-   * `orderBy: 'key'`. Thus all acknowledged records are committed, and the next push does not write
-   * them again, unless a write of records before them fails. A write that fails now is not retried,
-   * and `onError` is not called: the next push delivers its records and those after them again. If
+   * `orderBy: 'key'`. Such a record that waits for its retry is tried once more, at once. Thus all
+   * acknowledged records are committed, and the next push does not write them again, unless a write
+   * of records before them fails. A write that fails now is not retried, and `onError` is not
+   * called: the next push delivers its records and those after them again, from `attempt` 1. If
    * the `signal` aborts the push, no further writes are started at all. Do not await this method
    * within a write, as it would wait for itself; call it there without awaiting.
    */
@@ -40,16 +44,27 @@ export interface Push extends Promise<PushResult> {
  * at most the records in flight and the acknowledged records without a durable commit. While
  * `maxInFlight` is reached, the partitions are paused. Up to one poll waits in memory.
  *
- * The push ends if it is stopped or aborted, if a record cannot be written and `onError` is
- * `'stop'`, or if the consumer is closed. The consumer's position is then at the first
- * unacknowledged record. Nothing else may poll the consumer while the push runs.
+ * The push ends if
+ *
+ * - it is stopped or aborted, or its consumer is closed;
+ * - a record cannot be written and `onError` is `'stop'`, or `onError` throws;
+ * - a poll fails. At a record that cannot be deserialized, the push writes what it has taken before
+ *   and rejects with a `SerializationError`; `onError` is not called. To skip the record, `seek` to
+ *   the error's `offset` + 1 and push again. To have such records passed to `onError` instead, use
+ *   `bytes()` as the deserializer and decode in `write`;
+ * - a commit fails, as on a full disk.
+ *
+ * The consumer's position is then at the first unacknowledged record. Nothing else may poll the
+ * consumer while the push runs.
  *
  * @param write receives one record, or an array of up to `batchRecords` of one partition; its
  * result is awaited
  * @throws TypeError or RangeError for invalid options
- * @throws `IllegalStateError` if the consumer commits automatically: set `enableAutoCommit: false`
+ * @throws `IllegalStateError` if the consumer commits automatically: set `enableAutoCommit: false`;
+ * or if another push of this consumer is in progress
  * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` if the consumer cannot commit,
- * before anything is written
+ * before anything is written; the error of a write, unchanged. A value that is not an error becomes
+ * the `cause` of an error that names the records.
  */
 export function pushTo<K, V>(
   consumer: Consumer<K, V>,
@@ -78,12 +93,18 @@ export function pushTo<K, V>(
         'otherwise records that are not yet written would be committed',
     )
   }
+  if (pushed.has(consumer)) {
+    throw new IllegalStateError(
+      'another pushTo() of this consumer is in progress: stop it and await it first',
+    )
+  }
   const writeAll: Write<K, V> =
     resolved.batchRecords === null
       ? (records, context) => write(records[0] as never, context)
       : (records, context) => write(records as never, context)
   const run = new PushRun(consumer, writeAll, resolved)
-  const promise = run.run()
+  pushed.add(consumer)
+  const promise = run.run().finally(() => pushed.delete(consumer))
   return Object.assign(promise, {
     stop: () => {
       run.stop()

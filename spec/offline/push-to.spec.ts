@@ -1,5 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
+  ClosedError,
   IllegalStateError,
   InvalidGroupIdError,
   ReadOnlyError,
@@ -8,7 +9,7 @@ import {
   type ConsumerOptions,
   type ConsumerRecord,
 } from '../../lib/index.ts'
-import { pushTo, type Push, type PushResult } from '../../lib/offline/index.ts'
+import { pushTo, type Push, type PushContext, type PushResult } from '../../lib/offline/index.ts'
 import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
@@ -235,6 +236,73 @@ describe('a push', () => {
     },
   )
 
+  it.each([
+    [undefined, undefined, 'the write of t-0@1 threw undefined'],
+    ['no room', undefined, 'the write of t-0@1 threw "no room"'],
+    [null, 3, 'the write of 3 records from t-0@1 on threw null'],
+  ])(
+    'rejects with an error that names the records if a write throws a value that is none: %s',
+    async (thrown, batchRecords, message) => {
+      const { clock, broker, topic, consumer } = await setUp(1, 4)
+      await topic.partition(0).deleteRecords(1)
+      const write = (): void => {
+        // eslint-disable-next-line @typescript-eslint/only-throw-error -- this is what is tested
+        throw thrown
+      }
+      const push =
+        batchRecords === undefined
+          ? pushTo(consumer(), write, { clock, retries: 0 })
+          : pushTo(consumer(), write, { clock, retries: 0, batchRecords })
+      const ended = push.catch((error: unknown) => error)
+      await clock.advance(1000)
+      const error = await ended
+      expect(error).toBeInstanceOf(Error)
+      expect(error).toMatchObject({ message, cause: thrown })
+      await broker.close()
+    },
+  )
+
+  it('rejects with the error of a write even if it is that of another, closed client', async () => {
+    const { clock, broker, consumer } = await setUp(1, 4)
+    const producer = broker.producer()
+    await producer.close()
+    const push = pushTo(consumer(), () => producer.send({ topic: 't', value: 'x' }), {
+      clock,
+      retries: 0,
+    })
+    const ended = expect(push).rejects.toThrow(ClosedError)
+    await clock.advance(1000)
+    await ended
+    await broker.close()
+  })
+
+  it('passes writes a signal to which any number of them may listen', async () => {
+    const { clock, broker, consumer } = await setUp(1, 40)
+    const warnings: unknown[] = []
+    vi.spyOn(process, 'emitWarning').mockImplementation((warning) => void warnings.push(warning))
+    onTestFinished(() => void vi.restoreAllMocks())
+    let running = 0
+    const write = async (_record: ConsumerRecord, { signal }: PushContext): Promise<void> => {
+      running += 1
+      await new Promise<void>((resolve) => {
+        signal.addEventListener('abort', () => {
+          resolve()
+        })
+        clock.startTimer(resolve, 50)
+      })
+    }
+    const records = Array.from({ length: 40 }, (_, at) => ({ key: `other ${at}`, value: 'x' }))
+    await broker.topic('t').partition(0).append(records)
+    const push = pushTo(consumer(), write, { clock, orderBy: 'key', concurrency: 30 })
+    await until(clock, () => running >= 30)
+    await clock.advance(0)
+    const stopped = push.stop()
+    await clock.advance(1000)
+    await stopped
+    expect(warnings).toEqual([])
+    await broker.close()
+  })
+
   it('skips records that cannot be written, or passes them to onError, whose error ends the push', async () => {
     const { clock, broker, consumer } = await setUp(1, 4)
     const fail = (record: ConsumerRecord): void => {
@@ -319,6 +387,43 @@ describe('a push', () => {
     expect(seen).toEqual([2, 3, 4])
     await broker.close()
   })
+
+  it.each([1, 1000])(
+    'writes what precedes a record that cannot be deserialized, and then ends there: maxInFlight %i',
+    async (maxInFlight) => {
+      const { clock, broker, topic } = await setUp(2, 6)
+      await topic.partition(0).append([{ value: 'not JSON' }, { value: '0:7' }])
+      const deserialize = (_topic: string, value: Buffer): string => {
+        if (String(value) === 'not JSON') throw new Error('not JSON')
+        return String(value)
+      }
+      const valueDeserializer = { deserialize }
+      const options = { groupId: 'g', enableAutoCommit: false, maxPollRecords: 4 }
+      const reader = broker.consumer({ ...options, valueDeserializer })
+      reader.subscribe(['t'])
+      const written: string[] = []
+      const write = async ({ value }: { readonly value: string | null }): Promise<void> => {
+        await new Promise<void>((resolve) => clock.startTimer(resolve, 100))
+        written.push(String(value))
+      }
+      const onError = vi.fn()
+      const push = pushTo(reader, write, { clock, maxInFlight, onError })
+      const ended = push.catch((error: unknown) => error)
+      await clock.advance(10_000)
+      const place = { topic: 't', partition: 0 }
+      expect(await ended).toMatchObject({ code: 'SERIALIZATION_ERROR', ...place, offset: 6 })
+      expect(onError).not.toHaveBeenCalled()
+      expect(reader.paused()).toEqual([])
+      // As the error advises. Nothing before it is left out.
+      expect(reader.position(place)).toBe(6)
+      reader.seek(place, 7)
+      const next = pushTo(reader, write, { clock })
+      await until(clock, () => written.length === 13)
+      await next.stop()
+      expect(new Set(written).size).toBe(13)
+      await broker.close()
+    },
+  )
 
   it('repeats no record in a rebalance that drains it', async () => {
     const { clock, broker, consumer } = await setUp(2, 30)
@@ -527,6 +632,111 @@ describe('a push', () => {
     expect([tries, clock.pendingTimers]).toEqual([2, 0])
   })
 
+  /** Each write of offset 0 fails before the attempt `succeedsAt`, and each of the others succeeds. */
+  function firstFails(succeedsAt: number) {
+    const attempts: number[] = []
+    const written: number[] = []
+    const write = ({ offset }: ConsumerRecord, { attempt }: PushContext): void => {
+      if (offset === 0) attempts.push(attempt)
+      if (offset === 0 && attempt < succeedsAt) throw new Error('the target was away')
+      written.push(offset)
+    }
+    const options = { orderBy: 'key', retries: 9, retryBackoffMs: 30_000 } as const
+    return { attempts, written, write, options }
+  }
+
+  it.each(['stopped', 'stopped and drained', 'drained because its consumer is closed'])(
+    'tries a record that waits for its retry once more at once when it is %s, and repeats none',
+    async (how) => {
+      const { clock, broker, consumer } = await setUp(1, 12)
+      const { attempts, written, write, options } = firstFails(2)
+      let push: Push | null = null
+      const reader = consumer()
+      reader.subscribe(['t'], {
+        onPartitionsRevoked: (partitions) =>
+          how.startsWith('drained') ? push?.drain(partitions) : undefined,
+      })
+      push = pushTo(reader, write, { ...options, clock, concurrency: 2 })
+      // 0 waits, as do the others with its key.
+      await until(clock, () => written.length === 8)
+      const startedMs = clock.monotonic()
+      const results: PushResult[] = []
+      void push.then((result) => results.push(result))
+      if (how.startsWith('stopped')) void push.stop()
+      if (how === 'stopped and drained') void push.drain(reader.assignment())
+      if (how.startsWith('drained')) void reader.close()
+      await until(clock, () => results.length === 1)
+      expect(clock.monotonic() - startedMs).toBeLessThan(1000)
+      expect(attempts).toEqual([1, 2])
+      // The last record has the key of 0 and no record after it.
+      expect(written.slice(8)).toEqual([0, 3, 6, 9])
+      expect(results).toEqual([{ written: 12, failed: 0, retries: 1 }])
+      expect(committedOf(broker)).toEqual([12])
+      await broker.close()
+      expect(clock.pendingTimers).toBe(0)
+    },
+  )
+
+  it('ends when it is stopped if a record that waits for its retry fails once more', async () => {
+    const { clock, broker, consumer } = await setUp(1, 12)
+    const { attempts, written, write, options } = firstFails(3)
+    const push = pushTo(consumer(), write, { ...options, clock, concurrency: 2 })
+    await until(clock, () => written.length === 8)
+    const results: PushResult[] = []
+    void push.stop().then((result) => results.push(result))
+    await until(clock, () => results.length === 1)
+    expect(attempts).toEqual([1, 2])
+    expect(results).toEqual([{ written: 8, failed: 0, retries: 1 }])
+    expect(committedOf(broker)).toEqual([0])
+    await broker.close()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('tries no record once more when it is stopped if only records that wait for a retry follow it', async () => {
+    const { clock, broker, consumer } = await setUp(1, 9)
+    const tried: number[] = []
+    const write = ({ offset }: ConsumerRecord): void => {
+      tried.push(offset)
+      if (offset > 0) throw new Error('the target is away')
+    }
+    const options = { clock, orderBy: 'key', concurrency: 3, retryBackoffMs: 30_000 } as const
+    const push = pushTo(consumer(), write, options)
+    // 3 has the key of 0.
+    await until(clock, () => tried.length === 4)
+    await push.stop()
+    expect(tried).toEqual([0, 1, 2, 3])
+    expect(committedOf(broker)).toEqual([1])
+    await broker.close()
+  })
+
+  it.each(['aborted', 'ended by the close of its consumer', 'ended by a failed commit'])(
+    'tries no record once more when it is %s',
+    async (how) => {
+      const { clock, broker, consumer, topic } = await setUp(1, 12)
+      const { attempts, written, write, options } = firstFails(2)
+      const abort = new AbortController()
+      const reader = consumer()
+      const { signal } = abort
+      const push = pushTo(reader, write, { ...options, clock, concurrency: 2, signal })
+      const ended = push.then(
+        () => 'resolved',
+        (error: unknown) => error,
+      )
+      await until(clock, () => written.length === 8)
+      const error = new Error('enough')
+      if (how === 'aborted') abort.abort(error)
+      else if (how.includes('close')) await reader.close()
+      else {
+        vi.spyOn(reader, 'committed').mockRejectedValueOnce(error)
+        await topic.partition(0).append({ key: 'other', value: '0:12' })
+      }
+      await clock.advance(1000)
+      expect(await ended).toEqual(how.includes('close') ? 'resolved' : error)
+      expect(attempts).toEqual([1])
+      await broker.close()
+    },
+  )
+
   it('still writes the records before the last one started when it is stopped, and none after it', async () => {
     const { clock, broker, consumer } = await setUp(1, 9)
     const { started, release, write } = heldWrites()
@@ -718,18 +928,25 @@ describe('a push', () => {
     expect(wrong({ orderBy: 'value' })).toThrow('orderBy must be one of "partition", "key"')
     expect(wrong({ onError: 'retry' })).toThrow("onError must be 'stop', 'skip' or a function")
     expect(wrong({ maxInflight: 1 })).toThrow("did you mean 'maxInFlight'?")
-    const push = pushTo(consumer(), write, { clock })
+    const reader = consumer()
+    const push = pushTo(reader, write, { clock })
+    expect(() => pushTo(reader, write, { clock })).toThrow(
+      'another pushTo() of this consumer is in progress: stop it and await it first',
+    )
     for (const given of [undefined, null, {}, [null], [{ topic: 't' }]]) {
       await expect(push.drain(given as never)).rejects.toThrow(/^(a )?partitions? must be/)
     }
     await push.stop()
+    await pushTo(reader, write, { clock }).stop()
     const automatic = broker.consumer({ groupId: 'h' })
     expect(() => pushTo(automatic, write)).toThrow(IllegalStateError)
     const alone = broker.consumer()
     alone.assign([{ topic: 't', partition: 0 }])
     const written: ConsumerRecord[] = []
     const keep = (record: ConsumerRecord): void => void written.push(record)
-    await expect(pushTo(alone, keep, { clock })).rejects.toThrow(InvalidGroupIdError)
+    const groupless = pushTo(alone, keep, { clock })
+    await expect(groupless).rejects.toThrow(InvalidGroupIdError)
+    await expect(groupless).rejects.toThrow('pushTo() needs a consumer with a groupId')
     expect(written).toEqual([])
     await expect(
       pushTo(broker.consumer({ groupId: 'x', enableAutoCommit: false }), write),
