@@ -111,7 +111,7 @@ export function countWithin(ready: readonly ReadyBatch[], maxBytes: number): num
 function refusalOf({ topic }: ReadyBatchOwner, batch: ProducerBatch, buffer: Buffer): Error | null {
   try {
     if (batch.keylessCount > 0) checkKeyless(topic.config, topic.name)
-    checkBatchSize(buffer.length, topic.config)
+    checkBatchSize(buffer.length, topic.config, topic.name)
     return null
   } catch (error) {
     return error as Error

@@ -244,7 +244,7 @@ export class RecordAccumulator implements QueueOwner {
     const exactBytes =
       RECORD_BATCH_OVERHEAD + sizeOfRecord(0, 0, record.key, record.value, record.headers)
     // The topic limits the batch as stored: its compressed size is not known yet.
-    if (stored === 'none') checkBatchSize(exactBytes, config)
+    if (stored === 'none') checkBatchSize(exactBytes, config, record.topic)
     if (exactBytes <= this.#pool.totalBytes) return
     throw new RecordTooLargeError(exactBytes, this.#pool.totalBytes, 'bufferMemory')
   }

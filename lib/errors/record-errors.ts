@@ -11,8 +11,10 @@ export class RecordTooLargeError extends VarveError {
   readonly sizeBytes: number
   readonly maxBytes: number
 
-  constructor(sizeBytes: number, maxBytes: number, limit: string) {
-    super(`the batch would take ${sizeBytes} bytes, ${limit} allows ${maxBytes}`)
+  /** @param topic whose limit it is, if that is known and the caller may not know it */
+  constructor(sizeBytes: number, maxBytes: number, limit: string, topic?: string) {
+    const which = topic === undefined ? limit : `${limit} of topic '${topic}'`
+    super(`the batch would take ${sizeBytes} bytes, ${which} allows ${maxBytes}`)
     this.sizeBytes = sizeBytes
     this.maxBytes = maxBytes
   }

@@ -75,16 +75,23 @@ export function fillLimitOf(
   return Math.min(Math.floor((largest * 6) / 7) - 64, MAX_DECOMPRESSED_BYTES)
 }
 
-/** @throws {@link RecordTooLargeError} if a batch of this size does not fit. */
-export function checkBatchSize(sizeBytes: number, config: Readonly<ResolvedTopicConfig>): void {
+/**
+ * @param topic named in the error
+ * @throws {@link RecordTooLargeError} if a batch of this size does not fit.
+ */
+export function checkBatchSize(
+  sizeBytes: number,
+  config: Readonly<ResolvedTopicConfig>,
+  topic?: string,
+): void {
   if (sizeBytes > config.maxMessageBytes) {
-    throw new RecordTooLargeError(sizeBytes, config.maxMessageBytes, 'maxMessageBytes')
+    throw new RecordTooLargeError(sizeBytes, config.maxMessageBytes, 'maxMessageBytes', topic)
   }
   if (sizeBytes > config.segmentBytes) {
-    throw new RecordTooLargeError(sizeBytes, config.segmentBytes, 'segmentBytes')
+    throw new RecordTooLargeError(sizeBytes, config.segmentBytes, 'segmentBytes', topic)
   }
   if (config.maxBytes >= 0 && sizeBytes > config.maxBytes) {
-    throw new RecordTooLargeError(sizeBytes, config.maxBytes, 'maxBytes')
+    throw new RecordTooLargeError(sizeBytes, config.maxBytes, 'maxBytes', topic)
   }
 }
 

@@ -259,6 +259,7 @@ describe('a record that its topic cannot accept', () => {
     const tooLarge = producer.send({ topic: 't', value: 'x'.repeat(201 - overhead) })
     await expect(tooLarge).rejects.toMatchObject({
       code: 'MESSAGE_TOO_LARGE',
+      message: "the batch would take 201 bytes, maxMessageBytes of topic 't' allows 200",
       sizeBytes: 201,
       maxBytes: 200,
       outcome: 'not-written',
