@@ -64,6 +64,7 @@ export async function loadParts(
       recentBatches: new RecentBatchesBudget(RECENT_BATCHES_BYTES),
       batchCache: new BatchCache(options.readCacheBytes),
       isOwned: () => data.isOwned,
+      stopReason: () => data.stopReason,
       lockLoss: data.lockLoss,
       compact: (partition) => cleaner.compact(partition),
       beforeTruncation: (topicPartition, offset) => cleaner.truncateTo(topicPartition, offset),

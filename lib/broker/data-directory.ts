@@ -80,6 +80,9 @@ export class DataDirectory {
       lock.onLost = (reason) => {
         lockLoss.tell(path, reason)
       }
+      lock.onStopped = (crash) => {
+        lockLoss.stop(path, crash)
+      }
     }
     const fileSystem =
       lock === null
@@ -114,6 +117,11 @@ export class DataDirectory {
   /** Whether this process may write. */
   get isOwned(): boolean {
     return this.#lock?.held ?? false
+  }
+
+  /** Why the machine has stopped, in a simulation; `null` otherwise. */
+  get stopReason(): Error | null {
+    return this.#lock?.stopReason ?? null
   }
 
   /**

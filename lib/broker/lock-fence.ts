@@ -1,4 +1,10 @@
-import { LockLostError, ReadOnlyError, type AppendOutcome, type VarveError } from '../errors.ts'
+import {
+  ReadOnlyError,
+  type AppendOutcome,
+  type LockLostError,
+  type VarveError,
+} from '../errors.ts'
+import { lockLostBy } from '../errors/lock-lost-by.ts'
 
 /** What a fence needs to know of a broker's directory. */
 export interface FencedDirectory {
@@ -7,6 +13,8 @@ export interface FencedDirectory {
   readonly readOnly: boolean
   /** Whether the broker still owns its directory. */
   isOwned(): boolean
+  /** Why the machine has stopped, in a simulation; `null` or absent otherwise. */
+  readonly stopReason?: () => Error | null
 }
 
 /** Why nothing may be changed any more; `null` while the lock is held, or if there is none. */
@@ -15,7 +23,7 @@ export function whyFenced(
   outcome: AppendOutcome,
 ): LockLostError | null {
   if (directory.readOnly || directory.isOwned()) return null
-  return new LockLostError(directory.dir, 'another owner may have taken it', outcome)
+  return lockLostBy(directory.dir, directory.stopReason?.() ?? null, outcome)
 }
 
 /** Like {@link whyFenced}, for an append to a partition, which may be open for reading only. */

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
-import { reasonOf } from '../checks.ts'
 import { LockLostError } from '../errors.ts'
+import { lockLostBy } from '../errors/lock-lost-by.ts'
 import { ChangeListeners } from './change-listeners.ts'
 
 /** Message on the diagnostics channel `varve:lock-lost`. */
@@ -33,12 +33,18 @@ export class LockLoss {
 
   /** Reports the loss of the lock to the subscribers of `varve:lock-lost` and to all waiters. */
   tell(dir: string, reason: Error): void {
-    const error =
-      reason instanceof LockLostError
-        ? reason
-        : new LockLostError(dir, reasonOf(reason), 'unknown', { cause: reason })
+    const error = reason instanceof LockLostError ? reason : lockLostBy(dir, reason)
     this.#error = error
     lockLost.publish({ dir, error } satisfies LockLost)
+    this.#listeners.notify()
+  }
+
+  /**
+   * Ends all waiters when the machine has stopped, in a simulation. Nothing is published: the
+   * process counts as dead.
+   */
+  stop(dir: string, crash: Error): void {
+    this.#error ??= lockLostBy(dir, crash)
     this.#listeners.notify()
   }
 }

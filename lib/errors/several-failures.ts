@@ -36,11 +36,19 @@ export function distinctFailures(failures: readonly unknown[]): unknown[] {
 }
 
 /**
- * Joins the messages into one line. Of many failures, such as all partitions on a full disk, only
- * the first ones are included.
+ * Joins the messages into one line. One that several failures share, such as that of a lost lock
+ * for all partitions, is included once, with their number. Of many different ones, such as all
+ * partitions on a full disk, only the first are included.
  */
 export function reasonsOf(failures: readonly unknown[]): string {
-  const reasons = failures.slice(0, MOST_REASONS).map(reasonOf)
-  const rest = failures.length - reasons.length
+  const counts = new Map<string, number>()
+  for (const failure of failures) {
+    const reason = reasonOf(failure)
+    counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  }
+  const reasons = [...counts]
+    .slice(0, MOST_REASONS)
+    .map(([reason, count]) => (count === 1 ? reason : `${reason} (${count} times)`))
+  const rest = counts.size - reasons.length
   return [...reasons, ...(rest > 0 ? [`and ${rest} more`] : [])].join('; ')
 }

@@ -1,4 +1,5 @@
-import { LockLostError } from '../errors.ts'
+import type { LockLostError } from '../errors.ts'
+import { lockLostBy } from '../errors/lock-lost-by.ts'
 import type { DirectoryLock, File, FileStat, FileSystem, OpenMode } from './file-system.ts'
 import { RoomyFileSystem } from './roomy-file-system.ts'
 
@@ -79,7 +80,7 @@ class Fence {
 
   /** The outcome is unknown: the operation that the refused call belongs to may have begun. */
   #lost(): LockLostError {
-    return new LockLostError(this.#dir, 'another owner may have taken it', 'unknown')
+    return lockLostBy(this.#dir, this.#lock.stopReason ?? null)
   }
 }
 

@@ -135,6 +135,10 @@ export interface DirectoryLock {
   verify(): boolean
   /** Called at most once, when the lock is found to be lost. Must not throw. */
   onLost: ((reason: Error) => void) | null
+  /** Why the machine of the owner has stopped; `null` while it runs. Only simulated ones stop. */
+  readonly stopReason?: Error | null
+  /** Called at most once, when that machine stops. Whatever waits in it must end. Must not throw. */
+  onStopped?: ((reason: Error) => void) | null
   /** Releases the directory. Idempotent. Has no effect on a lock that another owner has taken. */
   release(): Promise<void>
 }

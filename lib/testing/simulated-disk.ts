@@ -209,6 +209,11 @@ export class SimulatedDisk {
     this.#loseLock(this.#tree.findDirectory(path, 'open'), reason)
   }
 
+  /** Tells the owners of all locks that their machine has stopped. */
+  tellStopped(reason: Error): void {
+    for (const lock of [...this.#locks.values()]) lock.stopped(reason)
+  }
+
   /** Every file that has a name, with its path, in path order. */
   files(): [string, FileInode][] {
     return this.#tree.files()

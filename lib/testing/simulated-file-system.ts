@@ -55,6 +55,9 @@ export class SimulatedFileSystem implements FileSystem {
     this.#random = checked.random ?? new SeededRandom(checked.seed ?? 1)
     this.#machine = new SimulatedMachine(machineOptions(checked, this.#random))
     this.#disk = new SimulatedDisk(diskModel(checked, this.#random))
+    this.#machine.onStopped = (crash) => {
+      this.#disk.tellStopped(crash)
+    }
   }
 
   async open(path: string, mode: OpenMode): Promise<File> {
@@ -182,7 +185,8 @@ export class SimulatedFileSystem implements FileSystem {
   /**
    * Stops the machine in the `n`-th operation from now (1 is the next one). That call and all later
    * ones, through any handle, reject with {@link SimulatedCrash}, as do earlier ones that have not
-   * completed. Replaces a crash that was scheduled before.
+   * completed. Calls of a broker that wait for records reject with `LOCK_LOST`, with the crash as
+   * their `cause`; nothing is published on `varve:lock-lost`. Replaces a crash scheduled before.
    */
   crashAt(n: number, plan: CrashPlan): void {
     requireAtLeast('n', n, 1)
@@ -334,13 +338,11 @@ export class SimulatedFileSystem implements FileSystem {
   #lockOf(at: string, directory: DirectoryInode): SimulatedLock {
     const [disk, machine] = [this.#disk, this.#machine]
     return new SimulatedLock(disk.model.nowMs(), {
+      crash: () => machine.crash,
       isHeld: (lock) => !machine.crashed && disk.holdsLock(directory, lock),
       release: async (lock) => {
-        const run = (): void => {
-          disk.unlock(directory, lock)
-        }
-        // A real lock gives up its guard even if its file remains, which proves that nobody holds
-        // it.
+        const run = disk.unlock.bind(disk, directory, lock)
+        // A real lock gives up its guard even if its file remains: that proves that nobody holds it.
         const onFault = run
         await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault })
       },

@@ -62,13 +62,14 @@ export class SimulatedMachine {
   readonly faults: FaultPlan = new FaultPlan()
   /** Called for every operation just before it takes effect or fails. */
   observer: ((operation: ObservedOperation) => void) | null = null
+  /** Called once, when the machine has stopped. */
+  onStopped: ((crash: SimulatedCrash) => void) | null = null
   readonly #random: Random
   readonly #maxDelayTurns: number
   readonly #isAwaited: boolean
   #operationCount = 0
   #lines: string[] = []
-  /** Why the machine has stopped, `null` while it runs. */
-  #stopped: string | null = null
+  #crash: SimulatedCrash | null = null
 
   constructor(options: MachineOptions) {
     this.#random = options.random
@@ -77,7 +78,12 @@ export class SimulatedMachine {
   }
 
   get crashed(): boolean {
-    return this.#stopped !== null
+    return this.#crash !== null
+  }
+
+  /** The error that says why the machine has stopped, `null` while it runs. */
+  get crash(): SimulatedCrash | null {
+    return this.#crash
   }
 
   get operationCount(): number {
@@ -90,7 +96,9 @@ export class SimulatedMachine {
 
   /** Stops the machine between operations. */
   stop(reason: string): void {
-    this.#stopped ??= reason
+    if (this.#crash !== null) return
+    this.#crash = new SimulatedCrash(reason)
+    this.onStopped?.(this.#crash)
   }
 
   /** Runs `operation`. @throws {@link SimulatedCrash} if the machine stops before it completes */
@@ -152,8 +160,9 @@ export class SimulatedMachine {
       // The caller sees only the crash, whatever else would have been wrong with the call.
     }
     this.#log(operation, ` (crash ${note})`)
-    this.#stopped = `the machine stopped in ${this.#lines.at(-1) ?? ''}`
-    throw new SimulatedCrash(this.#stopped)
+    const reason = `the machine stopped in ${this.#lines.at(-1) ?? ''}`
+    this.stop(reason)
+    throw new SimulatedCrash(reason)
   }
 
   #partsDone<T>(operation: Operation<T>, plan: CrashPlan): number {
@@ -173,8 +182,8 @@ export class SimulatedMachine {
   }
 
   #requireRunning(): void {
-    if (this.#stopped !== null) {
-      throw new SimulatedCrash(this.#stopped)
+    if (this.#crash !== null) {
+      throw new SimulatedCrash(this.#crash.message)
     }
   }
 

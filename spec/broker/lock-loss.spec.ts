@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Broker, LockLostError, type Consumer, type LockLost, type Topic } from '../../lib/index.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
-import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { SimulatedCrash, SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { textsOf } from '../helpers/partitions.ts'
 import { settle } from '../helpers/settle.ts'
 
@@ -42,6 +42,13 @@ function assigned(broker: Broker, partitions: readonly number[], minBytes = 1): 
 
 async function read(consumer: Consumer): Promise<(string | null)[]> {
   return textsOf(await consumer.poll({ maxWaitMs: 10_000 }))
+}
+
+/** Stops the machine in an append. Resolves with the append's error. */
+async function crash(fileSystem: SimulatedFileSystem, topic: Topic): Promise<unknown> {
+  fileSystem.crashAt(1, { when: 'before' })
+  const appending = topic.partition(0).append({ value: 'c' })
+  return appending.catch((error: unknown) => error)
 }
 
 describe('a wait for records when the lock is lost', () => {
@@ -86,6 +93,26 @@ describe('a wait for records when the lock is lost', () => {
     const { fileSystem, broker, topic } = await opened()
     fileSystem.loseLock('/data')
     await expect(wait(broker, topic)).rejects.toThrow(LockLostError)
+  })
+
+  it.each(WAITERS)('rejects if the machine stops, in a simulation: %s', async (_, wait) => {
+    const { fileSystem, broker, topic } = await opened()
+    const waiting = wait(broker, topic).catch((error: unknown) => error)
+    await settle()
+    await crash(fileSystem, topic)
+    const error = await waiting
+    expect(error).toBeInstanceOf(LockLostError)
+    expect(error).toMatchObject({ cause: expect.any(SimulatedCrash) as unknown })
+    expect(told).toEqual([])
+  })
+
+  it('rejects if the machine is restarted, in a simulation', async () => {
+    const { fileSystem, topic } = await opened()
+    const waiting = topic.partition(0).fetch(2)
+    await settle()
+    fileSystem.restart('power')
+    await expect(waiting).rejects.toThrow('(the machine was restarted)')
+    expect(told).toEqual([])
   })
 
   it('returns the records that are there if it waits for many bytes, then rejects', async () => {
@@ -148,6 +175,26 @@ it('rejects an append that waits for room when the lock is lost', async () => {
   await settle()
   fileSystem.loseLock('/data')
   expect(await waiting).toBeInstanceOf(LockLostError)
+})
+
+it('rejects appends with the crash as the cause when the machine has stopped', async () => {
+  const { fileSystem, topic } = await opened()
+  for (const error of [await crash(fileSystem, topic), await crash(fileSystem, topic)]) {
+    expect(error).toBeInstanceOf(LockLostError)
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/\(the machine stopped in #\d+ write/) as unknown,
+      cause: expect.any(SimulatedCrash) as unknown,
+    })
+  }
+})
+
+it('names a crash once when the broker is closed, however many partitions there are', async () => {
+  const { fileSystem, broker, topic } = await opened()
+  await topic.addPartitions(20)
+  await crash(fileSystem, topic)
+  const error: unknown = await broker.close().catch((reason: unknown) => reason)
+  expect(String(error).match(/the machine stopped/g)).toHaveLength(1)
+  expect(String(error)).toMatch(/\(crash before\) \(\d+ times\)$/)
 })
 
 it('reports the loss of a lock once, with the reason', async () => {

@@ -71,16 +71,17 @@ describe('lock of a SimulatedFileSystem', () => {
     expect(replaced.held).toBe(false)
   })
 
-  it('is freed by a crash, which is not reported to its owner', async () => {
+  it('is freed by a crash, which is reported to its owner as a stop, not as a loss', async () => {
     const fs = await withDirectory()
     const lock = await fs.lock('/d')
-    let heard = false
-    lock.onLost = () => {
-      heard = true
-    }
+    const heard: string[] = []
+    lock.onLost = () => heard.push('lost')
+    lock.onStopped = ({ message }) => heard.push(message)
     const next = fs.restart('process')
+    fs.restart('process')
     expect((await next.lock('/d')).held).toBe(true)
-    expect([lock.held, heard]).toEqual([false, false])
+    expect([lock.held, lock.stopReason?.message]).toEqual([false, 'the machine was restarted'])
+    expect(heard).toEqual(['the machine was restarted'])
     await expect(lock.release()).rejects.toThrow('restarted')
   })
 })
