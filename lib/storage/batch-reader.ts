@@ -166,11 +166,15 @@ export class BatchReader {
     this.#header = null
   }
 
-  /** The error for damage in the current batch. */
-  corrupt(reason: string): CorruptRecordError {
+  /**
+   * The error for damage in the current batch.
+   *
+   * @param expectedOffset first affected offset, if the offsets of the batch itself are in doubt.
+   */
+  corrupt(reason: string, expectedOffset?: number): CorruptRecordError {
     const offsets =
-      this.#header === null
-        ? { firstOffset: this.#nextOffset }
+      this.#header === null || expectedOffset !== undefined
+        ? { firstOffset: expectedOffset ?? this.#nextOffset }
         : { firstOffset: this.#header.baseOffset, lastOffset: this.#header.lastOffset }
     return new CorruptRecordError(reason, {
       path: this.#file.path,

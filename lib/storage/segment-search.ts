@@ -72,12 +72,17 @@ export async function readRange(
         reader.headerNow() ?? (await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES)))
       if (batches.length > 0) {
         if (header.baseOffset >= endOffset || sizeBytes + header.sizeBytes > maxBytes) break
-        ensureFollows(view, reader, header, expectedOffset)
+        ensureFollows(view, reader, header, { lowestOffset: expectedOffset })
       }
       const batch = reader.batchNow() ?? (await reader.batch())
       reader.skip()
       if (header.baseOffset !== expectedOffset && !reader.isAtEnd()) {
-        ensureFollows(view, reader, await reader.header(), header.lastOffset + 1)
+        const next = await reader.header()
+        ensureFollows(view, reader, next, {
+          lowestOffset: header.lastOffset + 1,
+          // Either of the two batches may be the one that is out of place.
+          doubtfulFrom: expectedOffset,
+        })
       }
       if (header.baseOffset >= endOffset) break
       batches.push(batch)
@@ -273,7 +278,7 @@ async function walkTo(
     const reason = misplaced(view, header, expectedOffset)
     // No checksum covers the base offset: if it is too low, the records would get wrong offsets.
     if (isFound && reason === null) return { reader, isFound, expectedOffset, before }
-    if (reason !== null) disorder ??= reader.corrupt(reason)
+    if (reason !== null) disorder ??= reader.corrupt(reason, expectedOffset)
     else if (lastOffset >= offset) break
     else {
       expectedOffset = lastOffset + 1
@@ -285,13 +290,17 @@ async function walkTo(
   return { reader, isFound: false, expectedOffset, before }
 }
 
-/** @throws {@link CorruptRecordError} when the batch at the cursor is misplaced. */
+/**
+ * The damage is reported from `doubtfulFrom` on: a misplaced batch may have any offsets.
+ *
+ * @throws {@link CorruptRecordError} when the batch at the cursor is misplaced.
+ */
 function ensureFollows(
   view: SegmentView,
   reader: BatchReader,
   header: BatchHeader,
-  lowestOffset: number,
+  { lowestOffset, doubtfulFrom = lowestOffset }: { lowestOffset: number; doubtfulFrom?: number },
 ): void {
   const reason = misplaced(view, header, lowestOffset)
-  if (reason !== null) throw reader.corrupt(reason)
+  if (reason !== null) throw reader.corrupt(reason, doubtfulFrom)
 }

@@ -425,14 +425,20 @@ describe('damage inside a segment', () => {
     ['far too high', 2 * sizeBytes + 2, 0],
     ['beyond 2^53', 2 * sizeBytes, 0],
     ['negative', 2 * sizeBytes, 7],
-  ])('in a base offset that looks %s is not skipped', async (_, position, bit) => {
-    const segment = await rotten(position, bit)
-    expect(await basesOf(segment, 50)).toEqual([50, 52])
-    for (const offset of [54, 55]) {
-      await expect(segment.read(offset, END)).rejects.toThrow(CorruptRecordError)
-    }
-    expect((await basesOf(segment, 60))[0]).toBe(60)
-  })
+    ['one too high', 2 * sizeBytes + 7, 0],
+  ])(
+    'in a base offset that looks %s is reported from the expected offset on',
+    async (_, position, bit) => {
+      const segment = await rotten(position, bit)
+      expect(await basesOf(segment, 50)).toEqual([50, 52])
+      for (const offset of [54, 55]) {
+        const error: unknown = await segment.read(offset, END).catch((reason: unknown) => reason)
+        expect(error).toBeInstanceOf(CorruptRecordError)
+        expect(error).toMatchObject({ path: pathOf(BASE), firstOffset: 54, lastOffset: null })
+      }
+      expect((await basesOf(segment, 60))[0]).toBe(60)
+    },
+  )
 
   it('in a batch length hides the batches after it, and reads of those reject', async () => {
     const segment = await rotten(2 * sizeBytes + 11, 1)
