@@ -18,6 +18,7 @@ import { tellFailures } from './broker/close-failures.ts'
 import { DataDirectory } from './broker/data-directory.ts'
 import type { LogManager } from './broker/log-manager.ts'
 import { enforceRetention, type Topic } from './broker/topic.ts'
+import { whyNotOpened } from './broker/why-not-opened.ts'
 import {
   internalTopic,
   INTERNAL_TOPICS,
@@ -29,7 +30,7 @@ import type { ConsumerOptions } from './client/consumer-options.ts'
 import { OpenClients } from './client/open-clients.ts'
 import { Producer, type ProducerOptions } from './client/producer.ts'
 import { CLOSE_OPTIONS, type CloseOptions } from './client/producer-options.ts'
-import { checkOptions, checkPath, reasonOf } from './checks.ts'
+import { checkOptions, checkPath } from './checks.ts'
 import { ensureCodec } from './config.ts'
 import { ClosedError, ReadOnlyError, StorageError, TopicExistsError, VarveError } from './errors.ts'
 import { NodeFileSystem } from './platform/node-file-system.ts'
@@ -95,7 +96,7 @@ export class Broker {
       // The caller receives the first error.
       await data?.close(false).catch(() => undefined)
       if (error instanceof VarveError) throw error
-      const message = `${dir} cannot be opened: ${reasonOf(error)}`
+      const message = `${dir} cannot be opened: ${whyNotOpened(dir, error)}`
       throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
     }
   }

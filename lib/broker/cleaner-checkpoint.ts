@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { CorruptRecordError } from '../errors.ts'
+import { reasonOf } from '../checks.ts'
+import { CorruptRecordError, StorageError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import { CheckpointFile } from '../storage/checkpoint-file.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
@@ -76,7 +77,11 @@ export class CleanerCheckpoint {
     }
   }
 
-  /** Result of the last pass over a log. */
+  /**
+   * Result of the last pass over a log.
+   *
+   * @throws {@link StorageError} when a file cannot be read.
+   */
   async stateOf(topic: string, partition: number): Promise<CleanedState> {
     await this.#load()
     return this.#logs.get(topicPartitionKey({ topic, partition })) ?? NEVER_CLEANED
@@ -139,7 +144,11 @@ export class CleanerCheckpoint {
   }
 }
 
-/** The number of each log, by topic and partition. A damaged file counts as absent, as in Kafka. */
+/**
+ * The number of each log, by topic and partition. A damaged file counts as absent, as in Kafka.
+ *
+ * @throws {@link StorageError} when the file cannot be read.
+ */
 async function readNumbers(
   file: CheckpointFile,
 ): Promise<Map<string, { topic: string; partition: number; number: number }>> {
@@ -151,7 +160,9 @@ async function readNumbers(
     }
     return found
   } catch (error) {
-    if (!(error instanceof CorruptRecordError)) throw error
-    return new Map()
+    if (error instanceof CorruptRecordError) return new Map()
+    const { path } = file
+    const message = `${path} cannot be read: ${reasonOf(error)}`
+    throw new StorageError(message, { path, outcome: 'not-written' }, { cause: error })
   }
 }

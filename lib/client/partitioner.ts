@@ -137,7 +137,11 @@ export function random(options: RandomPartitionerOptions = {}): Partitioner {
  *
  * @throws RangeError when it is not an integer in [0, `partitionCount`)
  */
-export function resolvePartition(partition: unknown, partitionCount: number): number {
+export function resolvePartition(
+  partition: unknown,
+  partitionCount: number,
+  topic: string,
+): number {
   if (
     typeof partition !== 'number' ||
     !Number.isInteger(partition) ||
@@ -145,7 +149,8 @@ export function resolvePartition(partition: unknown, partitionCount: number): nu
     partition >= partitionCount
   ) {
     throw new RangeError(
-      `partition must be an integer in [0, ${partitionCount}), got ${describeValue(partition)}`,
+      `partition of topic '${topic}' must be an integer in [0, ${partitionCount}), ` +
+        `got ${describeValue(partition)}`,
     )
   }
   // A computed -0 becomes 0, so that it prints and compares like any other partition number.

@@ -34,7 +34,7 @@ export class TopicQueues {
     if (this.#queues.length < partitions.length) this.#grow()
     const count = partitions.length
     const chosen = record.partition ?? choose(partitioner(record, count, this.#load))
-    const queue = this.#queues[resolvePartition(chosen, count)]
+    const queue = this.#queues[resolvePartition(chosen, count, record.topic)]
     if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partitions`)
     return queue
   }

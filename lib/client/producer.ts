@@ -297,8 +297,7 @@ export class Producer<K = string | Uint8Array, V = string | Uint8Array> {
       key: this.#serialize('key', record.key ?? null, record),
       value: this.#serialize('value', record.value, record),
       headers: toHeaders(record.headers),
-      // -0 is stored as 0.
-      timestamp: timestampOf(record.timestamp, nowMs) + 0,
+      timestamp: timestampOf(record.timestamp, nowMs),
       bringsTimestamp: record.timestamp !== undefined && record.timestamp !== -1,
       slot,
     }

@@ -169,12 +169,12 @@ export function checkTimestamp(timestamp: unknown): number {
 }
 
 /**
- * The timestamp to store: the record's own, or `now` if it has none.
+ * The timestamp to store: the record's own, or `now` if it has none. -0 is stored as 0.
  *
  * @throws TypeError or RangeError unless it is a whole number of milliseconds
  */
 export function timestampOf(timestamp: number | undefined, now: number): number {
-  return timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp)
+  return timestamp === undefined || timestamp === NO_TIMESTAMP ? now : checkTimestamp(timestamp) + 0
 }
 
 /** @throws TypeError if it is not an object, or has an unknown field. */

@@ -5,7 +5,7 @@ import type { BrokerOptions } from '../../lib/broker/broker-options.ts'
 import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { TopicConfig } from '../../lib/config.ts'
-import { PolicyViolationError, ReadOnlyError } from '../../lib/errors.ts'
+import { PolicyViolationError, ReadOnlyError, StorageError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -374,6 +374,26 @@ describe('automatic compaction', () => {
     expect((await last.topic('table').compact())[0]).toMatchObject({ fromOffset: 0, endOffset: 3 })
     expect(await contentOf(last.topic('table').partition(0))).toEqual(['2:a=3'])
   })
+
+  it.each(['cleaner-offset-checkpoint', 'varve-delete-horizons'])(
+    'rejects with a StorageError if %s cannot be read, and works again afterwards',
+    async (name) => {
+      const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+      const broker = await open(fileSystem, clock)
+      await put((await broker.createTopic('table', COMPACTED)).partition(0), clock, 'a=1', 'b=')
+      await broker.topic('table').compact()
+      await broker.close()
+      const topic = (await open(fileSystem, clock)).topic('table')
+      const path = `/data/${name}`
+      for (const kind of ['open', 'stat', 'read', 'close'] as const) {
+        fileSystem.failNext(kind, 'EIO', { path })
+        const error: unknown = await topic.compact().catch((reason: unknown) => reason)
+        expect(error).toBeInstanceOf(StorageError)
+        expect(error).toMatchObject({ path, outcome: 'not-written', cause: { code: 'EIO' } })
+      }
+      expect(await topic.compact()).toHaveLength(1)
+    },
+  )
 
   it('compacts the committed offsets, and keeps the last commit of a group', async () => {
     const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]

@@ -53,7 +53,7 @@ describe('defaultPartitioner with a key', () => {
           const partition = defaultPartitioner({ random: scriptedRandom() })(record({ key }), count)
           const load = Array.from({ length: count }, (_, index) => index)
           expect(defaultPartitioner()(record({ key, value }), count, load)).toBe(partition)
-          expect(resolvePartition(partition, count)).toBe(partition)
+          expect(resolvePartition(partition, count, 'orders')).toBe(partition)
         },
       ),
     )
@@ -189,7 +189,7 @@ describe('defaultPartitioner with load', () => {
           bytes: (count) => Buffer.alloc(count),
         }
         const partition = defaultPartitioner({ random: source })(record({}), queues.length, queues)
-        expect(resolvePartition(partition, queues.length)).toBe(partition)
+        expect(resolvePartition(partition, queues.length, 'orders')).toBe(partition)
       }),
     )
   })
@@ -233,11 +233,11 @@ describe('random', () => {
 
 describe('resolvePartition', () => {
   it.each([0, 1, 2])('accepts %d of 3', (partition) => {
-    expect(resolvePartition(partition, 3)).toBe(partition)
+    expect(resolvePartition(partition, 3, 'orders')).toBe(partition)
   })
 
   it('turns -0 into 0', () => {
-    expect(resolvePartition(-0, 3)).toBe(0)
+    expect(resolvePartition(-0, 3, 'orders')).toBe(0)
   })
 
   it.each([
@@ -250,10 +250,10 @@ describe('resolvePartition', () => {
     [undefined, 'undefined'],
     [null, 'null'],
     [1n, '1n'],
-  ])('throws a RangeError for %s of 3 that contains the value', (partition, got) => {
-    expect(() => resolvePartition(partition, 3)).toThrow(RangeError)
-    expect(() => resolvePartition(partition, 3)).toThrow(
-      `partition must be an integer in [0, 3), got ${got}`,
+  ])('throws a RangeError for %s of 3 that names the topic and the value', (partition, got) => {
+    expect(() => resolvePartition(partition, 3, 'orders')).toThrow(RangeError)
+    expect(() => resolvePartition(partition, 3, 'orders')).toThrow(
+      `partition of topic 'orders' must be an integer in [0, 3), got ${got}`,
     )
   })
 })

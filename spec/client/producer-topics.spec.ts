@@ -88,7 +88,9 @@ describe('a topic that a producer sends to', () => {
     topic.partition(0).isAutomatic = true
     await producer.send({ topic: 't', partition: 0, value: 'a' })
     const record = { topic: 't', partition: 1, value: 'b' }
-    await expect(producer.send(record)).rejects.toThrow('partition must be an integer in [0, 1)')
+    await expect(producer.send(record)).rejects.toThrow(
+      "partition of topic 't' must be an integer in [0, 1), got 1",
+    )
     topic.addPartition()
     topic.partition(1).isAutomatic = true
     expect(await producer.send(record)).toMatchObject({ partition: 1, offset: 0 })

@@ -8,6 +8,7 @@ import {
   checkTimestamp,
   fillLimitOf,
   storedCompressionType,
+  timestampOf,
   toBytes,
   toHeaders,
   type AppendRecord,
@@ -243,6 +244,10 @@ describe('toHeaders', () => {
   ])('throws for %j', (headers, message) => {
     expect(() => toHeaders(headers as never)).toThrow(message)
   })
+})
+
+it('stores the timestamp -0 as 0', () => {
+  expect(timestampOf(-0, 5)).toBe(0)
 })
 
 it('accepts the largest safe integer as a timestamp', () => {
