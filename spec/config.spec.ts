@@ -22,7 +22,7 @@ describe('the configuration of a topic', () => {
 
   it('contains the given options, and the given defaults for the rest', () => {
     const defaults = { segmentBytes: 500, retentionMs: 7 }
-    const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined as never }, defaults)
+    const config = resolveTopicConfig({ segmentBytes: 600, flushMs: undefined }, defaults)
     expect(config).toEqual({ ...DEFAULT_TOPIC_CONFIG, segmentBytes: 600, retentionMs: 7 })
     expect(Object.isFrozen(config)).toBe(true)
   })

@@ -13,7 +13,14 @@ import {
   type SourceRow,
 } from './row-source.ts'
 import type { TextRow } from './row-splitter.ts'
-import { parsedRows, rejectOf, sourceRowOf, textRows, type NumberedRow } from './text-rows.ts'
+import {
+  parsedRows,
+  reasonOfFault,
+  rejectOf,
+  sourceRowOf,
+  textRows,
+  type NumberedRow,
+} from './text-rows.ts'
 
 type ParseCsv = (bytes: Buffer) => string[][]
 
@@ -140,7 +147,11 @@ async function readHeader(
     if (first === undefined) continue
     if (!isUtf8(first.bytes)) throw new ImportFileError(file.path, 'its header is not UTF-8')
     ensureOneLine(first.bytes, file)
-    const names = first.fault === null ? namesIn(first, file, parse) : []
+    if (first.fault !== null) {
+      const reason = reasonOfFault(first.fault, first.endLine, options.maxRowBytes)
+      throw new ImportFileError(file.path, `its header is malformed: ${reason}`)
+    }
+    const names = namesIn(first, file, parse)
     if (names.length === 0) throw new ImportFileError(file.path, 'its header is malformed')
     const repeated = names.find((name, slot) => names.indexOf(name) !== slot)
     if (repeated !== undefined) {

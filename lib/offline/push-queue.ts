@@ -126,8 +126,9 @@ export class PushPartition<K, V> {
 
   /** Whether a record after these ones is acknowledged, or may be before it is retried. */
   holdsBack(entries: readonly PushEntry<K, V>[]): boolean {
-    const last = entries.at(-1)?.offset ?? Infinity
-    return this.#entries.some((each) => each.offset > last && (each.isDone || each.isInWrite))
+    // Those of one key have records of other keys between them.
+    const first = entries[0]?.offset ?? Infinity
+    return this.#entries.some((each) => each.offset > first && (each.isDone || each.isInWrite))
   }
 
   /** Whether any record that was taken is unacknowledged. */

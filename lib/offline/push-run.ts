@@ -128,7 +128,7 @@ export class PushRun<K, V> {
     let records: ConsumerRecord<K, V>[] = []
     try {
       records = await this.#consumer.poll({ signal: this.#wake.signal })
-      this.#brake.isEmptying = false
+      if (records.length > 0) this.#brake.isEmptying = false
     } catch (error) {
       if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error
     }

@@ -71,7 +71,7 @@ export class RowSplitter {
   #isStart: boolean
   /** The beginning of a row that is being skipped, and its position. */
   #tooLong: { readonly bytes: Buffer; readonly position: number } | null = null
-  /** The last search that has not found the end of a row. */
+  /** The last search that has not found the end of a row, or has found it too far away. */
   #endless: QuoteScan | null = null
   /** Number of bytes scanned for quotes. @internal */
   scannedBytes = 0
@@ -244,6 +244,11 @@ export class RowSplitter {
         isQuoted = true
         break
       } else if (byte === NEWLINE) {
+        if (slot - at > this.#maxRowBytes) {
+          // The row is too long, so only its first line is taken, and each one after it searches.
+          const [start, end] = [base + at, base + slot]
+          this.#endless = { start, end, isQuoted: false, isFieldStart, fieldLineEnd }
+        }
         return { end: slot, fault: null, isQuoted: false }
       } else if (byte === QUOTE && isFieldStart) {
         isQuoted = true

@@ -102,13 +102,9 @@ function toBatch(
   const rejects: ImportReject[] = []
   const good: NumberedRow[] = []
   for (const each of batch) {
-    if (each.fault === 'too-long') {
-      rejects.push(rejectOf(each, 'TOO_LARGE', `the row has more than ${maxRowBytes} bytes`))
-    } else if (each.fault === 'open-quote') {
-      rejects.push(rejectOf(each, 'MALFORMED', 'a quote is not closed'))
-    } else if (each.fault === 'stray-quote') {
-      const reason = `a quote on line ${each.endLine} is not closed: the next quote does not end a field`
-      rejects.push(rejectOf(each, 'MALFORMED', reason))
+    if (each.fault !== null) {
+      const code = each.fault === 'too-long' ? 'TOO_LARGE' : 'MALFORMED'
+      rejects.push(rejectOf(each, code, reasonOfFault(each.fault, each.endLine, maxRowBytes)))
     } else if (isUtf8(each.bytes)) {
       good.push(each)
     } else {
@@ -120,6 +116,20 @@ function toBatch(
     else rows.push(parsed)
   }
   return { rows, rejects, end }
+}
+
+/** Why a piece of text is no row. @param endLine its last line */
+export function reasonOfFault(
+  fault: NonNullable<TextRow['fault']>,
+  endLine: number,
+  maxRowBytes: number,
+): string {
+  if (fault === 'too-long') return `the row has more than ${maxRowBytes} bytes`
+  if (fault === 'open-quote') return 'a quote is not closed'
+  return (
+    `the quoted field that begins on line ${endLine} does not end at its next quote, ` +
+    'so the lines after that one count as rows'
+  )
 }
 
 /** Index of the first piece that may be incomplete. */

@@ -343,8 +343,7 @@ export class SimulatedFileSystem implements FileSystem {
       release: async (lock) => {
         const run = disk.unlock.bind(disk, directory, lock)
         // A real lock gives up its guard even if its file remains: that proves that nobody holds it.
-        const onFault = run
-        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault })
+        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault: run })
       },
     })
   }

@@ -370,7 +370,9 @@ describe('an import of CSV', () => {
     const result = await run('/f.csv', { keyField: 'a' })
     expect(result).toMatchObject({ rows: 10_003, imported: 10_002, rejected: 1 })
     expect((await records()).at(-2)).toMatchObject({ key: Buffer.from('99999') })
-    const reason = 'a quote on line 2 is not closed: the next quote does not end a field'
+    const reason =
+      'the quoted field that begins on line 2 does not end at its next quote, ' +
+      'so the lines after that one count as rows'
     expect(rejects).toEqual([
       { row: 1, line: 2, start: 4, end: 12, code: 'MALFORMED', reason, text: '1,"open' },
     ])

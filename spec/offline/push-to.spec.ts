@@ -425,6 +425,26 @@ describe('a push', () => {
     },
   )
 
+  it('does not deserialize an unreadable record again and again while the writes before it take long', async () => {
+    const { clock, broker, topic } = await setUp(1, 3)
+    await topic.partition(0).append({ value: 'not JSON' })
+    let refused = 0
+    const deserialize = (_topic: string, value: Buffer): string => {
+      if (String(value) !== 'not JSON') return String(value)
+      refused += 1
+      throw new Error('not JSON')
+    }
+    const settings = { groupId: 'g', enableAutoCommit: false, valueDeserializer: { deserialize } }
+    const reader = broker.consumer(settings)
+    reader.subscribe(['t'])
+    const slow = (): Promise<void> => new Promise((resolve) => clock.startTimer(resolve, 10_000))
+    const ended = pushTo(reader, slow, { clock }).catch((error: unknown) => error)
+    await clock.advance(60_000)
+    expect(await ended).toMatchObject({ code: 'SERIALIZATION_ERROR', offset: 3 })
+    expect(refused).toBeLessThan(5)
+    await broker.close()
+  })
+
   it('repeats no record in a rebalance that drains it', async () => {
     const { clock, broker, consumer } = await setUp(2, 30)
     const written: string[] = []
@@ -676,6 +696,25 @@ describe('a push', () => {
       expect(clock.pendingTimers).toBe(0)
     },
   )
+
+  it('tries a batch once more when it is stopped, if records between those of its key are written', async () => {
+    // 3 has the key of 0, and nothing follows it.
+    const { clock, broker, consumer } = await setUp(1, 4)
+    const written: number[] = []
+    const write = (records: readonly ConsumerRecord[], { attempt }: PushContext): void => {
+      const offsets = records.map(({ offset }) => offset)
+      if (offsets.includes(0) && attempt === 1) throw new Error('the target was away')
+      written.push(...offsets)
+    }
+    const options = { clock, orderBy: 'key', batchRecords: 2, retryBackoffMs: 30_000 } as const
+    const push = pushTo(consumer(), write, options)
+    await until(clock, () => written.length === 2)
+    expect(written).toEqual([1, 2])
+    expect(await push.stop()).toEqual({ written: 4, failed: 0, retries: 1 })
+    expect(written).toEqual([1, 2, 0, 3])
+    expect(committedOf(broker)).toEqual([4])
+    await broker.close()
+  })
 
   it('ends when it is stopped if a record that waits for its retry fails once more', async () => {
     const { clock, broker, consumer } = await setUp(1, 12)

@@ -121,6 +121,15 @@ describe('RowSplitter', () => {
     },
   )
 
+  it('scans less than four times the bytes of lines in quotes whose row ends too far away', () => {
+    const text = Buffer.from(`${'x","\n'.repeat(10_000)}"\nz\n`)
+    const from = { position: 0, line: 0 }
+    const splitter = new RowSplitter({ maxRowBytes: 20_000, delimiter: ',', from })
+    const rows = [...splitter.push(text), ...splitter.end()]
+    expect(rows.at(-1)?.bytes.toString()).toBe('z')
+    expect(splitter.scannedBytes).toBeLessThan(4 * text.length)
+  })
+
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     'splits any text the same in pieces of any size, seed %i',
     (seed) => {
