@@ -86,6 +86,8 @@ export class TopicSpace {
    */
   changed(): void {
     this.#sizeBytes = null
+    // The next append that asks finds out.
+    this.#isFull = false
     this.#changes.notify()
   }
 

@@ -8,7 +8,7 @@ export function whyNotOpened(dir: string, error: unknown): string {
   // A writer creates the directory before it lists it.
   const isMissing = isSystemError(error, 'ENOENT') && error.syscall === 'scandir'
   if (isMissing && error.path === resolve(dir)) {
-    return 'there is no such directory, and a broker with readOnly needs one that a writer has created'
+    return 'there is no such directory, and only a broker that writes creates one'
   }
   return reasonOf(error)
 }

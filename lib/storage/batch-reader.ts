@@ -35,6 +35,13 @@ export interface BatchHeader {
   readonly sizeBytes: number
 }
 
+/** The offsets that damage affects. */
+interface AffectedOffsets {
+  readonly firstOffset: number | null
+  /** `null` if unknown. */
+  readonly lastOffset: number | null
+}
+
 /**
  * A cursor over the batches of a segment file that reads in large pieces.
  *
@@ -169,18 +176,19 @@ export class BatchReader {
   /**
    * The error for damage in the current batch.
    *
-   * @param expectedOffset first affected offset, if the offsets of the batch itself are in doubt.
+   * @param offsets the affected ones, if those of the batch itself are in doubt.
    */
-  corrupt(reason: string, expectedOffset?: number): CorruptRecordError {
-    const offsets =
-      this.#header === null || expectedOffset !== undefined
-        ? { firstOffset: expectedOffset ?? this.#nextOffset }
-        : { firstOffset: this.#header.baseOffset, lastOffset: this.#header.lastOffset }
+  corrupt(reason: string, offsets: AffectedOffsets = this.#offsets): CorruptRecordError {
     return new CorruptRecordError(reason, {
       path: this.#file.path,
       position: this.position,
       ...offsets,
     })
+  }
+
+  get #offsets(): AffectedOffsets {
+    if (this.#header === null) return { firstOffset: this.#nextOffset, lastOffset: null }
+    return { firstOffset: this.#header.baseOffset, lastOffset: this.#header.lastOffset }
   }
 
   /** A corrupted length must not determine how much memory is allocated. */

@@ -72,17 +72,14 @@ export async function readRange(
         reader.headerNow() ?? (await reader.header(Math.min(maxBytes - sizeBytes, MAX_READ_BYTES)))
       if (batches.length > 0) {
         if (header.baseOffset >= endOffset || sizeBytes + header.sizeBytes > maxBytes) break
-        ensureFollows(view, reader, header, { lowestOffset: expectedOffset })
+        ensureFollows(view, reader, header, expectedOffset)
       }
       const batch = reader.batchNow() ?? (await reader.batch())
       reader.skip()
       if (header.baseOffset !== expectedOffset && !reader.isAtEnd()) {
         const next = await reader.header()
-        ensureFollows(view, reader, next, {
-          lowestOffset: header.lastOffset + 1,
-          // Either of the two batches may be the one that is out of place.
-          doubtfulFrom: expectedOffset,
-        })
+        // Either of the two batches may be the one that is out of place.
+        ensureFollows(view, reader, next, header.lastOffset + 1, expectedOffset)
       }
       if (header.baseOffset >= endOffset) break
       batches.push(batch)
@@ -278,7 +275,8 @@ async function walkTo(
     const reason = misplaced(view, header, expectedOffset)
     // No checksum covers the base offset: if it is too low, the records would get wrong offsets.
     if (isFound && reason === null) return { reader, isFound, expectedOffset, before }
-    if (reason !== null) disorder ??= reader.corrupt(reason, expectedOffset)
+    if (reason !== null)
+      disorder ??= outOfPlace(view, reader, reason, { header, firstOffset: expectedOffset })
     else if (lastOffset >= offset) break
     else {
       expectedOffset = lastOffset + 1
@@ -299,8 +297,21 @@ function ensureFollows(
   view: SegmentView,
   reader: BatchReader,
   header: BatchHeader,
-  { lowestOffset, doubtfulFrom = lowestOffset }: { lowestOffset: number; doubtfulFrom?: number },
+  lowestOffset: number,
+  doubtfulFrom: number = lowestOffset,
 ): void {
   const reason = misplaced(view, header, lowestOffset)
-  if (reason !== null) throw reader.corrupt(reason, doubtfulFrom)
+  if (reason !== null) throw outOfPlace(view, reader, reason, { header, firstOffset: doubtfulFrom })
+}
+
+/** No checksum covers a base offset, so the offsets of the batch are believed only in the segment. */
+function outOfPlace(
+  { nextOffset }: SegmentView,
+  reader: BatchReader,
+  reason: string,
+  { header, firstOffset }: { readonly header: BatchHeader; readonly firstOffset: number },
+): CorruptRecordError {
+  const { lastOffset } = header
+  const isPlausible = lastOffset >= firstOffset && lastOffset < nextOffset
+  return reader.corrupt(reason, { firstOffset, lastOffset: isPlausible ? lastOffset : null })
 }

@@ -185,8 +185,8 @@ export class SimulatedFileSystem implements FileSystem {
   /**
    * Stops the machine in the `n`-th operation from now (1 is the next one). That call and all later
    * ones, through any handle, reject with {@link SimulatedCrash}, as do earlier ones that have not
-   * completed. Calls of a broker that wait for records reject with `LOCK_LOST`, with the crash as
-   * their `cause`; nothing is published on `varve:lock-lost`. Replaces a crash scheduled before.
+   * completed. Calls of the owner that wait for records reject with `LOCK_LOST`, caused by the
+   * crash; those of a `readOnly` broker end when it is closed. Replaces a crash scheduled before.
    */
   crashAt(n: number, plan: CrashPlan): void {
     requireAtLeast('n', n, 1)

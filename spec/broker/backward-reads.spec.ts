@@ -280,6 +280,28 @@ describe('records in reverse order', () => {
     await expect(again.readLast(12)).rejects.toThrow(CorruptRecordError)
     await again.close(CLOSED)
   })
+
+  it.each([1, 2])('returns the records above a base offset that is %d too high', async (shift) => {
+    const fileSystem = new SimulatedFileSystem()
+    const partition = await openPartition({ fileSystem })
+    const { path = '' } = partition.log.segments[0] ?? {}
+    let position = 0
+    for (let each = 0; each < 20; each += 1) {
+      if (each === 10) position = partition.log.size
+      await partition.append([{ value: `a${each}` }, { value: `b${each}` }])
+    }
+    await partition.log.roll()
+    await partition.append({ value: 'last' })
+    await partition.close(CLOSED)
+    const bytes = Buffer.from(fileSystem.snapshot().get(path) ?? [])
+    bytes.writeBigInt64BE(BigInt(20 + shift), position)
+    fileSystem.writeFile(path, bytes)
+    const again = await openPartition({ fileSystem, isClean: true })
+    expect((await again.readLast(10)).map(({ offset }) => offset)).toEqual(
+      Array.from({ length: 10 }, (_, each) => 31 + each),
+    )
+    await again.close(CLOSED)
+  })
 })
 
 describe('the end of a log that ends because of damage', () => {

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
 import type { TopicConfig } from '../../lib/config.ts'
-import { PolicyViolationError } from '../../lib/errors.ts'
+import { LogFullError, PolicyViolationError } from '../../lib/errors.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -138,6 +138,27 @@ describe('a full topic', () => {
     const { passes } = broker.describe().compaction
     // There is room again, so the ratio decides.
     await append()
+    await clock.advance(60_000)
+    expect(broker.describe().compaction.passes).toBe(passes)
+  })
+})
+
+describe('a topic whose cap is removed while it is full', () => {
+  it('is compacted by its dirty ratio again', async () => {
+    const { broker, clock } = await open()
+    const topic = await broker.createTopic('table', { ...COMPACTED, maxBytes: 8_000 })
+    let count = 0
+    const append = (): Promise<unknown> =>
+      topic.partition(0).append({ key: `k${count++}`, value: 'v'.repeat(50), timestamp: NOW })
+    const full = async (): Promise<void> => {
+      for (;;) await append()
+    }
+    await expect(full()).rejects.toThrow(LogFullError)
+    await topic.compact()
+    const { passes } = broker.describe().compaction
+    await expect(full()).rejects.toThrow(LogFullError)
+    await topic.alter({ maxBytes: -1 })
+    for (let each = 0; each < 10; each += 1) await append()
     await clock.advance(60_000)
     expect(broker.describe().compaction.passes).toBe(passes)
   })

@@ -50,7 +50,7 @@ describe.each(PLACES)('Broker.open %s', (_, place) => {
     expect(error).toMatchObject({
       message:
         `${path} cannot be opened: there is no such directory, ` +
-        'and a broker with readOnly needs one that a writer has created',
+        'and only a broker that writes creates one',
       cause: { code: 'ENOENT' },
     })
   })

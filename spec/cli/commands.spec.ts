@@ -620,7 +620,7 @@ describe('every command', () => {
       })
       const { code, stderr } = await varve([name, join(dir, 'none'), ...args])
       expect(code).toBe(1)
-      expect(stderr).toMatch(/ENOENT/)
+      expect(stderr).toContain('there is no such directory')
       expect(await readdir(dir)).toEqual(['notes.txt'])
     },
   )
