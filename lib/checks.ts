@@ -14,7 +14,7 @@ export type Checks<T> = { readonly [Key in keyof Required<T>]: Check }
 export type Given<T> = { [Key in keyof T]: Exclude<T[Key], undefined> }
 
 /** Options that all have a value. */
-export type Resolved<T> = { [Key in keyof T]-?: Exclude<T[Key], undefined> }
+export type Resolved<T> = Required<Given<T>>
 
 const MAX_TEXT_LENGTH = 60
 

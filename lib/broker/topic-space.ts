@@ -91,7 +91,7 @@ export class TopicSpace {
     this.#changes.notify()
   }
 
-  /** Whether there was no room for the last append that asked, even though nothing could be deleted. */
+  /** Whether the last append that asked found no room, though all that may be deleted was. */
   get isFull(): boolean {
     return this.#isFull
   }

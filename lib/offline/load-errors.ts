@@ -65,7 +65,7 @@ export class RecordsGoneError extends VarveError {
 export function reasonInLoad(broker: Broker, error: unknown): unknown {
   if (!(error instanceof ClosedError)) return error
   try {
-    broker.describe()
+    broker.topics()
     return error
   } catch {
     return new ClosedError('the broker was closed during the load')

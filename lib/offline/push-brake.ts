@@ -4,7 +4,7 @@ import { partitionKey } from './push-queue.ts'
 /** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
 export class PushBrake<K, V> {
   /** Whether nothing more may be taken before all that was taken is written. */
-  isEmptying = false
+  #isEmptying = false
   #isOn = false
   readonly #consumer: Consumer<K, V>
   readonly #maxInFlight: number
@@ -26,12 +26,17 @@ export class PushBrake<K, V> {
    */
   emptiesBefore(error: unknown, inFlight: number): boolean {
     const isUnreadable = error instanceof SerializationError && error.offset !== null
-    this.isEmptying = isUnreadable && inFlight > 0
-    return this.isEmptying
+    this.#isEmptying = isUnreadable && inFlight > 0
+    return this.#isEmptying
+  }
+
+  /** Notes what a poll has returned. Any record means that the unreadable one is not in the way. */
+  took(count: number): void {
+    if (count > 0) this.#isEmptying = false
   }
 
   get #limit(): number {
-    return this.isEmptying ? 1 : this.#maxInFlight
+    return this.#isEmptying ? 1 : this.#maxInFlight
   }
 
   /** Called before each poll, so that newly assigned partitions are paused too. */

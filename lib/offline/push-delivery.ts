@@ -68,7 +68,6 @@ export class PushDelivery<K, V> {
         if (this.#end.isStopping || retrying.over.aborted) return false
         if (attempt <= retries) {
           if (!(await this.#backOff(entries, attempt, retrying))) return false
-          for (const each of entries) each.isInWrite = true
           this.#retries += 1
           continue
         }
@@ -94,7 +93,9 @@ export class PushDelivery<K, V> {
     for (const each of entries) each.isInWrite = false
     const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
     await pause(clock, delayMs, this.#end.stopping, over).catch(() => undefined)
-    return !over.aborted && (!this.#end.isStopping || isNeeded())
+    const isRetried = !over.aborted && (!this.#end.isStopping || isNeeded())
+    for (const each of entries) each.isInWrite = isRetried
+    return isRetried
   }
 }
 

@@ -128,7 +128,7 @@ export class PushRun<K, V> {
     let records: ConsumerRecord<K, V>[] = []
     try {
       records = await this.#consumer.poll({ signal: this.#wake.signal })
-      if (records.length > 0) this.#brake.isEmptying = false
+      this.#brake.took(records.length)
     } catch (error) {
       if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error
     }

@@ -72,7 +72,7 @@ export function expectCounts(
 ): void {
   const text = (counts: typeof wanted): string =>
     `records: ${counts.records}, rejected: ${counts.rejected}`
-  expectEqual({ records, rejected }, wanted, (each) => text(each), 'commit() must return')
+  expectEqual({ records, rejected }, wanted, text, 'commit() must return')
 }
 
 /** @throws AssertionError unless a reader sees exactly the offsets in these ranges, each once. */

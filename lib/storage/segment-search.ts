@@ -275,10 +275,11 @@ async function walkTo(
     const reason = misplaced(view, header, expectedOffset)
     // No checksum covers the base offset: if it is too low, the records would get wrong offsets.
     if (isFound && reason === null) return { reader, isFound, expectedOffset, before }
-    if (reason !== null)
+    if (reason !== null) {
       disorder ??= outOfPlace(view, reader, reason, { header, firstOffset: expectedOffset })
-    else if (lastOffset >= offset) break
-    else {
+    } else if (lastOffset >= offset) {
+      break
+    } else {
       expectedOffset = lastOffset + 1
       before = reader.position
     }
