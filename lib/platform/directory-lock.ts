@@ -19,6 +19,10 @@ import { systemClock } from './system-clock.ts'
  */
 const CONFIRMED_FOR_MS = 1_000
 
+const UNKNOWN_HOLDER: LockHolder = { pid: null, host: null, sinceMs: null }
+/** What is the same in all records of one process, and differs from those of all others. */
+const PROCESS_FIELDS = ['pid', 'host', 'startTime', 'bootId', 'pidNamespace'] as const
+
 /** Directories locked by this thread: real path and time of locking. */
 const lockedHere = new Map<string, number>()
 
@@ -64,7 +68,7 @@ async function takeWithGuard(
   let guard: LockGuard | 'in-use' | null = null
   try {
     guard = await LockGuard.take(place.dev, place.ino)
-    if (guard === 'in-use') throw new LockedError(path, holderOf(directory))
+    if (guard === 'in-use') throw new LockedError(path, await holderWithGuard(directory))
     const lock = new NodeDirectoryLock(place, guard, time)
     if (await lock.take()) return lock
     requireReadableLock(path, directory)
@@ -91,9 +95,22 @@ function requireReadableLock(path: string, directory: string): void {
 
 function holderOf(directory: string): LockHolder {
   const record = readLockFile(join(directory, LOCK_FILE_NAME))?.record
-  const { pid = null, host = null, sinceMs = null } = record ?? {}
-  // Another copy of this library in the same process has its own registry.
-  return { pid, host, sinceMs, isThisProcess: pid === process.pid && host === hostname() }
+  if (record == null) return UNKNOWN_HOLDER
+  const { pid, host, sinceMs } = record
+  const self = describeThisProcess()
+  // Another copy of this library in the same process has its own registry. In another container the
+  // same pid and host name may be those of another process.
+  const isThisProcess = PROCESS_FIELDS.every((field) => record[field] === self[field])
+  return { pid, host, sinceMs, isThisProcess }
+}
+
+/** The holder of the guard, who may not have replaced the lock file of a dead owner yet. */
+async function holderWithGuard(directory: string): Promise<LockHolder> {
+  const found = readLockFile(join(directory, LOCK_FILE_NAME))
+  const isGone =
+    found?.record != null &&
+    (await isOwnerGone(found.record, describeThisProcess(), { guard: null, file: found.file }))
+  return isGone ? UNKNOWN_HOLDER : holderOf(directory)
 }
 
 /**

@@ -179,8 +179,11 @@ export class BatchCleaner {
   }
 }
 
+/** V8's error for a lack of memory is a RangeError too. */
+const NO_MEMORY = 'Array buffer allocation failed'
+
 /** Whether the format cannot represent the batch, so that another attempt would fail too. */
 function isOfFormat(error: unknown): boolean {
   const isRefused = error instanceof RecordTooLargeError || error instanceof InvalidRecordError
-  return isRefused || error instanceof RangeError
+  return isRefused || (error instanceof RangeError && error.message !== NO_MEMORY)
 }

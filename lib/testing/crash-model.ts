@@ -44,7 +44,8 @@ const PREALLOCATED_BYTES = 4096
 /**
  * What a power loss does to everything that no sync covered.
  *
- * - `lost`: nothing is kept.
+ * - `lost`: nothing is kept, unless more than 16 MiB of a file are unsynced: like a system, the
+ *   simulated disk then writes them back by itself.
  * - `kept`: everything is kept, except for what a failed sync dropped.
  * - `random`: any mixture that the persona allows.
  */

@@ -21,7 +21,7 @@ import { lockDirectory } from '../../lib/platform/directory-lock.ts'
 import type { DirectoryLock } from '../../lib/platform/file-system.ts'
 import { LOCK_FILE_NAME } from '../../lib/platform/lock-file.ts'
 import { HEARTBEAT_MS, LOCK_TIMES, STALE_AFTER_MS } from '../../lib/platform/lock-times.ts'
-import { encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
+import { describeThisProcess, encodeOwnerRecord } from '../../lib/platform/lock-owner.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { compiledUrl, startScript, type StartedScript } from '../helpers/compiled-lib.ts'
@@ -71,9 +71,13 @@ async function refusalOf(directory: string): Promise<unknown> {
   )
 }
 
-async function replaceLockFile(directory: string, ageMs = 0): Promise<void> {
+async function replaceLockFile(
+  directory: string,
+  ageMs = 0,
+  record = foreignRecord(),
+): Promise<void> {
   const path = join(directory, LOCK_FILE_NAME)
-  await writeFile(`${path}.other`, encodeOwnerRecord(foreignRecord()))
+  await writeFile(`${path}.other`, encodeOwnerRecord(record))
   const modified = (Date.now() - ageMs) / 1000
   await utimes(`${path}.other`, modified, modified)
   await rename(`${path}.other`, path)
@@ -102,6 +106,27 @@ describe('lockDirectory on a directory that another owner has locked', () => {
     expect(await refusalOf(other)).toMatchObject({ code: 'LOCKED', dir: other, pid: process.pid })
     expect(await refusalOf(join(directory, '.', 'x', '..'))).toMatchObject({ code: 'LOCKED' })
   })
+
+  it('does not take an owner in another container for this process, even with its pid and host', async () => {
+    const directory = await temporaryDirectory()
+    const { pid, host, bootId } = describeThisProcess()
+    await replaceLockFile(directory, 0, foreignRecord({ pid, host, bootId }))
+    const refusal = await refusalOf(directory)
+    expect(refusal).toMatchObject({ code: 'LOCKED', pid, host })
+    expect((refusal as LockedError).message).not.toContain('this process')
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'does not name a dead owner while another process takes its lock over',
+    async () => {
+      const directory = await temporaryDirectory()
+      // It has the guard, and from now on as if it had not replaced the lock of the dead owner yet.
+      await startOwner(directory)
+      const dead = { ...describeThisProcess(), pid: 4_194_303, startTime: '1' }
+      await replaceLockFile(directory, 0, foreignRecord(dead))
+      expect(await refusalOf(directory)).toMatchObject({ code: 'LOCKED', pid: null, host: null })
+    },
+  )
 
   it('rejects for an owner on another host until its lock is stale', async () => {
     const directory = await temporaryDirectory()
@@ -217,14 +242,16 @@ describe('lockDirectory', () => {
     const directory = await temporaryDirectory()
     const script = startScript(`
       import fs from 'node:fs'
-      // From version 22 on, Node.js itself replaces process.chdir when this is imported.
+      // Node.js itself replaces process.chdir when these are imported, from version 22 on and before.
       import 'node:util'
+      import 'node:worker_threads'
       const look = () => [
         process.emit, process.reallyExit, process.cwd, process.chdir, fs.close, fs.closeSync,
         ...Object.getOwnPropertyNames(process), ...Object.getOwnPropertyNames(globalThis),
         ...process.eventNames().map((name) => [name, process.listenerCount(name)].join()),
       ]
       const before = look()
+      await import('${compiledUrl('index.ts')}')
       const { NodeFileSystem } = await import('${compiledUrl('platform/node-file-system.ts')}')
       const { loadProperLockfile } = await import('${compiledUrl('platform/foreign-modules.ts')}')
       const fileSystem = new NodeFileSystem()

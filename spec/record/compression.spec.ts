@@ -18,6 +18,12 @@ describe('conversion of compression ids', () => {
     expect([0, 1, 2, 3, 4].map(compressionTypeOf)).toEqual(COMPRESSION_TYPES)
   })
 
+  it('stays as it is when an application sorts the list of types', () => {
+    const list = COMPRESSION_TYPES as unknown as string[]
+    expect(() => list.sort()).toThrow(TypeError)
+    expect(compressionIdOf('zstd')).toBe(4)
+  })
+
   it.each([5, 6, 7])('throws UnsupportedCompressionTypeError for the unknown id %d', (id) => {
     expect(() => compressionTypeOf(id)).toThrow(UnsupportedCompressionTypeError)
     expect(() => compressionTypeOf(id)).toThrow(`compression id ${id} is unknown`)

@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { CorruptRecordError } from '../../lib/errors.ts'
 import { NO_TIMESTAMP, RECORD_BATCH_OVERHEAD } from '../../lib/record/batch-layout.ts'
+import { codecFor, registerCodec } from '../../lib/record/compression.ts'
 import type { RecordBatch } from '../../lib/record/record-batch.ts'
 import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
@@ -254,6 +255,23 @@ describe('a compaction pass', () => {
       ])
     },
   )
+
+  it('rejects when there is no memory for a batch, and compacts it in the next pass', async () => {
+    const table = await new Table({ compressionType: 'gzip', segmentBytes: 4096 }).open()
+    await table.putTogether('a=1', 'b=1')
+    await table.putTogether('a=2', 'c=2')
+    await table.log.roll()
+    const gzip = codecFor('gzip')
+    const noMemory = new RangeError('Array buffer allocation failed')
+    registerCodec({ ...gzip, compress: () => Promise.reject(noMemory) })
+    onTestFinished(() => {
+      registerCodec(gzip)
+    })
+    await expect(table.compact()).rejects.toThrow(noMemory)
+    registerCodec(gzip)
+    await table.compact()
+    expect(await table.content()).toEqual(['1:b=1', '2:a=2', '3:c=2'])
+  })
 
   it('rejects with CorruptRecordError at damage, leaving no temporary files and the log writable', async () => {
     const table = await new Table().open()

@@ -1,7 +1,16 @@
 import { CorruptRecordError } from '../../errors.ts'
 
-/** Kafka's codecs. The index of a name in this list is its id in the batch attributes. */
-export const COMPRESSION_TYPES = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
+/**
+ * Kafka's codecs. The index of a name in this list is its id in the batch attributes, so an
+ * application that could sort the list would change what is written.
+ */
+export const COMPRESSION_TYPES: readonly ['none', 'gzip', 'snappy', 'lz4', 'zstd'] = Object.freeze([
+  'none',
+  'gzip',
+  'snappy',
+  'lz4',
+  'zstd',
+] as const)
 
 /** How the records of a batch are compressed. */
 export type CompressionType = (typeof COMPRESSION_TYPES)[number]

@@ -10,8 +10,10 @@ import {
 import { damaged, tooLarge } from './codec.ts'
 
 const STREAM = 'zstd stream'
-/** The end of the package's message if the output does not fit: ZSTD_error_dstSize_tooSmall. */
-const NO_ROOM_CODE = ' -70'
+/** ZSTD_error_dstSize_tooSmall: the output does not fit. */
+const NO_ROOM_CODE = -70
+/** ZSTD_error_memory_allocation, workSpace_tooSmall and dstBuffer_null: there is no memory. */
+const NO_MEMORY_CODES: ReadonlySet<number> = new Set([-64, -66, -74])
 
 /** An implementation of zstd. */
 export interface ZstdLibrary {
@@ -41,9 +43,9 @@ export class NodeZstdLibrary implements ZstdLibrary {
 
   compress(bytes: Buffer, level: number): Promise<Buffer> {
     const { zstdCompress, constants } = this.#zstd
-    return promisify(zstdCompress)(bytes, {
-      params: { [constants.ZSTD_c_compressionLevel]: level },
-    })
+    // Node.js takes -1 for a parameter that is not set, so it gets the level next to it.
+    const params = { [constants.ZSTD_c_compressionLevel]: level === -1 ? -2 : level }
+    return promisify(zstdCompress)(bytes, { params })
   }
 
   async decompress(frame: Buffer, mostBytes: number): Promise<Buffer> {
@@ -68,6 +70,15 @@ export function nodeZstdError(error: unknown, mostBytes: number): unknown {
   const isOfBytes = code.startsWith('ZSTD_error_') || code === 'Z_BUF_ERROR'
   if (!isOfBytes || code === 'ZSTD_error_memory_allocation') return error
   return damaged(STREAM, (error as Error).message, error)
+}
+
+/** Like {@link nodeZstdError}, for the package, whose messages end in the code. */
+function wasmZstdError(error: unknown, mostBytes: number): unknown {
+  const { message = '' } = error as Partial<Error>
+  const code = Number(/ code (-\d+)$/.exec(message)?.[1])
+  if (code === NO_ROOM_CODE) return tooLarge(mostBytes, error)
+  const isOfBytes = code < 0 && !NO_MEMORY_CODES.has(code)
+  return isOfBytes ? damaged(STREAM, message, error) : error
 }
 
 /** The WebAssembly package, on the caller's thread. Loaded on first use. */
@@ -100,10 +111,7 @@ export class WasmZstdLibrary implements ZstdLibrary {
     try {
       return asBuffer(zstd.decompress(frame, { defaultHeapSize: Math.max(mostBytes, 1) }))
     } catch (error) {
-      const { message } = error as Error
-      throw message.endsWith(NO_ROOM_CODE)
-        ? tooLarge(mostBytes, error)
-        : damaged(STREAM, message, error)
+      throw wasmZstdError(error, mostBytes)
     }
   }
 

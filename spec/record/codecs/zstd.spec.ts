@@ -116,6 +116,41 @@ describe('the zstd library', () => {
     expect(loads).toBe(2)
   })
 
+  it.each([
+    ['Failed to compress with code -20', 'CORRUPT_MESSAGE'],
+    ['Failed to compress with code -70', 'CORRUPT_MESSAGE'],
+    ['Failed to compress with code -64', undefined],
+    ['memory access out of bounds', undefined],
+  ])('maps errors of the package about the input, and no others: %s', async (message, code) => {
+    const zstd: ZstdWasm = {
+      init: () => Promise.resolve(),
+      compress: () => Buffer.alloc(0),
+      decompress: () => {
+        throw new Error(message)
+      },
+    }
+    const library = new WasmZstdLibrary(
+      () => true,
+      () => Promise.resolve(zstd),
+    )
+    const error = await library.decompress(FRAME, 100).catch((reason: unknown) => reason)
+    expect((error as { code?: string }).code).toBe(code)
+  })
+
+  it('gives Node.js a level that it does not take for none', async () => {
+    const levels: number[] = []
+    const library = new NodeZstdLibrary({
+      zstdCompress: (_bytes, { params }, callback) => {
+        levels.push(params[100] ?? NaN)
+        callback(null, Buffer.alloc(0))
+      },
+      zstdDecompress: () => undefined,
+      constants: { ZSTD_c_compressionLevel: 100 },
+    })
+    for (const level of [-3, -1, 3]) await library.compress(Buffer.alloc(0), level)
+    expect(levels).toEqual([-3, -2, 3])
+  })
+
   it('maps errors of Node.js about the input to CorruptRecordError, and passes others on', () => {
     const withCode = (code: string): Error => Object.assign(new Error('no'), { code })
     expect(nodeZstdError(withCode('ERR_BUFFER_TOO_LARGE'), 7)).toMatchObject({
