@@ -116,6 +116,7 @@ describe('lockDirectory on a directory that another owner has locked', () => {
     expect((refusal as LockedError).message).not.toContain('this process')
   })
 
+  // Other systems have no such guard.
   it.runIf(process.platform === 'linux')(
     'does not name a dead owner while another process takes its lock over',
     async () => {
