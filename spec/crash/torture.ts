@@ -7,7 +7,7 @@ import type { Workload } from './workload.ts'
  * Half of the workloads take nine tenths of the time. Of their recoveries the short size interrupts
  * one in this many, the full size all. Of the other workloads, more than 30, both interrupt all.
  */
-const LONG_INTERRUPT_EACH = isFull ? 1 : 6
+const LONG_INTERRUPT_EACH = isFull ? 1 : 10
 export const LONG: ReadonlySet<string> = new Set([
   'add partitions and append to them',
   'adopt a directory that Kafka made',
