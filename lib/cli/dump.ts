@@ -53,7 +53,7 @@ async function dumpAll(
   const whole: Written[] = []
   for (const partition of partitions) {
     const written = await unlessFailed(output, () => dumpToEnd(partition, from, output))
-    if (output.isStopped) return true
+    if (output.isStopped) return !output.hasFailed
     if (written !== null) whole.push(written)
   }
   if (follow) {

@@ -62,6 +62,7 @@ export class ConsumerParts<K, V> {
       ensureOpen: () => {
         this.ensureOpen()
       },
+      isClosing: () => this.loop.isStopped,
     })
   }
 

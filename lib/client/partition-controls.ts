@@ -36,6 +36,7 @@ export interface PartitionControlsOwner {
    * running
    */
   ensureOpen(): void
+  isClosing(): boolean
 }
 
 /**
@@ -132,6 +133,16 @@ export class PartitionControls {
    */
   assignmentOf(partition: TopicPartition): object | null {
     return this.#subscription.assigned.get(topicPartitionKey(partition)) ?? null
+  }
+
+  /** Whether a group assigns the partitions. */
+  get isSubscribed(): boolean {
+    return this.#subscription.isSubscribed
+  }
+
+  /** Whether the consumer is being closed or is closed. */
+  get isClosing(): boolean {
+    return this.#owner.isClosing()
   }
 
   /** @throws {@link ClosedError} as all calls of the consumer do */

@@ -16,9 +16,16 @@ export async function ensureCommits<K, V>(consumer: Consumer<K, V>): Promise<voi
     if (error instanceof InvalidGroupIdError) {
       throw new InvalidGroupIdError('pushTo() needs a consumer with a groupId', { cause: error })
     }
-    // The group has moved on: the next poll rejoins it.
-    if (!(error instanceof CommitFailedError)) throw error
+    if (!hasMovedOn(consumer, error)) throw error
   }
+}
+
+/**
+ * Whether a commit failed because the group has moved on: the next poll rejoins it, and then the
+ * owners are known. A consumer with partitions of its own never joins, so its commits go on failing.
+ */
+function hasMovedOn<K, V>(consumer: Consumer<K, V>, error: unknown): boolean {
+  return error instanceof CommitFailedError && consumer.controls.isSubscribed
 }
 
 /**
@@ -74,8 +81,7 @@ async function commitDone<K, V>(
     await consumer.commit(own.map(({ commit }) => commit))
     return { deleted: [], left: [] }
   } catch (error) {
-    // The group has moved on: the next poll rejoins it, and then the owners are known.
-    if (error instanceof CommitFailedError) return { deleted: [], left }
+    if (hasMovedOn(consumer, error)) return { deleted: [], left }
     if (!(error instanceof UnknownTopicOrPartitionError)) throw error
     // The topic was deleted. The next poll finds out, or a poll has removed it already while this
     // commit waited for its turn in the group.

@@ -8,8 +8,11 @@ export class PushEnd {
   /** Whether the consumer is closed, which ends a push without an error. */
   isClosed = false
   #failure: { readonly error: unknown } | null = null
+  readonly #isClosing: () => boolean
 
-  constructor() {
+  /** @param isClosing whether the consumer is being closed or is closed */
+  constructor(isClosing: () => boolean) {
+    this.#isClosing = isClosing
     // Each write in progress may listen to it, and Node.js takes more than ten listeners for a leak.
     setMaxListeners(0, this.ending)
   }
@@ -46,9 +49,12 @@ export class PushEnd {
     this.#failure ??= { error }
   }
 
-  /** Notes an error of the consumer. */
+  /**
+   * Notes an error of the consumer. A poll also rejects with the error of a listener, which may be
+   * that of another, closed client.
+   */
   failUnlessClosed(error: unknown): void {
-    if (error instanceof ClosedError) this.isClosed = true
+    if (error instanceof ClosedError && this.#isClosing()) this.isClosed = true
     else this.fail(error)
   }
 }

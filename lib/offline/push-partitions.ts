@@ -71,7 +71,7 @@ export class PushPartitions<K, V> {
     const { assigned } = controls
     if (assigned === this.#comparedWith) return []
     this.#comparedWith = assigned
-    return this.all.filter((each) => controls.assignmentOf(each) === null)
+    return this.all.filter((each) => !this.#isOwned(each))
   }
 
   /**
@@ -85,16 +85,35 @@ export class PushPartitions<K, V> {
     controls.ensureOpen()
     const taken: PushPartition<K, V>[] = []
     for (const each of this.#uncommitted) {
-      if (controls.assignmentOf(each) === null && !draining.has(each)) continue
+      if (!this.#isOwned(each) && !draining.has(each)) continue
       this.#uncommitted.delete(each)
       taken.push(each)
     }
     return taken
   }
 
+  /** One poll may give up a partition and get it back: then another owner may have gone on. */
+  #isOwned(partition: PushPartition<K, V>): boolean {
+    return this.#consumer.controls.assignmentOf(partition) === partition.assignment
+  }
+
   /** Puts back partitions that have not been committed. */
   putBack(partitions: readonly PushPartition<K, V>[]): void {
     for (const each of partitions) if (!each.isOver) this.#uncommitted.add(each)
+  }
+
+  /**
+   * Has unacknowledged records delivered again, in partitions that the consumer keeps.
+   *
+   * @param isReadOn see `PartitionControls.goBack`
+   */
+  goBack(partitions: readonly PushPartition<K, V>[], isReadOn = false): void {
+    const { controls } = this.#consumer
+    for (const each of partitions) {
+      if (!each.isUnfinished || !this.#isOwned(each)) continue
+      const { topicId, doneOffset: offset, doneEpoch: leaderEpoch } = each
+      controls.goBack(each, { offset, topicId, leaderEpoch, isReadOn })
+    }
   }
 
   /** Gives up partitions. */

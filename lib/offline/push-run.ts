@@ -30,7 +30,7 @@ export class PushRun<K, V> {
   readonly #drains: Set<Promise<void>> = new Set()
   readonly #brake: PushBrake<K, V>
   readonly #writes: Map<Promise<void>, PushPartition<K, V>> = new Map()
-  readonly #end: PushEnd = new PushEnd()
+  readonly #end: PushEnd
   #inFlight = 0
   #isTurnAwaited = false
   /** From then on the consumer is the caller's again, and stays where the caller moves it. */
@@ -40,6 +40,7 @@ export class PushRun<K, V> {
 
   constructor(consumer: Consumer<K, V>, write: Write<K, V>, options: ResolvedPushOptions<K, V>) {
     this.#consumer = consumer
+    this.#end = new PushEnd(() => consumer.controls.isClosing)
     this.#delivery = new PushDelivery(write, options, this.#end)
     this.#options = options
     this.#partitions = new PushPartitions(consumer)
@@ -79,7 +80,7 @@ export class PushRun<K, V> {
     } finally {
       for (const each of drained) this.#draining.delete(each)
       this.#forget(drained)
-      if (!this.#hasEnded) this.#goBack(drained)
+      if (!this.#hasEnded) this.#partitions.goBack(drained)
     }
   }
 
@@ -168,7 +169,7 @@ export class PushRun<K, V> {
       this.#forget([known])
       // Nobody has written the records in between, and the consumer is past them: it goes back.
       if (isSame && record.offset > known.doneOffset) {
-        this.#goBack([known], true)
+        this.#partitions.goBack([known], true)
         return null
       }
     }
@@ -311,7 +312,7 @@ export class PushRun<K, V> {
     const deleted = await commitNew(this.#consumer, this.#partitions, this.#draining)
     if (deleted.length === 0) return
     this.#forget(deleted)
-    this.#goBack(deleted)
+    this.#partitions.goBack(deleted)
     await this.#commitDone()
   }
 
@@ -327,19 +328,15 @@ export class PushRun<K, V> {
     if (this.#end.isClosed) return
     try {
       await this.#commit()
-      this.#brake.release()
-      this.#goBack(this.#partitions.all)
     } catch (error) {
       this.#end.failUnlessClosed(error)
     }
-  }
-
-  /** Has unacknowledged records delivered again, in partitions that the consumer keeps. */
-  #goBack(partitions: readonly PushPartition<K, V>[], isReadOn = false): void {
-    const { controls } = this.#consumer
-    for (const each of partitions) {
-      const { topicId, doneOffset: offset, doneEpoch: leaderEpoch } = each
-      if (each.isUnfinished) controls.goBack(each, { offset, topicId, leaderEpoch, isReadOn })
+    try {
+      // Even without the commit: otherwise the next push would begin after the unwritten records.
+      this.#brake.release()
+      this.#partitions.goBack(this.#partitions.all)
+    } catch (error) {
+      this.#end.failUnlessClosed(error)
     }
   }
 }

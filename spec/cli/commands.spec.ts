@@ -285,14 +285,17 @@ describe('varve dump', () => {
     expect(new Set(seen).size).toBe(5)
   })
 
-  it('writes the records before damage, names it, and continues with the other partitions', async () => {
-    const dir = await filled()
-    const path = await damage(dir)
-    const { code, stdout, stderr } = await varve(['dump', dir, 'orders'])
-    expect(code).toBe(1)
-    expect(offsetsOf(stdout)).toEqual([...from0(0, 2), '1:0'])
-    expect(stderr).toContain(`of ${path}, offsets from 2 to 2: the CRC is `)
-  })
+  it.each([[[]], [['--limit', '3']]])(
+    'writes the records before damage, names it, and continues with the other partitions: %j',
+    async (options) => {
+      const dir = await filled()
+      const path = await damage(dir)
+      const { code, stdout, stderr } = await varve(['dump', dir, 'orders', ...options])
+      expect(code).toBe(1)
+      expect(offsetsOf(stdout)).toEqual([...from0(0, 2), '1:0'])
+      expect(stderr).toContain(`of ${path}, offsets from 2 to 2: the CRC is `)
+    },
+  )
 
   it.each([[[]], [['--last', '1']], [['--from', '2024-01-01T00:00:00Z']]])(
     'reports a missing segment that the open has found: %j',

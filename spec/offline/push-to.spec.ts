@@ -15,58 +15,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
-
-async function setUp(partitions = 1, perPartition = 10) {
-  const clock = new ManualClock()
-  const fileSystem = new SimulatedFileSystem()
-  const broker = await tempBroker({ fileSystem, clock })
-  const topic = await broker.createTopic('t', { partitions })
-  for (const partition of topic.partitions) {
-    const records = Array.from({ length: perPartition }, (_, at) => ({
-      key: `k${at % 3}`,
-      value: `${partition.index}:${at}`,
-    }))
-    if (records.length > 0) await partition.append(records)
-  }
-  const consumer = (options: ConsumerOptions = {}): Consumer => {
-    const made = broker.consumer({ groupId: 'g', enableAutoCommit: false, ...options })
-    made.subscribe(['t'])
-    return made
-  }
-  return { clock, broker, fileSystem, topic, consumer }
-}
-
-function committedOf(broker: Broker): number[] {
-  const [group] = broker.describe().groups
-  return (group?.offsets ?? []).map(({ offset }) => offset)
-}
-
-async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 200 && !isSo(); turn += 1) await clock.advance(20)
-  expect(isSo()).toBe(true)
-}
-
-/** Writes that end on demand, by their offset. */
-function heldWrites() {
-  const started: number[] = []
-  const ends = new Map<number, (error?: Error) => void>()
-  const write = ({ offset }: ConsumerRecord): Promise<void> => {
-    started.push(offset)
-    return new Promise((resolve, reject) => {
-      ends.set(offset, (error) => {
-        if (error === undefined) resolve()
-        else reject(error)
-      })
-    })
-  }
-  const release = async (clock: ManualClock, offset: number, error?: Error): Promise<void> => {
-    ends.get(offset)?.(error)
-    await clock.advance(0)
-  }
-  return { started, release, write }
-}
-
-const text = ({ value }: ConsumerRecord): string => value?.toString() ?? ''
+import { committedOf, heldWrites, setUp, text, until } from './push-harness.ts'
 
 describe('a push', () => {
   it('writes the records of each partition in order and commits what is acknowledged', async () => {
