@@ -60,9 +60,9 @@ export interface ProducerOptions<
   readonly maxBlockMs?: number | undefined
   /**
    * Time limit for the outcome of a batch, counted from its first record, milliseconds, at least 1
-   * and at least `lingerMs`.
+   * and more than `lingerMs`.
    *
-   * @defaultValue 120000, or `lingerMs` if that is larger
+   * @defaultValue 120000, or `lingerMs` + 30000 if that is larger
    */
   readonly deliveryTimeoutMs?: number | undefined
   /** Codec of the batches, if the topic leaves the choice to producers. @defaultValue `'none'` */
@@ -115,6 +115,8 @@ const DEFAULT_BATCH_SIZE = 65_536
 const DEFAULT_BUFFER_MEMORY = 32 * 1024 * 1024
 const DEFAULT_MAX_BLOCK_MS = 60_000
 const DEFAULT_DELIVERY_TIMEOUT_MS = 120_000
+/** What the default leaves for the write after a long `lingerMs`. */
+const DEFAULT_WRITE_TIME_MS = 30_000
 
 /**
  * Checks `options` and fills in the defaults.
@@ -152,12 +154,17 @@ export function resolveProducerOptions<K, V>(
   }
 }
 
-/** The default is raised to a longer `lingerMs`; a value set by the caller is not. */
+/**
+ * A batch must not expire when its linger time ends: it is sent only then. The default is raised
+ * for a long `lingerMs`; a value set by the caller is not.
+ */
 function resolveDeliveryTimeout(deliveryTimeoutMs: number | undefined, lingerMs: number): number {
-  if (deliveryTimeoutMs === undefined) return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs)
-  if (deliveryTimeoutMs < lingerMs) {
+  if (deliveryTimeoutMs === undefined) {
+    return Math.max(DEFAULT_DELIVERY_TIMEOUT_MS, lingerMs + DEFAULT_WRITE_TIME_MS)
+  }
+  if (deliveryTimeoutMs <= lingerMs) {
     throw new RangeError(
-      `deliveryTimeoutMs must be at least lingerMs (${lingerMs}), got ${deliveryTimeoutMs}`,
+      `deliveryTimeoutMs must be more than lingerMs (${lingerMs}), got ${deliveryTimeoutMs}`,
     )
   }
   return deliveryTimeoutMs

@@ -64,12 +64,13 @@ describe('resolveProducerOptions', () => {
     expect(attempt).toThrow(new RegExp(`${name} .*${value}$`))
   })
 
-  it('throws if deliveryTimeoutMs is below lingerMs, but raises the default to lingerMs', () => {
-    const attempt = () => resolve({ lingerMs: 10, deliveryTimeoutMs: 9 })
-    expect(attempt).toThrow('deliveryTimeoutMs must be at least lingerMs (10), got 9')
+  it('throws unless deliveryTimeoutMs is above lingerMs, and raises the default for a long lingerMs', () => {
+    const attempt = () => resolve({ lingerMs: 10, deliveryTimeoutMs: 10 })
+    expect(attempt).toThrow('deliveryTimeoutMs must be more than lingerMs (10), got 10')
     expect(attempt).toThrow(RangeError)
-    expect(resolve({ lingerMs: 10, deliveryTimeoutMs: 10 }).deliveryTimeoutMs).toBe(10)
-    expect(resolve({ lingerMs: 200_000 }).deliveryTimeoutMs).toBe(200_000)
+    expect(resolve({ lingerMs: 10, deliveryTimeoutMs: 11 }).deliveryTimeoutMs).toBe(11)
+    expect(resolve({ lingerMs: 90_000 }).deliveryTimeoutMs).toBe(120_000)
+    expect(resolve({ lingerMs: 200_000 }).deliveryTimeoutMs).toBe(230_000)
   })
 
   it('accepts batchRecords: Infinity and batchSize: 0', () => {

@@ -151,6 +151,19 @@ describe('a producer with lingerMs above 0', () => {
     expect(await partition.written()).toEqual([[['a', 'b']]])
   })
 
+  it.each([0, 'all'] as const)(
+    'writes a batch even if lingerMs is above the usual deliveryTimeoutMs, with acks %s',
+    async (acks) => {
+      const { producer, partition, clock } = setUp({ lingerMs: 200_000, acks })
+      const [sent] = sendAll(producer, 'a')
+      await clock.advance(200_000)
+      expect(await partition.written()).toEqual([[['a']]])
+      partition.append(0).succeed()
+      await clock.advance(0)
+      expect(sent).toMatchObject({ isSettled: true, error: null })
+    },
+  )
+
   it('sends a full batch at once and lets the one behind it linger', async () => {
     const { producer, partition, clock } = setUp({ lingerMs: 10, batchRecords: 2 })
     sendAll(producer, 'a', 'b', 'c')
