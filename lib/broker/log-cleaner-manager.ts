@@ -152,13 +152,15 @@ export class LogCleanerManager {
     const { clock } = this.#options
     if (!log.isWritable || (this.#failed.get(partition)?.againMs ?? 0) > clock.monotonic())
       return -1
-    // An append would roll the segment, but there may be none for a long time.
-    if (await log.cleaner.isRollDue()) await log.roll()
+    const isFull = partition.space?.isFull === true
+    // An append would roll the segment, but there may be none for a long time. That of a full topic
+    // may contain all of its garbage. An empty one is not rolled.
+    if (isFull || (await log.cleaner.isRollDue())) await log.roll()
     const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
     const range = await log.cleaner.range(offset)
     const hasTombstones = (horizonMs ?? Infinity) <= clock.now()
     // While there is no room for an append, any garbage is worth a pass.
-    const minRatio = partition.space?.isFull === true ? 0 : log.config.minCleanableDirtyRatio
+    const minRatio = isFull ? 0 : log.config.minCleanableDirtyRatio
     const isDirty = range.dirtyRatio > minRatio
     return isDirty || range.isOverdue || hasTombstones ? range.dirtyRatio : -1
   }

@@ -141,6 +141,54 @@ describe('a full topic', () => {
     await clock.advance(60_000)
     expect(broker.describe().compaction.passes).toBe(passes)
   })
+
+  /** Fills a compacted topic that has no sealed segment with appends of these keys. */
+  async function fillActive(whenFull: 'wait' | 'reject', keyOf: (count: number) => string) {
+    const { broker, disk, clock } = await open()
+    const config = { cleanupPolicy: 'compact', maxBytes: 8_000, whenFull } as const
+    const topic = await broker.createTopic('table', config)
+    let count = 0
+    const append = (): Promise<unknown> => {
+      const key = keyOf(count++).padStart(3, '0')
+      return topic.partition(0).append({ key, value: 'v'.repeat(50), timestamp: NOW })
+    }
+    await append()
+    const { bytes: recordBytes } = topic.diskUsage()
+    while (topic.diskUsage().bytes + recordBytes <= 8_000) await append()
+    expect(topic.partition(0).log.segments).toHaveLength(1)
+    return { broker, disk, clock, append }
+  }
+
+  it('is compacted even if all of its garbage is in the active segment', async () => {
+    const { broker, clock, append } = await fillActive('wait', () => 'k')
+    let isAppended = false
+    void append().then(() => (isAppended = true))
+    await clock.advance(14_000)
+    expect(isAppended).toBe(false)
+    await clock.advance(2_000)
+    expect(isAppended).toBe(true)
+    expect(broker.describe().compaction.passes).toBe(1)
+    // There is room again, and few records in the active segment.
+    await clock.advance(60_000)
+    expect(broker.topic('table').partition(0).log.segments).toHaveLength(2)
+    expect(broker.describe().compaction.passes).toBe(1)
+  })
+
+  it('without garbage is compacted once, and no more while nothing changes', async () => {
+    const { broker, disk, clock, append } = await fillActive('reject', String)
+    await expect(append()).rejects.toThrow(LogFullError)
+    await clock.advance(16_000)
+    expect(broker.describe().compaction.passes).toBe(1)
+    await expect(append()).rejects.toThrow(LogFullError)
+    const calls: string[] = []
+    disk.observe(({ kind, path }) => {
+      if (path.includes('/table-0/')) calls.push(`${kind} ${path}`)
+    })
+    await clock.advance(30_000)
+    expect(calls).toEqual([])
+    expect(broker.topic('table').partition(0).log.segments).toHaveLength(2)
+    expect(broker.describe().compaction.passes).toBe(1)
+  })
 })
 
 describe('a topic whose cap is removed while it is full', () => {
