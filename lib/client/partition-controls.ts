@@ -37,6 +37,7 @@ export interface PartitionControlsOwner {
    */
   ensureOpen(): void
   isClosing(): boolean
+  readonly fetchMaxWaitMs: number
 }
 
 /**
@@ -143,6 +144,11 @@ export class PartitionControls {
   /** Whether the consumer is being closed or is closed. */
   get isClosing(): boolean {
     return this.#owner.isClosing()
+  }
+
+  /** How long a poll without `maxWaitMs` waits, milliseconds. */
+  get maxWaitMs(): number {
+    return this.#owner.fetchMaxWaitMs
   }
 
   /** @throws {@link ClosedError} as all calls of the consumer do */

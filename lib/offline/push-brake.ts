@@ -1,4 +1,9 @@
-import { SerializationError, type Consumer, type TopicPartition } from '../index.ts'
+import {
+  CorruptRecordError,
+  SerializationError,
+  type Consumer,
+  type TopicPartition,
+} from '../index.ts'
 import { partitionKey } from './push-queue.ts'
 
 /** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
@@ -22,10 +27,12 @@ export class PushBrake<K, V> {
 
   /**
    * Whether all that was taken is written before the push ends with this error of a poll. Otherwise
-   * a `seek` past a record that cannot be deserialized would leave out unwritten records before it.
+   * a `seek` past a record that cannot be read would leave out unwritten records before it.
    */
   emptiesBefore(error: unknown, inFlight: number): boolean {
-    const isUnreadable = error instanceof SerializationError && error.offset !== null
+    const isUnreadable =
+      error instanceof CorruptRecordError ||
+      (error instanceof SerializationError && error.offset !== null)
     this.#isEmptying = isUnreadable && inFlight > 0
     return this.#isEmptying
   }

@@ -25,7 +25,9 @@ export interface PushResult {
 export interface Retrying {
   /** Aborted when a retry is pointless, because the records are delivered again. */
   readonly over: AbortSignal
-  /** Whether a stop during a backoff has the records tried once more. */
+  /** Aborted when a failed write is left to the next owner of the partition. */
+  readonly draining: AbortSignal
+  /** Whether a stop or a drain during a backoff has the records tried once more. */
   readonly isNeeded: () => boolean
 }
 
@@ -65,7 +67,7 @@ export class PushDelivery<K, V> {
         this.#written += entries.length
         return true
       } catch (error) {
-        if (this.#end.isStopping || retrying.over.aborted) return false
+        if (this.#isEnding(retrying) || retrying.over.aborted) return false
         if (attempt <= retries) {
           if (!(await this.#backOff(entries, attempt, retrying))) return false
           this.#retries += 1
@@ -80,22 +82,27 @@ export class PushDelivery<K, V> {
   }
 
   /**
-   * Waits before a retry, but no longer than until the push is stopped.
+   * Waits before a retry, but no longer than until the push is stopped or the partition drained.
    *
    * @returns whether to retry
    */
   async #backOff(
     entries: readonly PushEntry<K, V>[],
     attempt: number,
-    { over, isNeeded }: Retrying,
+    retrying: Retrying,
   ): Promise<boolean> {
     const { retryBackoffMs, clock } = this.#options
+    const { over, draining, isNeeded } = retrying
     for (const each of entries) each.isInWrite = false
     const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
-    await pause(clock, delayMs, this.#end.stopping, over).catch(() => undefined)
-    const isRetried = !over.aborted && (!this.#end.isStopping || isNeeded())
+    await pause(clock, delayMs, this.#end.stopping, draining, over).catch(() => undefined)
+    const isRetried = !over.aborted && (!this.#isEnding(retrying) || isNeeded())
     for (const each of entries) each.isInWrite = isRetried
     return isRetried
+  }
+
+  #isEnding({ draining }: Retrying): boolean {
+    return this.#end.isStopping || draining.aborted
   }
 }
 

@@ -41,6 +41,7 @@ export class PushPartition<K, V> {
   readonly assignment: object | null
   readonly #entries: PushEntry<K, V>[] = []
   readonly #over: AbortController = new AbortController()
+  readonly #draining: AbortController = new AbortController()
   /** Leader epoch of the last record before {@link PushPartition.doneOffset}, `null` if unknown. */
   doneEpoch: number | null
   /** Number of entries that are done. */
@@ -78,6 +79,15 @@ export class PushPartition<K, V> {
 
   giveUp(): void {
     this.#over.abort()
+  }
+
+  /** Aborted when it is to be given up once its writes have ended. */
+  get draining(): AbortSignal {
+    return this.#draining.signal
+  }
+
+  drain(): void {
+    this.#draining.abort()
   }
 
   add(record: ConsumerRecord<K, V>, leaderEpoch: number | null): PushEntry<K, V> {

@@ -17,6 +17,8 @@ import {
 } from './push-queue.ts'
 
 const WOKEN: Error = new Error('there is something to do')
+/** Shorter polls would keep the process busy while there is nothing to do. */
+const MIN_WAIT_MS = 100
 
 /** The loop of a push: commits, polls and starts writes until it ends. */
 export class PushRun<K, V> {
@@ -74,6 +76,7 @@ export class PushRun<K, V> {
     // committed. Writes in progress still count.
     this.#queue.dropUnstarted(drained)
     for (const each of drained) this.#draining.add(each)
+    for (const each of drained) each.drain()
     try {
       await this.#whenWritten(drained)
       await this.#commit()
@@ -127,8 +130,9 @@ export class PushRun<K, V> {
     this.#wake = new AbortController()
     if (this.#end.isStopping) return
     let records: ConsumerRecord<K, V>[] = []
+    const maxWaitMs = Math.max(MIN_WAIT_MS, this.#consumer.controls.maxWaitMs)
     try {
-      records = await this.#consumer.poll({ signal: this.#wake.signal })
+      records = await this.#consumer.poll({ maxWaitMs, signal: this.#wake.signal })
       this.#brake.took(records.length)
     } catch (error) {
       if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error
@@ -246,9 +250,9 @@ export class PushRun<K, V> {
     { lane, entries }: { readonly lane: PushLane<K, V>; readonly entries: PushEntry<K, V>[] },
   ): Promise<void> {
     try {
-      const { over } = partition
+      const { over, draining } = partition
       const isNeeded = (): boolean => this.#isNeeded(partition, entries)
-      if (await this.#delivery.deliver(entries, { over, isNeeded })) {
+      if (await this.#delivery.deliver(entries, { over, draining, isNeeded })) {
         this.#partitions.finish(partition, entries)
       } else {
         partition.giveBack(entries)
@@ -261,7 +265,7 @@ export class PushRun<K, V> {
     this.#queue.free(lane)
   }
 
-  /** Whether a stop has records tried once more instead of waiting for their retry. */
+  /** Whether a stop or a drain has records tried once more instead of waiting for their retry. */
   #isNeeded(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): boolean {
     this.#forgetLost()
     if (this.#end.failure !== null) return false

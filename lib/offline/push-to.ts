@@ -30,9 +30,11 @@ export interface Push extends Promise<PushResult> {
   stop(): Promise<PushResult>
   /**
    * Stops writing records of these partitions, waits for their writes, and commits. Only records
-   * that precede a record already passed to a write are still written. Call it in
-   * `onPartitionsRevoked`: without it, the next owner repeats the records in flight. A drained
-   * partition that stays assigned continues afterwards. Does nothing once the push has ended.
+   * that precede a record already passed to a write are still written. As with `stop`, such a
+   * record that waits for its retry is tried once more, at once, and a write that fails now is not
+   * retried. Call it in `onPartitionsRevoked`: without it, the next owner repeats the records in
+   * flight. A drained partition that stays assigned continues afterwards. Does nothing once the
+   * push has ended.
    */
   drain(partitions: readonly TopicPartition[]): Promise<void>
 }
@@ -48,23 +50,26 @@ export interface Push extends Promise<PushResult> {
  *
  * - it is stopped or aborted, or its consumer is closed;
  * - a record cannot be written and `onError` is `'stop'`, or `onError` throws;
- * - a poll fails. At a record that cannot be deserialized, the push writes what it has taken before
- *   and rejects with a `SerializationError`; `onError` is not called. To skip the record, `seek` to
- *   the error's `offset` + 1 and push again. To have such records passed to `onError` instead, use
+ * - a poll fails. At a record that cannot be deserialized or is damaged, the push writes what it has
+ *   taken before and rejects with a `SerializationError` or a `CorruptRecordError`; `onError` is not
+ *   called. To skip the record, `seek` to the `offset` + 1 or the `lastOffset` + 1 of the error and
+ *   push again. To have records that cannot be deserialized passed to `onError` instead, use
  *   `bytes()` as the deserializer and decode in `write`;
  * - a commit fails, as on a full disk.
  *
  * The consumer's position is then at the first unacknowledged record. Nothing else may poll the
- * consumer while the push runs.
+ * consumer while the push runs. A poll of the push may wait for 100 ms even if the consumer's
+ * `fetchMaxWaitMs` is lower.
  *
  * @param write receives one record, or an array of up to `batchRecords` of one partition; its
  * result is awaited
  * @throws TypeError or RangeError for invalid options
  * @throws `IllegalStateError` if the consumer commits automatically: set `enableAutoCommit: false`;
  * or if another push of this consumer is in progress
- * @throws from the promise: `InvalidGroupIdError` or `ReadOnlyError` if the consumer cannot commit,
- * before anything is written; the error of a write, unchanged. A value that is not an error becomes
- * the `cause` of an error that names the records.
+ * @throws from the promise: `InvalidGroupIdError`, `ReadOnlyError`, or `CommitFailedError` for
+ * partitions that the consumer assigned itself while others subscribe, if the consumer cannot
+ * commit, before anything is written; the error of a write, unchanged. A value that is not an error
+ * becomes the `cause` of an error that names the records.
  */
 export function pushTo<K, V>(
   consumer: Consumer<K, V>,
