@@ -59,11 +59,7 @@ export async function readRange(
   try {
     const place = await seek(view, offset, limits)
     const { reader, isFound, before } = place
-    // If no batch holds the offset, the previous batch may be the one that should. Its last offset
-    // is believed only with its checksum.
-    if (!isFound && before !== null) {
-      await new BatchReader(view.file, before, view.sizeBytes).batch()
-    }
+    if (!isFound && before !== null) await ensureGapBehind(view, before, reader)
     let { expectedOffset } = place
     while (!reader.isAtEnd()) {
       // All further batches would be left out.
@@ -74,14 +70,17 @@ export async function readRange(
         if (header.baseOffset >= endOffset || sizeBytes + header.sizeBytes > maxBytes) break
         ensureFollows(view, reader, header, expectedOffset)
       }
-      const batch = reader.batchNow() ?? (await reader.batch())
+      const isBehind = header.baseOffset >= endOffset
+      // Of a batch behind the range only the offsets matter.
+      const batch = isBehind ? null : (reader.batchNow() ?? (await reader.batch()))
       reader.skip()
-      if (header.baseOffset !== expectedOffset && !reader.isAtEnd()) {
-        const next = await reader.header()
-        // Either of the two batches may be the one that is out of place.
-        ensureFollows(view, reader, next, header.lastOffset + 1, expectedOffset)
+      if (header.baseOffset !== expectedOffset) {
+        // Either of the two batches may be the one that is out of place. Bytes that are no batch
+        // contradict nothing: they are damage of their own.
+        const next = await headerOrNone(reader, RECORD_BATCH_OVERHEAD)
+        if (next !== null) ensureFollows(view, reader, next, header.lastOffset + 1, expectedOffset)
       }
-      if (header.baseOffset >= endOffset) break
+      if (batch === null) break
       batches.push(batch)
       sizeBytes += header.sizeBytes
       expectedOffset = header.lastOffset + 1
@@ -287,6 +286,29 @@ async function walkTo(
   }
   if (disorder !== null) throw disorder
   return { reader, isFound: false, expectedOffset, before }
+}
+
+/**
+ * Checks the batch before a gap: it may be the one that should hold the offsets there, since its
+ * last offset is believed only with its checksum.
+ *
+ * @param reader at the batch behind the gap, or at the end.
+ * @throws {@link CorruptRecordError} up to the end of the gap, so that whoever continues after the
+ * damage does not meet it again.
+ */
+async function ensureGapBehind(
+  view: SegmentView,
+  before: number,
+  reader: BatchReader,
+): Promise<void> {
+  try {
+    await new BatchReader(view.file, before, view.sizeBytes).batch()
+  } catch (error) {
+    if (!(error instanceof CorruptRecordError)) throw error
+    const { reason, path, position, firstOffset } = error
+    const endOffset = reader.headerNow()?.baseOffset ?? view.nextOffset
+    throw new CorruptRecordError(reason, { path, position, firstOffset, lastOffset: endOffset - 1 })
+  }
 }
 
 /**
