@@ -195,6 +195,7 @@ export class LogCleanerManager {
       this.#figures = { ...this.#figures, running: null }
       // Whatever the outcome, some of the sealed segments may have been replaced.
       partition.batches.forgetBelow(partition.log.segments.at(-1)?.baseOffset ?? 0)
+      partition.space?.changed()
     }
   }
 

@@ -81,8 +81,8 @@ export class TopicSpace {
   }
 
   /**
-   * Reports that something was deleted, configured or given up, or that a partition is being
-   * closed.
+   * Reports that something was deleted, compacted, configured or given up, or that a partition is
+   * being closed.
    */
   changed(): void {
     this.#sizeBytes = null
@@ -138,8 +138,8 @@ export class TopicSpace {
   }
 
   /**
-   * Makes room if a recount finds none. Sizes also change without notice when a log is truncated or
-   * compacted, or when granted bytes are not written.
+   * Makes room if a recount finds none. Sizes also change without notice when a log is truncated,
+   * or when granted bytes are not written.
    *
    * @returns `null` when it is worth trying again.
    * @throws {@link LogFullError} when there will never be room, so that nothing is dropped for it.

@@ -40,6 +40,26 @@ describe('a topic that has reached maxBytes', () => {
     await broker.close()
   })
 
+  it('never exceeds the limit by appends, even if a compaction has made its batches larger', async () => {
+    const maxBytes = 20_000
+    const { broker, partition } = await openTopic({
+      ...{ maxBytes, segmentBytes: 5000, cleanupPolicy: 'compact' },
+    })
+    let count = 0
+    const append = (): Promise<unknown> =>
+      partition.append(Array.from({ length: 40 }, () => ({ key: `${count++}`, value: null })))
+    while (partition.log.size < 14_000) await append()
+    const sizeBytes = partition.log.size
+    await partition.compact()
+    // It has noted when the tombstones may be removed.
+    expect(partition.log.size).toBeGreaterThan(sizeBytes + 2000)
+    while ((await outcomeOf(append())) === 'taken') {
+      expect(partition.log.size).toBeLessThanOrEqual(maxBytes)
+    }
+    expect(partition.log.size).toBeGreaterThan(maxBytes - 1000)
+    await broker.close()
+  })
+
   it('deletes expired records before it rejects an append', async () => {
     const { broker, partition, clock } = await openTopic({ maxBytes: 3 * ONE, retentionMs: 1000 })
     for (let each = 0; each < 3; each += 1) await partition.append({ value: VALUE })
