@@ -67,7 +67,8 @@ export async function loadParts(
       stopReason: () => data.stopReason,
       lockLoss: data.lockLoss,
       compact: (partition) => cleaner.compact(partition),
-      beforeTruncation: (topicPartition, offset) => cleaner.truncateTo(topicPartition, offset),
+      beforeTruncation: (topicPartition, offset, leaderEpoch) =>
+        cleaner.truncateTo(topicPartition, offset, leaderEpoch),
       consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),

@@ -29,6 +29,14 @@ interface CleanedLog extends CleanedState {
   readonly partition: number
 }
 
+/** A truncation, done or about to be. */
+interface Cut {
+  readonly topic: string
+  readonly offset: number
+  /** Of the log before it. */
+  readonly leaderEpoch: number
+}
+
 const NEVER_CLEANED: CleanedState = { offset: 0, horizonMs: null }
 
 /**
@@ -40,11 +48,8 @@ export class CleanerCheckpoint {
   readonly #file: CheckpointFile
   readonly #horizons: CheckpointFile
   readonly #logs = new Map<string, CleanedLog>()
-  /**
-   * Where logs were truncated since their last pass was saved: a pass in progress may have begun
-   * before.
-   */
-  readonly #cuts = new Map<string, { readonly topic: string; readonly offset: number }>()
+  /** Where logs were truncated: a pass in progress may have begun before. */
+  readonly #cuts = new Map<string, Cut>()
   #loading: Promise<void> | null = null
   /** Whether the file still contains logs that were forgotten. */
   #isBehind = false
@@ -87,6 +92,23 @@ export class CleanerCheckpoint {
     return this.#logs.get(topicPartitionKey({ topic, partition })) ?? NEVER_CLEANED
   }
 
+  /**
+   * Like {@link CleanerCheckpoint.stateOf}, for a pass that begins.
+   *
+   * @param leaderEpoch of the log. A truncation of an earlier epoch is done, and does not limit what
+   * this pass covers.
+   */
+  async begin(topic: string, partition: number, leaderEpoch: number): Promise<CleanedState> {
+    await this.#load()
+    const key = topicPartitionKey({ topic, partition })
+    const cut = this.#cuts.get(key)
+    if (cut !== undefined && cut.leaderEpoch < leaderEpoch) {
+      this.#lower(key, cut.offset)
+      this.#cuts.delete(key)
+    }
+    return this.#logs.get(key) ?? NEVER_CLEANED
+  }
+
   /** Records the result of a pass, and forgets logs that no longer exist. */
   async save(
     topic: string,
@@ -108,15 +130,25 @@ export class CleanerCheckpoint {
    * Called before a log is truncated: records that replace the truncated ones were never compacted,
    * even if the log has grown beyond the checkpoint by the next pass. Kafka lowers it likewise.
    */
-  async truncateTo(topic: string, partition: number, offset: number): Promise<void> {
+  async truncateTo(
+    topic: string,
+    partition: number,
+    offset: number,
+    leaderEpoch: number,
+  ): Promise<void> {
     const key = topicPartitionKey({ topic, partition })
     const before = this.#cuts.get(key)?.offset ?? Infinity
-    this.#cuts.set(key, { topic, offset: Math.min(offset, before) })
+    this.#cuts.set(key, { topic, offset: Math.min(offset, before), leaderEpoch })
     await this.#load()
+    if (this.#lower(key, offset)) await this.#write()
+  }
+
+  /** @returns whether the last pass over the log had come further. */
+  #lower(key: string, offset: number): boolean {
     const log = this.#logs.get(key)
-    if (log === undefined || log.offset <= offset) return
+    if (log === undefined || log.offset <= offset) return false
     this.#logs.set(key, { ...log, offset })
-    await this.#write()
+    return true
   }
 
   /** Forgets the logs of a topic: a later topic of that name has other records at these offsets. */

@@ -103,9 +103,14 @@ export class LogCleanerManager {
   /**
    * Called before a log is truncated to `offset`, because it may have been compacted beyond that.
    */
-  async truncateTo({ topic, partition }: TopicPartition, offset: number): Promise<void> {
+  async truncateTo(
+    { topic, partition }: TopicPartition,
+    offset: number,
+    leaderEpoch: number,
+  ): Promise<void> {
+    const cutting = this.#checkpoint.truncateTo(topic, partition, offset, leaderEpoch)
     // The checkpoint is a hint, no reason to refuse the truncation.
-    await this.#checkpoint.truncateTo(topic, partition, offset).catch(() => undefined)
+    await cutting.catch(() => undefined)
   }
 
   /** Compacts a log however little of it is dirty, once no other log is being compacted. */
@@ -167,12 +172,13 @@ export class LogCleanerManager {
 
   async #pass(partition: Partition): Promise<CompactionReport> {
     this.#ensureMayPass(partition)
-    const { topic, partition: index, cleaner } = partition.log
+    const { topic, partition: index, cleaner, leaderEpoch } = partition.log
     const place = { topic, partition: index }
     this.#figures = { ...this.#figures, running: place }
     publishCompaction({ ...place, type: 'start' })
     try {
-      const { offset: checkpoint, horizonMs } = await this.#checkpoint.stateOf(topic, index)
+      const state = await this.#checkpoint.begin(topic, index, leaderEpoch)
+      const { offset: checkpoint, horizonMs } = state
       const report = await cleaner.compact({
         checkpoint,
         horizonMs,

@@ -18,7 +18,11 @@ export interface PartitionContext extends FencedDirectory {
   /**
    * Called before a log is truncated to `offset`. Absent: nobody records how far it was compacted.
    */
-  readonly beforeTruncation?: (topicPartition: TopicPartition, offset: number) => Promise<void>
+  readonly beforeTruncation?: (
+    topicPartition: TopicPartition,
+    offset: number,
+    leaderEpoch: number,
+  ) => Promise<void>
   /**
    * Offset up to which all groups that have committed for the topic have consumed the partition; 0
    * if there is no such group, or it is not known. Absent: there are no groups. If the topic is

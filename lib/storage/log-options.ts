@@ -104,8 +104,11 @@ export interface LogContext extends LogState {
   readonly whyGone?: () => Promise<VarveError | null>
   /** Cache for the results of small reads; absent for none. */
   readonly batchCache?: BatchCache
-  /** Called before records from `offset` on are dropped and their offsets reused. */
-  readonly beforeTruncation?: (offset: number) => Promise<void>
+  /**
+   * Called before records from `offset` on are dropped and their offsets reused; the leader epoch
+   * rises when it is done.
+   */
+  readonly beforeTruncation?: (offset: number, leaderEpoch: number) => Promise<void>
   /** Called at the end of a clean close of a sound log. */
   readonly onClosed?: () => Promise<void>
 }

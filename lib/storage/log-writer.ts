@@ -144,7 +144,7 @@ export class LogWriter {
       // A recovery point beyond the end would look like lost records at the next open.
       const endOfRest = await this.#log.endOfRestBelow(offset)
       if (endOfRest < this.#log.recoveryPoint) await this.#save({ recoveryPoint: endOfRest })
-      await this.#context.beforeTruncation?.(offset)
+      await this.#context.beforeTruncation?.(offset, this.#log.leaderEpoch)
       await this.#log.truncateTo(offset)
     })
   }

@@ -99,6 +99,19 @@ describe('compaction on request', () => {
     },
   )
 
+  it('continues after a truncation where the first pass behind it has ended', async () => {
+    const clock = new ManualClock(NOW)
+    const broker = await open(new SimulatedFileSystem({ seed: 1 }), clock)
+    const topic = await broker.createTopic('table', { ...COMPACTED, segmentBytes: 100_000 })
+    const partition = topic.partition(0)
+    await put(partition, clock, 'a=1', 'b=1', 'c=1', 'd=1')
+    await partition.compact()
+    await partition.log.truncateTo(2)
+    await put(partition, clock, 'x=1', 'y=1', 'z=1')
+    expect(await partition.compact()).toMatchObject({ fromOffset: 2, endOffset: 5 })
+    expect(await partition.compact()).toMatchObject({ fromOffset: 5, endOffset: 5 })
+  })
+
   it('uses at most cleanerDedupeBufferBytes for keys, and continues in the next pass', async () => {
     const endOffsets: number[][] = []
     for (const cleanerDedupeBufferBytes of [1024, 100_000]) {
