@@ -10,7 +10,7 @@ import {
 } from './segment-audit.ts'
 import type { SegmentOptions } from './segment-options.ts'
 import type { SegmentEntry, SegmentRecord, SegmentRecordFile } from './segment-record.ts'
-import { findLogFiles } from './swap-files.ts'
+import { findLogFiles, type FoundFile } from './swap-files.ts'
 
 /** Number of index files that every segment must have. */
 const INDEX_KINDS = 2
@@ -52,8 +52,12 @@ export async function takeInventory(
     listed = await listSegments(options, await fileSystem.list(dir))
     after = await readRecord(recordFile)
   }
-  const { segments, unindexed, vanished } = listed
+  const { segments, unindexed, vanished, orphans } = listed
   const { record, isRecordDamaged } = before === null ? after : inBoth(before, after)
+  for (const { offset, path } of readOnly ? [] : orphans) {
+    // A recorded segment without its log file is damage, of which nothing is deleted.
+    if (entryOf(record, offset) === null) await fileSystem.unlink(path)
+  }
   for (const segment of segments) {
     const entry = entryOf(record, segment.baseOffset)
     if (entry !== null) segment.sum.restore(entry)
@@ -186,13 +190,15 @@ interface ListedSegments {
   readonly unindexed: Set<LogSegment>
   /** See {@link ensureDeleted}. */
   readonly vanished: { readonly path: string; readonly endOffset: number | null }[]
+  /** Files of segments that have no log file. */
+  readonly orphans: readonly FoundFile[]
 }
 
 async function listSegments(
   options: SegmentOptions,
   entries: readonly DirectoryEntry[],
 ): Promise<ListedSegments> {
-  const { fileSystem, dir, readOnly } = options
+  const { fileSystem, dir } = options
   const files = await findLogFiles(fileSystem, dir, entries)
   const listed: LogSegment[] = []
   const bases = new Set<number>()
@@ -205,11 +211,8 @@ async function listSegments(
       indexFiles.set(offset, (indexFiles.get(offset) ?? 0) + 1)
     }
   }
-  for (const { kind, offset, path } of files) {
-    if (kind === 'snapshot' || readOnly || bases.has(offset)) continue
-    await fileSystem.unlink(path)
-  }
-  const found: ListedSegments = { segments: [], unindexed: new Set(), vanished: [] }
+  const orphans = files.filter(({ kind, offset }) => kind !== 'snapshot' && !bases.has(offset))
+  const found: ListedSegments = { segments: [], unindexed: new Set(), vanished: [], orphans }
   for (const [slot, segment] of listed.entries()) {
     const { baseOffset, path } = segment
     const endOffset = listed[slot + 1]?.baseOffset ?? null
