@@ -235,9 +235,9 @@ export class LogCleaner {
     ensureTrue: () => void,
   ): Promise<number> {
     const { leaderEpoch: epoch } = this.#log
-    const target = await swap.create()
     let isChanged = swap.sources.length > 1
     try {
+      const target = await swap.create()
       let held: RecordBatch | null = null
       const write = async (isLast: boolean): Promise<void> => {
         if (held === null) return
@@ -263,20 +263,19 @@ export class LogCleaner {
         return target.sizeBytes
       }
       await swap.finish()
+      const isDone = await this.#queue.run(() =>
+        this.#writer.compact(async () => {
+          if (!swap.isPossible || this.#log.leaderEpoch !== epoch) return false
+          await swap.run()
+          return true
+        }),
+      )
+      if (!isDone) throw new CleaningInterrupted()
+      return target.sizeBytes
     } catch (error) {
       await swap.discard().catch(() => undefined)
       throw error
     }
-    const isDone = await this.#queue.run(() =>
-      this.#writer.compact(async () => {
-        if (!swap.isPossible || this.#log.leaderEpoch !== epoch) return false
-        await swap.run()
-        return true
-      }),
-    )
-    if (isDone) return target.sizeBytes
-    await swap.discard()
-    throw new CleaningInterrupted()
   }
 
   /**

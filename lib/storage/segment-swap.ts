@@ -24,6 +24,7 @@ export class SegmentSwap {
   readonly #dir: string
   readonly #sizes: readonly number[]
   #target: LogSegment | null = null
+  #hasBegun = false
 
   constructor(log: LocalLog, fileSystem: FileSystem, dir: string, sources: readonly LogSegment[]) {
     this.#log = log
@@ -69,8 +70,9 @@ export class SegmentSwap {
     }
   }
 
-  /** Removes the files of the new segment. */
+  /** Removes the files of the new segment, unless {@link SegmentSwap.run} was called. */
   async discard(): Promise<void> {
+    if (this.#hasBegun) return
     await this.#target?.close()
     await this.#removeTarget()
   }
@@ -125,6 +127,7 @@ export class SegmentSwap {
   async run(): Promise<void> {
     const target = this.#target
     if (target === null) return
+    this.#hasBegun = true
     const { segments } = this.#log
     try {
       await this.#log.recordSegments(this.#log.logStartOffset, new Set(this.sources))

@@ -9,6 +9,8 @@ import type { CompactionReport } from '../../lib/storage/log-cleaner.ts'
 import type { Log } from '../../lib/storage/log.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { heldSyncs } from '../helpers/held-syncs.ts'
+import { settle } from '../helpers/settle.ts'
 import { DIR, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
 
 const COMPACTED: TopicConfig = {
@@ -627,6 +629,23 @@ describe('a pass that is limited or interrupted', () => {
     const pass = table.log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: MIB })
     const ended = expect(pass).rejects.toMatchObject({ name: 'ClosedError' })
     await table.log.close()
+    await ended
+    expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
+  })
+
+  it('rejects with ClosedError if the log is closed while a new segment is synced, and removes it', async () => {
+    const { fileSystem, hold } = heldSyncs()
+    const table = await new Table({}, fileSystem).open()
+    await table.put('a=1', 'b=1', 'c=1', 'd=1', 'a=2')
+    await table.log.roll()
+    const release = hold()
+    const pass = table.log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: MIB })
+    const ended = expect(pass).rejects.toMatchObject({ name: 'ClosedError' })
+    await settle()
+    expect(await names(table)).toContain('00000000000000000000.log.cleaned')
+    const closing = table.log.close()
+    release()
+    await closing
     await ended
     expect((await names(table)).filter((name) => /cleaned|swap/.test(name))).toEqual([])
   })
