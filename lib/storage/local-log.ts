@@ -225,7 +225,7 @@ export class LocalLog {
   async truncateTo(offset: number): Promise<void> {
     const slot = this.segments.floorSlot(offset)
     const rest = (await this.segments.all[slot]?.restBelow(offset)) ?? null
-    const kept = entriesUpTo(this.segments, slot, rest)
+    const kept = entriesUpTo(this.segments, offset, slot, rest)
     await this.#recorder.replace(this.logStartOffset, kept)
     const truncate = async (): Promise<void> => {
       this.logEndOffset = offset

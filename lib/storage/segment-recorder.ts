@@ -135,9 +135,10 @@ function isEqual(a: SegmentEntry, b: SegmentEntry): boolean {
   return a.sizeBytes === b.sizeBytes && a.nextOffset === b.nextOffset && a.crc === b.crc
 }
 
-/** The entries that are left by a truncation of the segment at `slot`. */
+/** The entries that are left by a truncation to `offset` in the segment at `slot`. */
 export function entriesUpTo(
   segments: LogSegments,
+  offset: number,
   slot: number,
   rest: { readonly sizeBytes: number; readonly endOffset: number } | null,
 ): SegmentEntry[] {
@@ -151,8 +152,9 @@ export function entriesUpTo(
   const { sizeBytes, endOffset } = rest
   const nextOffset = Math.min(last.nextOffset, endOffset)
   // Until the later segments are removed, offsets may be missing before them: compaction may have
-  // left gaps, or an earlier truncation has ended inside a batch.
-  const isDense = last.isDense && slot === all.length - 1
+  // left gaps, or an earlier truncation has ended inside a batch. If this one does, offsets are
+  // missing before the next segment from the moment that it is created.
+  const isDense = last.isDense && slot === all.length - 1 && endOffset === offset
   if (sizeBytes >= last.sizeBytes) return [...entries, { ...last, nextOffset, isDense }]
   return [...entries, { ...last, nextOffset, sizeBytes, isDense, crc: null }]
 }

@@ -65,3 +65,33 @@ it('reports no damage at the next open wherever a truncation into a batch fails'
   }
   expect(damaged).toEqual([])
 })
+
+it('loses no later record if the record of segments cannot be written, wherever a truncation into a batch fails', async () => {
+  const damaged: string[] = []
+  let appended = 0
+  for (let operation = 1; operation <= MOST_OPERATIONS; operation += 1) {
+    const fs = new SimulatedFileSystem()
+    const log = await openLog(fs, CONFIG)
+    await log.append([{ value: 'v0' }])
+    await log.append(['v1', 'v2', 'v3'].map((value) => ({ value })))
+    fs.failAt(operation, 'EIO')
+    await log.truncateTo(3).catch(() => undefined)
+    fs.clearFaults()
+    const disk = fs.restart('process')
+    disk.failNext('write', 'EIO', { path: /varve-segments/, persistent: true })
+    const again = await openLog(disk, CONFIG).catch(() => null)
+    const isTaken = await again?.append([{ value: 'later' }]).then(
+      () => true,
+      () => false,
+    )
+    disk.clearFaults()
+    const last = await openLog(disk.restart('process'), CONFIG)
+    if (last.damage !== null) damaged.push(`operation ${operation}: ${last.damage.message}`)
+    else if (isTaken === true) {
+      appended += 1
+      expect((await valuesOf(last)).at(-1)).toBe('later')
+    }
+  }
+  expect(damaged).toEqual([])
+  expect(appended).toBeGreaterThan(5)
+})
