@@ -104,9 +104,10 @@ export interface RecoveryReport {
    */
   readonly failedSyncs: readonly FailedSync[]
   /**
-   * Log files whose indexes were missing or unusable. Also a partition's `leader-epoch-checkpoint`
-   * if it was missing or unusable, and `varve-segments` if it was unusable: a missing one says
-   * nothing, because a Kafka broker writes none.
+   * Log files whose indexes were missing or unusable: they are rebuilt when they are needed, and
+   * until then each open lists them again. Also a partition's `leader-epoch-checkpoint` if it was
+   * missing or unusable, and `varve-segments` if it was unusable: a missing one says nothing,
+   * because a Kafka broker writes none.
    */
   readonly rebuiltIndexes: readonly string[]
   /**

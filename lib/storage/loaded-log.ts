@@ -14,9 +14,9 @@ export type { Truncation } from './torn-tail.ts'
 export interface LogRecovery {
   readonly truncations: readonly Truncation[]
   /**
-   * Log files whose indexes were missing or unusable; the epoch checkpoint if it was missing or
-   * unusable; and the segment record if it was unusable. A missing segment record is not listed,
-   * since a Kafka broker does not write one.
+   * Log files whose indexes were missing or unusable, and are rebuilt when they are needed; the
+   * epoch checkpoint if it was missing or unusable; and the segment record if it was unusable. A
+   * missing segment record is not listed, since a Kafka broker does not write one.
    */
   readonly rebuiltIndexes: readonly string[]
   /**

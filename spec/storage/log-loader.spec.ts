@@ -300,6 +300,18 @@ describe('an open after a clean close', () => {
     }
   })
 
+  it('lists a segment without an index file again until its records have been read', async () => {
+    const fs = await writtenLog(COUNT)
+    await fs.unlink(pathOf(0, 'index'))
+    for (let each = 0; each < 2; each += 1) {
+      const log = await openLog(fs)
+      expect(log.recovery.rebuiltIndexes).toEqual([pathOf(0)])
+      if (each > 0) await log.read(0)
+      await log.close()
+    }
+    expect((await openLog(fs)).recovery.rebuiltIndexes).toEqual([])
+  })
+
   it('checks the end again if it has bytes that a clean close does not leave', async () => {
     const fs = await writtenLog(COUNT)
     edit(fs, lastOf(fs).path, (bytes) => Buffer.concat([bytes, Buffer.alloc(5, 1)]))
