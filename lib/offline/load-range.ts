@@ -70,9 +70,8 @@ export async function loadRange(
   { signal, onWritten, leaderEpoch }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
-  const context = { signal: signal ?? new AbortController().signal }
   // A copy, as the sink may change it.
-  const writer = await sink.open({ ...task }, context)
+  const writer = await sink.open({ ...task })
   checkWriter('the result of open() of a sink', writer)
   const epoch = leaderEpoch ?? partition.log.leaderEpoch
   let result: TaskResult

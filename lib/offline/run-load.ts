@@ -32,6 +32,7 @@ import type { LoadTask, OffsetRange } from './load-task.ts'
 import { JoinedRanges, subtractRanges } from './offset-ranges.ts'
 import { MissingModuleError } from './optional-module.ts'
 import type { Sink } from './sink.ts'
+import { sinkOfRun } from './sink-of-run.ts'
 
 /** Options of {@link runLoad}. */
 export interface RunLoadOptions {
@@ -39,7 +40,7 @@ export interface RunLoadOptions {
   readonly concurrency?: number | undefined
   /**
    * Aborts the run. It rejects with the signal's reason once the writers are aborted, which waits
-   * for the calls of the sink in progress: see `TaskContext`.
+   * for their calls in progress and those of `open`: see `TaskContext`.
    */
   readonly signal?: AbortSignal | undefined
   /** Called after each write and after each task. An exception from it ends the run. */
@@ -169,7 +170,7 @@ class LoadRun {
 
   constructor(plan: LoadPlan, sink: Sink, options: RunLoadOptions) {
     this.#plan = plan
-    this.#sink = sink
+    this.#sink = sinkOfRun(sink, this.#stop.signal)
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#startMs = this.#clock.monotonic()

@@ -17,12 +17,13 @@ import { loadRange, publishedBehind, type LoadPlace } from './load-range.ts'
 import type { LoadTask } from './load-task.ts'
 import { subtractRanges } from './offset-ranges.ts'
 import type { Sink, TaskResult } from './sink.ts'
+import { sinkOfRun } from './sink-of-run.ts'
 
 /** Options of {@link runTask}. */
 export interface RunTaskOptions {
   /**
    * Aborts the task. It rejects with the signal's reason once the writer is aborted, which waits for
-   * the call of the sink in progress: see `TaskContext`.
+   * its call in progress or that of `open`: see `TaskContext`.
    */
   readonly signal?: AbortSignal | undefined
   /**
@@ -91,10 +92,11 @@ export async function runTask(
 async function doTask(
   broker: Broker,
   task: LoadTask,
-  sink: Sink,
+  given: Sink,
   options: RunTaskOptions,
 ): Promise<TaskResult> {
   const { signal } = options
+  const sink = sinkOfRun(given, signal ?? new AbortController().signal)
   const place = await placeThatHolds(broker, task, options)
   const { partition } = place
   const total = { records: 0, rejected: 0, bytes: 0 }

@@ -95,7 +95,8 @@ export async function expectPublished(
   wanted: readonly Range[],
   { fromOffset = 0, place = PLACE }: { fromOffset?: number; place?: Place } = {},
 ): Promise<void> {
-  const published = checkPublished(await sink.published(place, fromOffset))
+  const { signal } = new AbortController()
+  const published = checkPublished(await sink.published(place, fromOffset, { signal }))
   const found = [...published]
     .sort(byStart)
     .map(({ startOffset, endOffset }): Range => [startOffset, endOffset])

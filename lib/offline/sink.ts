@@ -11,12 +11,13 @@ export interface TaskResult {
   readonly bytes: number
 }
 
-/** What a sink receives with a task. */
+/** What a sink receives from the run that uses it. */
 export interface TaskContext {
   /**
    * Aborted when the run ends early, by the `signal` of `runLoad` or `runTask` for example. The run
-   * ends once the calls of the sink in progress have settled. So a sink whose calls may not settle,
-   * or take long, must let them reject when the signal is aborted. It is not needed otherwise.
+   * does not wait for {@link Sink.published} then, but it ends only once all other calls of the sink
+   * in progress have settled. So a sink whose calls may not settle, or take long, must let them
+   * reject when the signal is aborted. It is not needed otherwise.
    */
   readonly signal: AbortSignal
 }
@@ -49,10 +50,12 @@ export interface Sink {
    * @param partition.topicId `Topic.id`: distinguishes a topic from an earlier one of the same
    * name, whose offsets refer to other records. A load always passes it. A sink that stores it
    * can refuse records of a topic other than the one it holds.
+   * @param context a load always passes it
    */
   published(
     partition: { readonly topic: string; readonly partition: number; readonly topicId?: string },
     fromOffset: number,
+    context?: TaskContext,
   ): Promise<readonly OffsetRange[]>
   /**
    * Starts a task. Several may be open at the same time.

@@ -431,6 +431,42 @@ describe('a load', () => {
     },
   )
 
+  it.each([
+    ['runLoad', 'never settles'],
+    ['runLoad', 'rejects when it is aborted'],
+    ['runTask', 'never settles'],
+    ['runTask', 'rejects when it is aborted'],
+  ])(
+    'ends with the abort reason while the sink determines what it holds: %s, %s',
+    async (how, what) => {
+      const broker = await brokerFor()
+      await fill(broker)
+      const abort = new AbortController()
+      const reason = new Error('shutting down')
+      const hanging: Sink = {
+        published: (_place, _fromOffset, context) =>
+          new Promise((_resolve, reject) => {
+            if (what !== 'never settles') {
+              context?.signal.addEventListener('abort', () => {
+                reject(new Error('cancelled'))
+              })
+            }
+            abort.abort(reason)
+          }),
+        open: () => Promise.reject(new Error('not reached')),
+      }
+      const { signal } = abort
+      const plan = await planLoad(broker, { topics: ['orders'] })
+      const run =
+        how === 'runLoad'
+          ? runLoad(plan, hanging, { signal })
+          : runTask(broker, task(0, 100), hanging, { signal })
+      await expect(run).rejects.toBe(reason)
+      // No load of this name is left running.
+      expect(await runLoad(plan, new MemorySink())).toMatchObject({ records: 100 })
+    },
+  )
+
   it('passes every task a signal, which any number of sinks can listen to', async () => {
     const broker = await brokerFor()
     await fill(broker)
