@@ -1,13 +1,12 @@
 import {
   OffsetOutOfRangeError,
   UnknownTopicOrPartitionError,
-  type Broker,
   type Consumer,
   type Partition,
 } from '../index.ts'
 import { checkPublished } from './arguments.ts'
 import { cutOffOf, loadCommit, reachOf, type LoadReach } from './load-commit.ts'
-import type { LoadStart } from './load-plan.ts'
+import type { LoadPlan, LoadStart } from './load-plan.ts'
 import type { LoadPlace } from './load-range.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
@@ -20,6 +19,8 @@ import type { Sink } from './sink.ts'
  */
 export class LoadOffsets {
   readonly #consumer: Consumer
+  /** Whether the tasks follow the committed offset; a plan may lack some that it once had. */
+  readonly #resumes: boolean
   /** Per partition, the tasks that are not done or follow one that is not. */
   readonly #open = new Map<string, LoadTask[]>()
   readonly #done = new Set<LoadTask>()
@@ -27,8 +28,9 @@ export class LoadOffsets {
   readonly #begun = new Map<string, Promise<LoadReach>>()
   #commits: Promise<void> = Promise.resolve()
 
-  constructor(broker: Broker, name: string, tasks: readonly LoadTask[]) {
+  constructor({ broker, name, resumes, tasks }: LoadPlan) {
     this.#consumer = broker.consumer({ groupId: name, enableAutoCommit: false })
+    this.#resumes = resumes
     for (const task of tasks) {
       const open = this.#open.get(keyOf(task))
       if (open === undefined) this.#open.set(keyOf(task), [task])
@@ -92,7 +94,9 @@ export class LoadOffsets {
     const { reader } = source.log
     // Determined before the sink is asked, as a truncation during that call has a later epoch.
     const reach = { loadedTo, leaderEpoch: reader.epochOf(loadedTo - 1) }
-    const offset = committed?.offset ?? startOffset
+    // A new load begins at the first record, even if its plan lacks the first tasks by now.
+    const first = this.#resumes ? Math.min(startOffset, source.logStartOffset) : startOffset
+    const offset = committed?.offset ?? first
     const leaderEpoch = committed === null ? reader.epochOf(offset - 1) : committed.leaderEpoch
     if (cutOff !== null) {
       const where = { topic, partition, topicId }
@@ -133,9 +137,15 @@ export class LoadOffsets {
 
   async #commitPrefix(task: LoadTask, source: Partition, reach: LoadReach): Promise<void> {
     const open = this.#open.get(keyOf(task)) ?? []
-    const gap = open.findIndex((each) => !this.#done.has(each))
-    const prefix = gap < 0 ? [...open] : open.slice(0, gap)
     const committed = await this.committed(task)
+    let reached = this.#resumes ? Math.max(committed, source.logStartOffset) : Infinity
+    let count = 0
+    for (const each of open) {
+      if (each.startOffset > reached || !this.#done.has(each)) break
+      reached = Math.max(reached, each.endOffset)
+      count += 1
+    }
+    const prefix = open.slice(0, count)
     const kept = cutOffOf(reach, source)?.startOffset ?? Infinity
     const prefixEnd = prefix.at(-1)?.endOffset ?? 0
     const offset = Math.min(kept, prefixEnd)

@@ -175,7 +175,7 @@ class LoadRun {
     this.#clock = options.clock ?? systemClock
     this.#startMs = this.#clock.monotonic()
     this.#totalOffsets = plan.tasks.reduce((sum, task) => sum + sizeOf(task), 0)
-    this.#offsets = new LoadOffsets(plan.broker, plan.name, plan.tasks)
+    this.#offsets = new LoadOffsets(plan)
     // Node.js warns of a leak from eleven listeners on, and the sink may add one for each task.
     setMaxListeners(0, this.#stop.signal)
   }

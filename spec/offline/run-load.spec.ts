@@ -232,6 +232,40 @@ describe('a load', () => {
     expect(await committed(broker)).toBe(100)
   })
 
+  it('commits nothing beyond a task that its plan lacks, and the next load adds what is missing', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    const plan = await planLoad(broker, { topics: ['orders'], splitBy: { maxRecords: 25 } })
+    const partOf = (...starts: readonly number[]): LoadPlan =>
+      LoadPlan.restore(broker, {
+        ...plan.toJSON(),
+        tasks: plan.tasks.filter(({ startOffset }) => starts.includes(startOffset)),
+      })
+    await runLoad(partOf(50), sink)
+    expect(await committed(broker)).toBe(0)
+    await runLoad(partOf(0, 75), sink)
+    expect(await committed(broker)).toBe(25)
+    expect(sink.offsets()).toEqual([...upTo(25), ...upTo(100, 50)])
+    expect(await runLoad(plan, sink)).toMatchObject({ tasks: 4, records: 25, skipped: 3 })
+    expect(sink.offsets()).toEqual(upTo(100))
+    expect(await committed(broker)).toBe(100)
+  })
+
+  it('commits the tasks behind deleted records that its plan skips', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const sink = new MemorySink()
+    await runLoad(await planLoad(broker, { topics: ['orders'], until: 10 }), sink)
+    await broker.topic('orders').partition(0).deleteRecords(35)
+    const splitBy = { maxRecords: 25 }
+    await runLoad(
+      await planLoad(broker, { topics: ['orders'], whenGone: 'skip', splitBy }),
+      sink,
+    )
+    expect(await committed(broker)).toBe(100)
+  })
+
   it('retries a task after delays that double', async () => {
     const clock = new ManualClock()
     const broker = await brokerFor(new SimulatedFileSystem(), clock)
