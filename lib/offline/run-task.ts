@@ -99,8 +99,12 @@ async function doTask(
   const sink = sinkOfRun(given, signal ?? new AbortController().signal)
   const place = await placeThatHolds(broker, task, options)
   const { partition } = place
+  const { readOnly } = broker.describe()
+  // As `runLoad` does: a power loss must not lose records that the sink holds. Only the owner of
+  // the directory can do so.
+  if (!readOnly) await partition.flush()
   const total = { records: 0, rejected: 0, bytes: 0 }
-  const refresh = broker.describe().readOnly ? () => partition.refresh() : undefined
+  const refresh = readOnly ? () => partition.refresh() : undefined
   const published = await publishedBehind(task, place, sink, refresh)
   for (const range of subtractRanges(task, published)) {
     const loading = loadRange(partition, { ...task, ...range }, sink, { signal })

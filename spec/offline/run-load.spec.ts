@@ -819,6 +819,20 @@ describe('runTask', () => {
     expect(await committed(broker)).toBe(100)
   })
 
+  it('makes the records durable before it loads them if its broker writes the directory', async () => {
+    const broker = await brokerFor()
+    await fill(broker, 'orders', [20], { flushMessages: 1000 })
+    const { log } = broker.topic('orders').partition(0)
+    const sink = new MemorySink()
+    const durable: number[] = []
+    sink.before = (what) => {
+      if (what === 'open') durable.push(log.durableEndOffset)
+    }
+    expect(log.durableEndOffset).toBeLessThan(20)
+    await runTask(broker, task(0, 20), sink)
+    expect(durable).toEqual([20])
+  })
+
   it('loads a task even if another process has loaded a later one that this process does not see yet', async () => {
     const fileSystem = new SimulatedFileSystem()
     const owner = await brokerFor(fileSystem)
