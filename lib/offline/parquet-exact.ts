@@ -25,6 +25,29 @@ export const EXACT_PARSERS: Partial<hyparquet.ParquetParsers> = {
     bytes === undefined ? undefined : exactJson(Buffer.from(bytes).toString('utf8')),
 }
 
+/** Logical types that hyparquet knows by the deprecated converted type alone. An enum is text. */
+const CONVERTED_TYPES: Partial<Record<string, hyparquet.ConvertedType>> = {
+  DATE: 'DATE',
+  DECIMAL: 'DECIMAL',
+  ENUM: 'UTF8',
+  JSON: 'JSON',
+  LIST: 'LIST',
+  MAP: 'MAP',
+}
+
+/** An element with the converted type by which hyparquet reads it as what it is. */
+function withConvertedType(element: hyparquet.SchemaElement): hyparquet.SchemaElement {
+  const { converted_type, logical_type } = element
+  if (converted_type === 'ENUM') return { ...element, converted_type: 'UTF8' }
+  const type = CONVERTED_TYPES[logical_type?.type ?? '']
+  if (converted_type !== undefined || type === undefined) return element
+  const digits =
+    logical_type?.type === 'DECIMAL'
+      ? { scale: logical_type.scale, precision: logical_type.precision }
+      : {}
+  return { ...element, ...digits, converted_type: type }
+}
+
 function timeOf(value: bigint, moreDigits: number): Date {
   const perMs = 10n ** BigInt(moreDigits)
   const rest = ((value % perMs) + perMs) % perMs
@@ -51,7 +74,7 @@ interface Decimals {
  * this class converts the results to decimals.
  */
 export class ExactDecimals {
-  /** Metadata for the reader, with these decimals declared as plain values. */
+  /** Metadata for the reader: these decimals are plain values, others have a converted type. */
   readonly metadata: hyparquet.FileMetaData
   readonly #path: string
   readonly #schema: hyparquet.SchemaElement[]
@@ -67,7 +90,7 @@ export class ExactDecimals {
    */
   constructor(metadata: hyparquet.FileMetaData, path: string) {
     this.#path = path
-    this.#schema = [...metadata.schema]
+    this.#schema = metadata.schema.map(withConvertedType)
     this.#table = this.#read()
     this.metadata = { ...metadata, schema: this.#schema }
   }

@@ -603,6 +603,34 @@ describe('an import of Parquet', () => {
     expect((await records()).map(({ key }) => String(key))).toEqual(times)
   })
 
+  it('reads enums as text, and columns that have a logical type only', async () => {
+    const { put, run, values } = await setUp()
+    const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
+    const of = { repetition_type: 'REQUIRED' } as const
+    const schema = [
+      { name: 'root', num_children: 5 },
+      { ...of, name: 'status', type: 'BYTE_ARRAY', converted_type: 'ENUM' },
+      { ...of, name: 'kind', type: 'BYTE_ARRAY', logical_type: { type: 'ENUM' } },
+      { ...of, name: 'day', type: 'INT32', logical_type: { type: 'DATE' } },
+      {
+        ...{ ...of, name: 'price', type: 'INT64' },
+        logical_type: { type: 'DECIMAL', precision: 9, scale: 2 },
+      },
+      { ...of, name: 'more', type: 'BYTE_ARRAY', logical_type: { type: 'JSON' } },
+    ] as const
+    const columnData = [
+      { name: 'status', data: [bytes('PAID')] },
+      { name: 'kind', data: [bytes('WEB')] },
+      { name: 'day', data: [19_724] },
+      { name: 'price', data: [12_345n] },
+      { name: 'more', data: [bytes('{"a":[1]}')] },
+    ]
+    put('/f.parquet', new Uint8Array(parquetWriteBuffer({ schema: [...schema], columnData })))
+    await run('/f.parquet')
+    const rest = '"day":"2024-01-02T00:00:00.000Z","price":123.45,"more":{"a":[1]}'
+    expect(await values()).toEqual([`{"status":"PAID","kind":"WEB",${rest}}`])
+  })
+
   it('reads the LZ4 format of old writers, and fails with an ImportFileError on damage', async () => {
     const { put, run, values } = await setUp()
     const data = Array.from({ length: 200 }, (_, id) => `user ${id % 9} of ${id}`)

@@ -34,6 +34,32 @@ it('leaves a decimal inside a variant as it is, and converts the column after it
   expect(rows).toEqual([{ v: { money: 5n }, money: -0.07 }])
 })
 
+it('reads lists, maps and decimals that have a logical type only', () => {
+  const decimal: SchemaElement = {
+    ...{ name: 'element', type: 'INT64' },
+    logical_type: { type: 'DECIMAL', precision: 18, scale: 2 },
+  }
+  const decimals = decimalsOf(
+    { name: 'root', num_children: 2 },
+    { name: 'l', num_children: 1, logical_type: { type: 'LIST' } },
+    { name: 'list', num_children: 1, repetition_type: 'REPEATED' },
+    decimal,
+    { name: 'm', num_children: 1, logical_type: { type: 'MAP' } },
+    { name: 'key_value', num_children: 2, repetition_type: 'REPEATED' },
+    { name: 'key', type: 'BYTE_ARRAY', logical_type: { type: 'ENUM' } },
+    { ...decimal, name: 'value' },
+  )
+  const { schema } = decimals.metadata
+  expect([schema[1], schema[4], schema[6]]).toMatchObject([
+    { name: 'l', converted_type: 'LIST' },
+    { name: 'm', converted_type: 'MAP' },
+    { name: 'key', converted_type: 'UTF8' },
+  ])
+  const rows: Record<string, unknown>[] = [{ l: [123n, null], m: { a: -5n } }]
+  decimals.putInto(rows)
+  expect(rows).toEqual([{ l: [1.23, null], m: { a: -0.05 } }])
+})
+
 it('converts decimals in repeated columns and groups that are not standard lists or maps', () => {
   const repeated: SchemaElement = { ...MONEY, repetition_type: 'REPEATED' }
   const groups: SchemaElement = { name: 'g', num_children: 1, repetition_type: 'REPEATED' }
