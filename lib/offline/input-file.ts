@@ -6,6 +6,7 @@ import { reasonOf } from '../checks.ts'
 import type { File, FileStat, FileSystem } from '../index.ts'
 import { readFully } from '../platform/file-io.ts'
 import { openInputFile } from '../platform/input-file.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { ImportFileError } from './import-errors.ts'
 
 const CHUNK_BYTES = 256 * 1024
@@ -103,7 +104,8 @@ export class InputFile {
       }
       await this.#ensurePadding(gunzip.bytesWritten)
     } catch (cause) {
-      if (cause instanceof ImportFileError) throw cause
+      // A disk that fails says nothing about the file.
+      if (cause instanceof ImportFileError || isSystemError(cause)) throw cause
       throw new ImportFileError(this.path, `it cannot be decompressed: ${reasonOf(cause)}`, {
         cause,
       })

@@ -1,4 +1,5 @@
 import { reasonOf } from '../checks.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { importError } from './optional-module.ts'
@@ -130,7 +131,10 @@ async function readAs<T>(file: InputFile, read: () => Promise<T> | T): Promise<T
   try {
     return await read()
   } catch (cause) {
-    if (cause instanceof ImportFileError) throw cause
-    throw new ImportFileError(file.path, `it is not a Parquet file: ${reasonOf(cause)}`, { cause })
+    // A disk that fails says nothing about the file.
+    if (cause instanceof ImportFileError || isSystemError(cause)) throw cause
+    throw new ImportFileError(file.path, `it cannot be read as Parquet: ${reasonOf(cause)}`, {
+      cause,
+    })
   }
 }

@@ -701,7 +701,7 @@ describe('an import of Parquet', () => {
   it('is refused for a file that is not Parquet, a damaged one, or a row group above the limit', async () => {
     const { put, run, broker } = await setUp()
     put('/f.parquet', 'PAR1 not at all PAR1')
-    await expect(run('/f.parquet')).rejects.toThrow(ImportFileError)
+    await expect(run('/f.parquet')).rejects.toThrow('it cannot be read as Parquet: ')
     const bytes = parquet(100)
     put('/g.parquet', bytes)
     await expect(run('/g.parquet', { name: 'g', maxRowGroupBytes: 100 })).rejects.toThrow(
@@ -725,6 +725,33 @@ describe('the file of an import', () => {
     expect(await values()).toEqual(['1', '2', '3'])
     await broker.close()
   })
+
+  it.each(['ndjson', 'ndjson.gz', 'parquet'])(
+    'is not blamed for an error of its disk, which rejects the import unchanged: .%s',
+    async (extension) => {
+      const { put, run, values, fileSystem } = await setUp()
+      const path = `/f.${extension}`
+      const row = { ndjson: '{"a":"x"}\n', 'ndjson.gz': gzipSync('{"a":"x"}\n') }[extension]
+      const columnData = [{ name: 'a', data: ['x'], type: 'STRING' as const }]
+      put(path, row ?? new Uint8Array(parquetWriteBuffer({ columnData })))
+      let failed = 0
+      for (;;) {
+        fileSystem.failAt(failed + 1, 'EIO', { path })
+        const error: unknown = await run(path, { name: `${failed}` }).then(
+          () => null,
+          (reason: unknown) => reason,
+        )
+        fileSystem.clearFaults()
+        if (error === null) break
+        expect(error).toMatchObject({ code: 'EIO' })
+        failed += 1
+      }
+      // The opening, a look at its size, two reads for its identity, and what reads its rows.
+      expect(failed).toBeGreaterThan(4)
+      // A failure after the row is stored repeats it, as each attempt has a name of its own.
+      expect(new Set(await values())).toEqual(new Set(['{"a":"x"}']))
+    },
+  )
 
   it('is refused if it was replaced or truncated', async () => {
     const { put, run, values, broker } = await setUp()
