@@ -13,6 +13,8 @@ const FEW_BYTES = 32
 
 /** The values of one column until they are written. */
 export interface ParquetColumn {
+  /** Whether one of them is -0, which a dictionary of the writer takes for 0. */
+  readonly hasNegativeZero: boolean
   /** Adds the next value. @returns the bytes of memory that it uses */
   add(value: Cell): number
   /** The values, valid until the column is cleared. Each call creates them again. */
@@ -50,6 +52,10 @@ class NumberColumn implements ParquetColumn {
     this.#toValue = toValue
   }
 
+  get hasNegativeZero(): boolean {
+    return this.#numbers.subarray(0, this.#count).some((value) => Object.is(value, -0))
+  }
+
   add(value: Cell): number {
     if (this.#count === this.#numbers.length) {
       const numbers = new Float64Array(2 * this.#count)
@@ -80,6 +86,7 @@ class NumberColumn implements ParquetColumn {
  * was read with it.
  */
 class BytesColumn implements ParquetColumn {
+  readonly hasNegativeZero = false
   #bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES)
   #length = 0
   /** Start and end of each value; -1 for null. */

@@ -174,6 +174,9 @@ class ParquetRowWriter implements RowWriter {
         ...(type === 'int' || type === 'timestamp'
           ? { encoding: 'DELTA_BINARY_PACKED' as const }
           : {}),
+        ...(type === 'double' && column?.hasNegativeZero === true
+          ? { encoding: 'PLAIN' as const }
+          : {}),
         // The minimum and maximum of long texts do not help readers to skip row groups.
         statistics: type !== 'bytes' && name !== 'value' && type !== 'json',
       }

@@ -1081,6 +1081,20 @@ describe('a Parquet file', () => {
     },
   )
 
+  it.each(['0', '-0'])('keeps the sign of each zero, if the first is %s', async (first) => {
+    const fileSystem = new SimulatedFileSystem()
+    const other = first === '0' ? '-0' : '0'
+    const zeros = upTo(100).map((each) => (each % 3 === 0 ? first : other))
+    await put(
+      parquetSink(OUT, { fileSystem, fields: { x: 'double' } }),
+      task(0, 100),
+      zeros.map((zero, offset) => record(offset, { value: Buffer.from(`{"x":${zero}}`) })),
+    )
+    const rows = await parquetRows(fileSystem.readFile(`${OUT}/${name(0, 100, 'parquet')}`))
+    const read = rows.map(({ x }) => (Object.is(x, -0) ? '-0' : String(x)))
+    expect(read).toEqual(zeros)
+  })
+
   it('has row groups of at most the configured number of rows and bytes', async () => {
     const { parquetMetadata } = await import('hyparquet')
     const groups = async (options: Parameters<typeof parquetSink>[1]): Promise<number[]> => {
