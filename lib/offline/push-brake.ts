@@ -8,8 +8,8 @@ import { partitionKey } from './push-queue.ts'
 
 /** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
 export class PushBrake<K, V> {
-  /** Whether nothing more may be taken before all that was taken is written. */
-  #isEmptying = false
+  /** The error of a poll before which all that was taken is to be written; `null` for none. */
+  #unreadable: unknown = null
   #isOn = false
   readonly #consumer: Consumer<K, V>
   readonly #maxInFlight: number
@@ -33,17 +33,22 @@ export class PushBrake<K, V> {
     const isUnreadable =
       error instanceof CorruptRecordError ||
       (error instanceof SerializationError && error.offset !== null)
-    this.#isEmptying = isUnreadable && inFlight > 0
-    return this.#isEmptying
+    this.#unreadable = isUnreadable && inFlight > 0 ? error : null
+    return this.#unreadable !== null
   }
 
-  /** Notes what a poll has returned. Any record means that the unreadable one is not in the way. */
+  /**
+   * Notes what a poll has returned. Any record means that the unreadable one is not in the way.
+   *
+   * @throws a CorruptRecordError that this poll has not repeated: it was that of a listener.
+   */
   took(count: number): void {
-    if (count > 0) this.#isEmptying = false
+    if (count > 0) this.#unreadable = null
+    else if (!this.#isOn && this.#unreadable instanceof CorruptRecordError) throw this.#unreadable
   }
 
   get #limit(): number {
-    return this.#isEmptying ? 1 : this.#maxInFlight
+    return this.#unreadable === null ? this.#maxInFlight : 1
   }
 
   /** Called before each poll, so that newly assigned partitions are paused too. */

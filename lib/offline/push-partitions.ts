@@ -94,7 +94,8 @@ export class PushPartitions<K, V> {
 
   /** One poll may give up a partition and get it back: then another owner may have gone on. */
   #isOwned(partition: PushPartition<K, V>): boolean {
-    return this.#consumer.controls.assignmentOf(partition) === partition.assignment
+    const current = this.#consumer.controls.assignmentOf(partition)
+    return current !== null && current === partition.assignment
   }
 
   /** Puts back partitions that have not been committed. */

@@ -17,8 +17,8 @@ import {
 } from './push-queue.ts'
 
 const WOKEN: Error = new Error('there is something to do')
-/** Shorter polls would keep the process busy while there is nothing to do. */
-const MIN_WAIT_MS = 100
+/** Polls that do not wait would keep the process busy while there is nothing to do. */
+const WAIT_MS = 100
 
 /** The loop of a push: commits, polls and starts writes until it ends. */
 export class PushRun<K, V> {
@@ -130,9 +130,12 @@ export class PushRun<K, V> {
     this.#wake = new AbortController()
     if (this.#end.isStopping) return
     let records: ConsumerRecord<K, V>[] = []
-    const maxWaitMs = Math.max(MIN_WAIT_MS, this.#consumer.controls.maxWaitMs)
+    const { maxWaitMs } = this.#consumer.controls
     try {
-      records = await this.#consumer.poll({ maxWaitMs, signal: this.#wake.signal })
+      records = await this.#consumer.poll({
+        maxWaitMs: maxWaitMs === 0 ? WAIT_MS : maxWaitMs,
+        signal: this.#wake.signal,
+      })
       this.#brake.took(records.length)
     } catch (error) {
       if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error

@@ -58,8 +58,8 @@ export interface Push extends Promise<PushResult> {
  * - a commit fails, as on a full disk.
  *
  * The consumer's position is then at the first unacknowledged record. Nothing else may poll the
- * consumer while the push runs. A poll of the push may wait for 100 ms even if the consumer's
- * `fetchMaxWaitMs` is lower.
+ * consumer while the push runs. If its `fetchMaxWaitMs` is 0, the polls of the push wait for
+ * up to 100 ms all the same.
  *
  * @param write receives one record, or an array of up to `batchRecords` of one partition; its
  * result is awaited

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import {
   Broker,
   TimeoutError,
@@ -89,6 +90,13 @@ export async function runTask(
   }
 }
 
+/** A signal for all ranges of a task, which is never aborted. */
+function endlessSignal(): AbortSignal {
+  const { signal } = new AbortController()
+  setMaxListeners(0, signal)
+  return signal
+}
+
 async function doTask(
   broker: Broker,
   task: LoadTask,
@@ -96,13 +104,13 @@ async function doTask(
   options: RunTaskOptions,
 ): Promise<TaskResult> {
   const { signal } = options
-  const sink = sinkOfRun(given, signal ?? new AbortController().signal)
+  const sink = sinkOfRun(given, signal ?? endlessSignal())
   const place = await placeThatHolds(broker, task, options)
   const { partition } = place
   const { readOnly } = broker.describe()
   // As `runLoad` does: a power loss must not lose records that the sink holds. Only the owner of
   // the directory can do so.
-  if (!readOnly) await partition.flush()
+  if (!readOnly && partition.log.durableEndOffset < task.endOffset) await partition.flush()
   const total = { records: 0, rejected: 0, bytes: 0 }
   const refresh = readOnly ? () => partition.refresh() : undefined
   const published = await publishedBehind(task, place, sink, refresh)
