@@ -158,11 +158,16 @@ export class LogCleanerManager {
     if (!log.isWritable || (this.#failed.get(partition)?.againMs ?? 0) > clock.monotonic())
       return -1
     const isFull = partition.space?.isFull === true
-    // An append would roll the segment, but there may be none for a long time. That of a full topic
-    // may contain all of its garbage. An empty one is not rolled.
-    if (isFull || (await log.cleaner.isRollDue())) await log.roll()
+    // An append would roll the segment, but there may be none for a long time.
+    if (await log.cleaner.isRollDue()) await log.roll()
     const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
-    const range = await log.cleaner.range(offset)
+    let range = await log.cleaner.range(offset)
+    if (isFull && range.dirtyRatio === 0) {
+      // All garbage may be in the active segment. An empty one is not rolled. If a full disk prevents
+      // the roll, there may be tombstones to remove elsewhere.
+      await log.roll().catch(() => undefined)
+      range = await log.cleaner.range(offset)
+    }
     const hasTombstones = (horizonMs ?? Infinity) <= clock.now()
     // While there is no room for an append, any garbage is worth a pass.
     const minRatio = isFull ? 0 : log.config.minCleanableDirtyRatio
@@ -184,6 +189,7 @@ export class LogCleanerManager {
         horizonMs,
         dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
         onProgress: (bytesRead) => {
+          partition.space?.compacted()
           publishCompaction({ ...place, type: 'progress', bytesRead })
         },
       })
@@ -201,7 +207,7 @@ export class LogCleanerManager {
       this.#figures = { ...this.#figures, running: null }
       // Whatever the outcome, some of the sealed segments may have been replaced.
       partition.batches.forgetBelow(partition.log.segments.at(-1)?.baseOffset ?? 0)
-      partition.space?.changed()
+      partition.space?.compacted()
     }
   }
 

@@ -81,13 +81,17 @@ export class TopicSpace {
   }
 
   /**
-   * Reports that something was deleted, compacted, configured or given up, or that a partition is
-   * being closed.
+   * Reports that something was deleted, configured or given up, or that a partition is being closed.
    */
   changed(): void {
-    this.#sizeBytes = null
     // The next append that asks finds out.
     this.#isFull = false
+    this.compacted()
+  }
+
+  /** Reports that a partition was compacted: it may take less room, or more. */
+  compacted(): void {
+    this.#sizeBytes = null
     this.#changes.notify()
   }
 

@@ -42,11 +42,11 @@ export interface ReadLimits {
  * Reads the batch that holds `offset`, or the first one after it, and those that follow.
  *
  * The checksum of a batch does not cover its base offset. In a log without gaps, its neighbours
- * leave only one place for a batch. A batch that leaves a gap is therefore believed only if the
- * next one agrees.
+ * leave only one place for a batch. A batch that leaves a gap is therefore not believed if the
+ * next one contradicts it.
  *
  * @returns no batches if there are none in [`offset`, `endOffset`).
- * @throws {@link CorruptRecordError} when the first batch is damaged. Later damage ends the range.
+ * @throws {@link CorruptRecordError} when the first batch of the range is damaged. Later damage ends the range.
  */
 export async function readRange(
   view: SegmentView,

@@ -98,7 +98,8 @@ export class ManualClock implements Clock {
    * Before the first timer and after each one the event loop turns four times (`setImmediate`). It
    * turns again while work of the library waits for the next turn because it has used up its time
    * slice. All promise chains without real I/O complete in these turns. Work on a real disk does
-   * not, nor does compression with gzip or Node.js' own zstd, so await its own promise. An endless loop gets at most 200 further turns.
+   * not, nor does compression with gzip or Node.js' own zstd, so await its own promise. An endless
+   * loop gets at most 200 further turns.
    *
    * @param ms at least 0; with 0 only timers that are already due fire
    * @throws the error of a timer's callback; the clock then stays at that timer's due time

@@ -174,6 +174,28 @@ describe('a full topic', () => {
     expect(broker.describe().compaction.passes).toBe(1)
   })
 
+  it('is compacted in all of its partitions by one check', async () => {
+    const { broker, clock } = await open()
+    const topic = await broker.createTopic('table', {
+      ...COMPACTED,
+      ...{ partitions: 3, maxBytes: 12_000, minCleanableDirtyRatio: 0.9 },
+    })
+    let count = 0
+    const fill = async (): Promise<void> => {
+      for (;;) {
+        const key = String(count % 60)
+        await topic.partition(count % 3).append({ key, value: 'v'.repeat(50), timestamp: NOW })
+        count += 1
+      }
+    }
+    await expect(fill()).rejects.toThrow(LogFullError)
+    await topic.compact()
+    const { passes } = broker.describe().compaction
+    await expect(fill()).rejects.toThrow(LogFullError)
+    await clock.advance(16_000)
+    expect(broker.describe().compaction.passes).toBe(passes + 3)
+  })
+
   it('without garbage is compacted once, and no more while nothing changes', async () => {
     const { broker, disk, clock, append } = await fillActive('reject', String)
     await expect(append()).rejects.toThrow(LogFullError)

@@ -269,7 +269,7 @@ describe('a compaction pass', () => {
     onTestFinished(() => {
       registerCodec(gzip)
     })
-    await expect(table.compact()).rejects.toThrow(noMemory)
+    await expect(table.compact()).rejects.toThrow(noMemory.message)
     registerCodec(gzip)
     await table.compact()
     expect(await table.content()).toEqual(['1:b=1', '2:a=2', '3:c=2'])
