@@ -20,6 +20,8 @@ export interface Measurement {
   readonly maxRssMb: number
   /** Further figures, by names that include the unit, such as `p50Ms`. */
   readonly extra: Readonly<Record<string, number>>
+  /** The same work measured once more in the same process; absent if the case does not repeat it. */
+  readonly again?: Measurement
 }
 
 /** Data that cases read but do not change: filled and verified once, by a separate process. */

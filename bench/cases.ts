@@ -1,4 +1,4 @@
-import type { BenchCase, BenchContext } from './bench-case.ts'
+import type { BenchCase, BenchContext, Measurement } from './bench-case.ts'
 import { asyncAppendOnlyLog } from './peers/async-append-only-log.ts'
 import { betterSqlite3 } from './peers/better-sqlite3.ts'
 import { classicLevel } from './peers/classic-level.ts'
@@ -26,6 +26,7 @@ import { partitionsCases } from './workloads/partitions.ts'
 import { randomRead } from './workloads/random-read.ts'
 import { replay } from './workloads/replay.ts'
 import { tail } from './workloads/tail.ts'
+import { twice } from './workloads/twice.ts'
 
 export const WORKLOADS: readonly WorkloadDefinition[] = [
   bulkAppend,
@@ -101,11 +102,13 @@ export function caseNamed(name: string): BenchCase {
 }
 
 function casesOf(workload: WorkloadDefinition): BenchCase[] {
-  const { name, unit, floor, stored, valueSizes } = workload
+  const { name, unit, floor, stored, valueSizes, isRepeated } = workload
   const peers = PEERS.filter(({ cannot }) => cannot[name] === undefined)
   return valueSizes.flatMap((valueBytes) =>
     peers.map((peer): BenchCase => {
       const share = peer.share?.[name] ?? 1
+      const run = (context: BenchContext): Promise<Measurement> =>
+        workload.run(context, { peer, valueBytes, share })
       const benchCase = {
         name: `${name}/${peer.name}/value=${valueBytes}`,
         workload: name,
@@ -113,7 +116,8 @@ function casesOf(workload: WorkloadDefinition): BenchCase[] {
         valueBytes,
         unit,
         floor: peer.name === floor ? null : `${name}/${floor}/value=${valueBytes}`,
-        run: (context: BenchContext) => workload.run(context, { peer, valueBytes, share }),
+        run: (context: BenchContext) =>
+          isRepeated === true ? twice(context, stored !== undefined, run) : run(context),
       } satisfies BenchCase
       if (stored === undefined) return benchCase
       return { ...benchCase, store: filledStore(peer, valueBytes, stored(valueBytes)) }

@@ -19,7 +19,14 @@ import { WORKLOADS } from './cases.ts'
 import { ensurePeersInstalled } from './install-peers.ts'
 import type { Figures } from './report/figures.ts'
 import { describeMachine, loadText, machineLines } from './report/machine.ts'
-import { byQuestion, COMPARISONS, ofSize, ofWorkload, sizeName } from './report/markdown.ts'
+import {
+  byQuestion,
+  COMPARISONS,
+  ofSize,
+  ofWorkload,
+  sizeName,
+  tablesOf,
+} from './report/markdown.ts'
 import { tableOf } from './report/table.ts'
 import { ensureDistinct, reportOf, writeReport } from './report/write-report.ts'
 import { readOptions, type RunOptions } from './run-options.ts'
@@ -66,10 +73,8 @@ function print(figures: readonly Figures[]): void {
   for (const { name, title, valueSizes } of WORKLOADS) {
     for (const valueBytes of valueSizes) {
       const rows = ofSize(ofWorkload(figures, name), valueBytes)
-      if (rows.length === 0) continue
-      console.log(
-        `${name}: ${title}, values of ${sizeName(valueBytes)}\n${tableOf(rows, figures)}\n`,
-      )
+      const tables = tablesOf(rows, figures, `${name}: ${title}, values of ${sizeName(valueBytes)}`)
+      for (const [heading, table] of tables) console.log(`${heading}\n${table}\n`)
     }
   }
   for (const name of Object.keys(COMPARISONS)) {

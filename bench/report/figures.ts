@@ -29,6 +29,18 @@ export function figuresOf(cases: readonly BenchCase[], samples: readonly Sample[
   })
 }
 
+/** The figures of the second time, of the cases that do their work twice in one process. */
+export function againOf(figures: readonly Figures[]): Figures[] {
+  return figures.flatMap(({ benchCase, samples }) =>
+    figuresOf(
+      [benchCase],
+      samples.flatMap(({ name, round, result: { again } }) =>
+        again === undefined ? [] : [{ name, round, result: again }],
+      ),
+    ),
+  )
+}
+
 /** The fastest log that is neither Varve nor a floor; `null` if there is none. */
 export function bestPeerOf(figures: readonly Figures[]): Figures | null {
   const peers = figures.filter(

@@ -1,6 +1,6 @@
 import { PEERS, WORKLOADS } from '../cases.ts'
 import type { WorkloadDefinition } from '../workloads/definition.ts'
-import type { Figures } from './figures.ts'
+import { againOf, type Figures } from './figures.ts'
 import { loadText, machineLines, type Machine } from './machine.ts'
 import { nodeVersionsOf, type VersionSamples } from './node-versions.ts'
 import { roundsText, tableOf } from './table.ts'
@@ -102,10 +102,27 @@ export function byQuestion(figures: readonly Figures[]): [string, Figures[]][] {
   return [...questions]
 }
 
+/** A heading and a table for each time that a process did the work of `rows`. */
+export function tablesOf(
+  rows: readonly Figures[],
+  all: readonly Figures[],
+  heading: string,
+): [string, string][] {
+  if (rows.length === 0) return []
+  const again = againOf(rows)
+  const first: [string, string] = [`${heading}:`, tableOf(rows, all)]
+  if (again.length === 0) return [first]
+  return [first, [`${heading}, the second time:`, tableOf(again, againOf(all))]]
+}
+
 /** `100 B` or `1 KiB`. */
 export function sizeName(valueBytes: number): string {
   return valueBytes < 1024 ? `${valueBytes} B` : `${valueBytes / 1024} KiB`
 }
+
+const REPEATED =
+  ' Each process does the work twice: the first time, part of the code is still being compiled; ' +
+  'the second time is what an application that runs for longer sees.'
 
 /** A cloud machine is not equally fast on every day, and not always the same machine. */
 const ACROSS_RUNS =
@@ -157,15 +174,14 @@ function lineOf(
 }
 
 function sectionOf(
-  { name, title, text, unit, floor, valueSizes }: WorkloadDefinition,
+  { name, title, text, unit, floor, valueSizes, isRepeated }: WorkloadDefinition,
   figures: readonly Figures[],
   chartPath: (workload: string) => string,
 ): string[] {
   const direction = unit === 'ms' ? 'Less is better.' : 'More is better.'
   const tables = valueSizes.flatMap((valueBytes) => {
     const rows = ofSize(ofWorkload(figures, name), valueBytes)
-    if (rows.length === 0) return []
-    return [`Values of ${sizeName(valueBytes)}:`, tableOf(rows, figures)]
+    return tablesOf(rows, figures, `Values of ${sizeName(valueBytes)}`).flat()
   })
   const absent = PEERS.filter(({ name: log }) => !log.startsWith('varve-')).flatMap(
     ({ name: log, cannot }) => {
@@ -175,7 +191,7 @@ function sectionOf(
   )
   return [
     `## ${name}: ${title}`,
-    `${text} ${direction} The floor is ${floor}.`,
+    `${text} ${direction} The floor is ${floor}.${isRepeated === true ? REPEATED : ''}`,
     `![${name}: ${title}](${chartPath(name)})`,
     ...tables,
     ...(absent.length === 0 ? [] : [`Not included: ${absent.join('; ')}.`]),

@@ -23,6 +23,7 @@ export const acknowledged: readonly WorkloadDefinition[] = [
     unit: '/s',
     valueSizes: [100, 1024],
     floor: 'raw-async',
+    isRepeated: true,
     run: (context, asked) =>
       run(context, asked, { base: perSize(500_000), writers: Infinity, flush: 'relaxed' }),
   },

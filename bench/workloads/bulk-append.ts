@@ -16,6 +16,7 @@ export const bulkAppend: WorkloadDefinition = {
   unit: '/s',
   valueSizes: [100, 1024],
   floor: 'raw',
+  isRepeated: true,
   run: async (context, { peer, valueBytes, share }) => {
     const workload = new Workload(valueBytes)
     const count = context.count(countOf(valueBytes) * share)

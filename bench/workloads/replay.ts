@@ -16,6 +16,7 @@ export const replay: WorkloadDefinition = {
   unit: '/s',
   valueSizes: [100, 1024],
   floor: 'raw',
+  isRepeated: true,
   stored: storedCount,
   run: async (context, { peer, valueBytes, share }) => {
     const workload = new Workload(valueBytes)
