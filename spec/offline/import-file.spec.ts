@@ -613,7 +613,9 @@ describe('an import of Parquet', () => {
       { ...of, name: 'kind', type: 'BYTE_ARRAY', logical_type: { type: 'ENUM' } },
       { ...of, name: 'day', type: 'INT32', logical_type: { type: 'DATE' } },
       {
-        ...{ ...of, name: 'price', type: 'INT64' },
+        ...of,
+        name: 'price',
+        type: 'INT64',
         logical_type: { type: 'DECIMAL', precision: 9, scale: 2 },
       },
       { ...of, name: 'more', type: 'BYTE_ARRAY', logical_type: { type: 'JSON' } },

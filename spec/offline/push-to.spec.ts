@@ -4,14 +4,13 @@ import {
   IllegalStateError,
   InvalidGroupIdError,
   ReadOnlyError,
-  type Broker,
   type Consumer,
   type ConsumerOptions,
   type ConsumerRecord,
 } from '../../lib/index.ts'
 import { pushTo, type Push, type PushContext, type PushResult } from '../../lib/offline/index.ts'
 import { promptIo } from '../../lib/platform/prompt-io.ts'
-import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import type { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'

@@ -259,10 +259,7 @@ describe('a load', () => {
     await runLoad(await planLoad(broker, { topics: ['orders'], until: 10 }), sink)
     await broker.topic('orders').partition(0).deleteRecords(35)
     const splitBy = { maxRecords: 25 }
-    await runLoad(
-      await planLoad(broker, { topics: ['orders'], whenGone: 'skip', splitBy }),
-      sink,
-    )
+    await runLoad(await planLoad(broker, { topics: ['orders'], whenGone: 'skip', splitBy }), sink)
     expect(await committed(broker)).toBe(100)
   })
 
