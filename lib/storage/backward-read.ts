@@ -1,6 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { readRange, type SegmentView } from './segment-search.ts'
+import { readRange, type ReadLimits, type SegmentView } from './segment-search.ts'
 
 /** How much {@link readRangeBefore} returns. */
 export interface BackwardLimits {
@@ -28,12 +28,29 @@ export async function readRangeBefore(
   endOffset: number,
   { fromOffset, maxBytes }: BackwardLimits,
 ): Promise<readonly RecordBatch[]> {
+  const lowest = Math.max(fromOffset, view.baseOffset)
+  let start = Math.max(lowest, offsetToStartAt(view, endOffset, maxBytes))
+  for (;;) {
+    const last = await lastRangeOf(view, start, { maxBytes, endOffset })
+    if (last.length > 0 || start <= lowest) return last
+    // Between an index entry and the end there may be nothing but a gap that compaction has left.
+    start = Math.max(lowest, offsetBefore(view, start))
+  }
+}
+
+/** Reads forwards from `start` on, piece by piece. @returns the last piece */
+async function lastRangeOf(
+  view: SegmentView,
+  start: number,
+  limits: ReadLimits,
+): Promise<readonly RecordBatch[]> {
+  const { endOffset } = limits
   let last: readonly RecordBatch[] = []
   let damage: CorruptRecordError | null = null
-  let offset = Math.max(fromOffset, offsetToStartAt(view, endOffset, maxBytes))
+  let offset = start
   while (offset < endOffset) {
     try {
-      const { batches } = await readRange(view, offset, { maxBytes, endOffset })
+      const { batches } = await readRange(view, offset, limits)
       if (batches.length === 0) break
       last = batches
       offset = batches.at(-1)?.nextOffset ?? endOffset
@@ -70,6 +87,12 @@ function offsetToStartAt(
     else low = middle + 1
   }
   return offsetIndex.offsetAt(low) + 1
+}
+
+/** The highest offset below `offset` that an index entry names; without any, that of the segment. */
+function offsetBefore({ indexes, baseOffset }: SegmentView, offset: number): number {
+  const slot = indexes.offsetIndex.slotOf(offset - 1)
+  return slot < 0 ? baseOffset : indexes.offsetIndex.offsetAt(slot)
 }
 
 /** The offset at which to continue after damage that was found on the way from `offset`. */

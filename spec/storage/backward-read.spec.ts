@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { Log } from '../../lib/storage/log.ts'
-import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { openLog, pathOf, upTo, writtenLog } from './log-fixtures.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { offsetsOf, openLog, pathOf, upTo, writtenLog } from './log-fixtures.ts'
 
 const WIDE = { segmentBytes: 1_000_000, indexIntervalBytes: 100 }
 
@@ -54,6 +54,27 @@ describe('reading a log backwards', () => {
     expect(inOrder(await pieces(log, 100))[0]).toBe(25)
     await log.close()
   })
+
+  it.each([1, 300, 1_000, 1_000_000])(
+    'returns every batch of a compacted log once, in pieces of about %i bytes',
+    async (maxBytes) => {
+      for (const indexIntervalBytes of [0, 100, 500, 1_000_000]) {
+        const config = { ...WIDE, indexIntervalBytes, cleanupPolicy: 'compact' } as const
+        const log = await openLog(new SimulatedFileSystem({ seed: 1 }), { config })
+        for (const each of upTo(90)) {
+          const key = each % 30 < 10 || each % 2 === 0 ? `k${each}` : 'again'
+          await log.append([{ key, value: `v${each}` }])
+        }
+        await log.roll()
+        await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 65_536 })
+        const offsets = await offsetsOf(log)
+        expect(offsets).toHaveLength(61)
+        expect(inOrder(await pieces(log, maxBytes))).toEqual(offsets)
+        expect(inOrder(await pieces(log, maxBytes, 41))).toEqual(offsets.filter((at) => at > 40))
+        await log.close()
+      }
+    },
+  )
 
   it('keeps pieces within the byte limit even without index entries', async () => {
     const config = { ...WIDE, indexIntervalBytes: 1_000_000 }
