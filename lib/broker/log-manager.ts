@@ -267,6 +267,8 @@ export class LogManager {
     ensureGrows(topic.name, partitionCount, total)
     const grown = { ...entry, partitionCount: total }
     this.#registry.ensureRoom(grown)
+    // The rest of a failed attempt that could not be removed at the time.
+    await this.#settlement.removeBeyond(entry, total)
     let added: Partition[] = []
     try {
       added = await this.#makePartitions(entry, partitionCount, total)

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { TopicExistsError } from '../errors.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { isLogFileName, isSegmentFileName } from '../storage/log-files.ts'
+import { isLogFileName, isSegmentFileName, parseSegmentFileName } from '../storage/log-files.ts'
 import {
   PARTITION_METADATA_FILE,
   readPartitionMetadata,
@@ -104,7 +104,8 @@ export class PartitionDirectories {
   /**
    * Removes a directory left by an attempt to create a topic, if it belongs to that attempt: it has
    * the attempt's id, or is still empty. No attempt has records; a directory with records was
-   * copied there, for example from one broker of several.
+   * copied there, for example from one broker of several. So was one whose records have all been
+   * deleted: an attempt begins at offset 0.
    */
   async removeUnfinished(topic: string, partition: number, topicId: string): Promise<void> {
     const path = this.pathOf(topic, partition)
@@ -113,13 +114,15 @@ export class PartitionDirectories {
     const id = await this.topicIdOf(topic, partition)
     const isEmpty = names.every((name) => name === `${PARTITION_METADATA_FILE}.tmp`)
     const isOfAttempt = id === topicId || (id === null && isEmpty)
-    if (isOfAttempt && !(await this.#holdsBytes(path, names))) await this.remove(topic, partition)
+    if (isOfAttempt && !(await this.#isWritten(path, names))) await this.remove(topic, partition)
   }
 
-  /** Whether there is a segment that was written to. */
-  async #holdsBytes(path: string, names: readonly string[]): Promise<boolean> {
+  /** Whether there is a segment that was written to, or that follows others. */
+  async #isWritten(path: string, names: readonly string[]): Promise<boolean> {
     for (const name of names) {
-      if (!isSegmentFileName(name) || !name.endsWith('.log')) continue
+      const segment = parseSegmentFileName(name)
+      if (segment?.kind !== 'log' || segment.suffix !== '') continue
+      if (segment.offset > 0) return true
       if (((await this.#fileSystem.stat(join(path, name)))?.sizeBytes ?? 0) > 0) return true
     }
     return false

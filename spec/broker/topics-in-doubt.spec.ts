@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import type { LogManager } from '../../lib/broker/log-manager.ts'
-import { InvalidPartitionsError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import {
+  InvalidPartitionsError,
+  StorageError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 
@@ -100,6 +104,20 @@ describe('a list of topics whose write has an unknown outcome', () => {
     const next = fileSystem.restart('process')
     next.failNext('syncDirectory', 'ENOSPC', { path: /^\/data$/ })
     await expect(openLogManager(next)).rejects.toMatchObject({ code: 'ENOSPC' })
+  })
+})
+
+describe('partitions of a failed addPartitions', () => {
+  it('are added by the next call, even if those of the failed one could not be removed', async () => {
+    const { fileSystem, manager } = await openOrders()
+    const topic = manager.get('orders')
+    fileSystem.failNext('write', 'ENOSPC', { persistent: true, path: /varve-topics/ })
+    fileSystem.failNext('unlink', 'EIO', { persistent: true, path: /orders-1/ })
+    await expect(topic?.addPartitions(2)).rejects.toThrow(StorageError)
+    fileSystem.clearFaults()
+    await topic?.addPartitions(2)
+    expect(await topic?.partition(1).append({ value: 'new' })).toMatchObject({ baseOffset: 0 })
+    expect(await valuesOf(manager)).toEqual(['before'])
   })
 })
 
