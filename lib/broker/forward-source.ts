@@ -33,6 +33,8 @@ export class ForwardSource implements RecordSource {
   #offset: number | null = null
   /** Exclusive; known together with the first offset. */
   #end = 0
+  /** Leader epoch of the batch before it, if the iteration is to return all up to the end. */
+  #endEpoch: number | null = null
   /**
    * Leader epoch of the last batch or, before the first, of the batch before the end at which the
    * iteration starts. `null` before either, or if the batch has none.
@@ -52,7 +54,7 @@ export class ForwardSource implements RecordSource {
       this.#endWait = wake
     }
     this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal, onWake }
-    this.#standAtEnd(range.visibleEnd)
+    this.#noteEnd(range.visibleEnd)
   }
 
   /** Decodes the next batch, fetches more if there is none, or ends. */
@@ -93,18 +95,20 @@ export class ForwardSource implements RecordSource {
 
   /**
    * An iteration that starts at the end has to notice a truncation: the replacing records are new
-   * as well.
+   * as well. So has one that ends there: it must not wait for records that no longer exist.
    */
-  #standAtEnd(visibleEnd: number): void {
-    if (this.#range.from !== 'latest') return
-    this.#epoch = this.#partition.log.reader.epochOf(visibleEnd - 1)
+  #noteEnd(visibleEnd: number): void {
+    const { from, until } = this.#range
+    const epoch = this.#partition.log.reader.epochOf(visibleEnd - 1)
+    if (from === 'latest') this.#epoch = epoch
+    if (until === 'end') this.#endEpoch = epoch
   }
 
   #begin(hasLooked: boolean): number {
     const { from, until } = this.#range
     const { logStartOffset, highWatermark } = this.#partition
     const visibleEnd = hasLooked ? highWatermark : this.#range.visibleEnd
-    if (hasLooked) this.#standAtEnd(visibleEnd)
+    if (hasLooked) this.#noteEnd(visibleEnd)
     this.#end = until === 'end' ? visibleEnd : until
     const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
     // If there is nothing to read up to the end, nothing else checks the offset.
@@ -128,6 +132,7 @@ export class ForwardSource implements RecordSource {
     this.#batches = response?.batches ?? []
     this.#batchSlot = 0
     if (this.#batches.length === 0) {
+      if (offset >= highWatermark) ensureNotCut(partition, this.#endEpoch, this.#end)
       // The offsets from here on belong to a batch that was truncated, or to records that
       // compaction has removed. If the log was truncated meanwhile, others may still replace them.
       this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))

@@ -187,8 +187,8 @@ export class Partition {
    * Iterates over the records in offset order; with `reverse`, from the last to the first. Leaving the loop frees everything.
    * @throws TypeError or RangeError for illegal options, or when `until` is below `from`.
    * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} also at the end of a log that takes no more
-   * writes; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is beyond the end, when records
-   * already returned were truncated and, with `reverse`, when the next records were deleted or truncated.
+   * writes; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is beyond the end, when records that
+   * were returned, or are due up to `'end'`, were truncated and, with `reverse`, when the next were deleted or truncated.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { openPartition } from '../helpers/partitions.ts'
 
@@ -68,6 +69,24 @@ describe('iteration over a log in which offsets are missing', () => {
     const fileSystem = await rolledWithoutSync(5, 3, true)
     const partition = await openPartition({ fileSystem })
     await expect(offsetsOf(partition, {})).rejects.toThrow(CorruptRecordError)
+    await partition.close(CLOSED)
+  })
+
+  it.each<[string, RecordsOptions, number, readonly number[]]>([
+    ['all of them', { until: 'end' }, 0, []],
+    ['those from its start on', { from: 1, until: 'end' }, 1, []],
+    ['those after its first', { from: 1, until: 'end' }, 2, [1]],
+  ])('rejects if the records before the end were truncated since: %s', async (...args) => {
+    const [, options, cut, offsets] = args
+    const clock = new ManualClock()
+    const partition = await openPartition({ clock })
+    for (const value of ['a', 'b', 'c']) await partition.append({ value })
+    const records = partition.records(options)
+    await partition.log.truncateTo(cut)
+    for (const offset of offsets) expect((await records.next()).value).toMatchObject({ offset })
+    const next = expect(records.next()).rejects.toThrow(OffsetOutOfRangeError)
+    await clock.advance(1_000)
+    await next
     await partition.close(CLOSED)
   })
 
