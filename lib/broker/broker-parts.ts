@@ -126,9 +126,9 @@ function wakeAll(logs: LogManager): void {
  * is needed
  */
 export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
-  const partitions = offsetsPartitions(logs)
+  const partitions = offsetsPartitions(logs).map(readable)
   for (const partition of partitions) await partition.refresh()
-  await offsets.refresh(partitions.map(readable)).catch(unlessDamage)
+  await offsets.refresh(partitions).catch(unlessDamage)
 }
 
 /** Damaged offsets are reported to the callers that need them. Everything else works without. */

@@ -11,6 +11,8 @@ import type { Partition } from './partition.ts'
  */
 export class ReadableOffsets implements OffsetsPartition {
   readonly #partition: Partition
+  /** Why its latest batches are not known; `null` if they are. */
+  #damage: CorruptRecordError | null = null
 
   constructor(partition: Partition) {
     this.#partition = partition
@@ -40,20 +42,35 @@ export class ReadableOffsets implements OffsetsPartition {
     return this.#partition.appendInternal(records)
   }
 
-  /** @throws {@link CorruptRecordError} also if the batches cannot be read. */
+  /** Looks for what the directory's owner has appended. @throws what is no damage */
+  async refresh(): Promise<void> {
+    try {
+      await this.#partition.refresh()
+    } catch (error) {
+      this.#damage = this.#damageOf(error, this.highWatermark)
+    }
+  }
+
+  /** @throws {@link CorruptRecordError} also if the batches, or the latest ones, cannot be read. */
   async readBatches(offset: number, maxBytes: number): Promise<readonly RecordBatch[]> {
+    if (this.#damage !== null) throw this.#damage
     try {
       return await this.#partition.readBatches(offset, maxBytes)
     } catch (error) {
-      const cause = error instanceof StorageError ? error.cause : null
-      if (!isReadFailure(cause)) throw error
-      const { log } = this.#partition
-      const segment = log.segments.findLast(({ baseOffset }) => baseOffset <= offset)
-      throw new CorruptRecordError(
-        readFailureReason(cause),
-        { path: cause.path ?? segment?.path ?? log.dir, position: 0, firstOffset: offset },
-        { cause },
-      )
+      throw this.#damageOf(error, offset)
     }
+  }
+
+  /** @throws the error, unless it says that something cannot be read. */
+  #damageOf(error: unknown, offset: number): CorruptRecordError {
+    const cause = error instanceof StorageError ? error.cause : null
+    if (!isReadFailure(cause)) throw error
+    const { log } = this.#partition
+    const segment = log.segments.findLast(({ baseOffset }) => baseOffset <= offset)
+    return new CorruptRecordError(
+      readFailureReason(cause),
+      { path: cause.path ?? segment?.path ?? log.dir, position: 0, firstOffset: offset },
+      { cause },
+    )
   }
 }

@@ -216,6 +216,27 @@ describe('committed offsets copied from one of several brokers', () => {
     }
   })
 
+  it('are known to a reader even if those of other groups can no longer be read', async () => {
+    const fs = leftByBroker(COMMITS)
+    const clock = new ManualClock(NOW)
+    const owner = await open(fs, { clock })
+    const reading = await open(fs, { readOnly: true, clock })
+    const [here, away] = [reader(reading, THERE), reader(reading, AWAY)]
+    fs.failNext('list', 'EIO', { persistent: true, path: LEFT })
+    await reader(owner, THERE).commit([{ ...ORDERS, offset: 9 }])
+    await clock.advance(1_000)
+    expect(await here.committed(ORDERS)).toMatchObject({ offset: 9 })
+    await expect(away.committed(ORDERS)).rejects.toThrow(CorruptRecordError)
+    await expect(away.committed(ORDERS)).rejects.toMatchObject({ cause: { code: 'EIO' } })
+    fs.clearFaults()
+    await reader(owner, AWAY).commit([{ ...ORDERS, offset: 10 }])
+    await clock.advance(1_000)
+    expect(await here.committed(ORDERS)).toMatchObject({ offset: 9 })
+    expect(await away.committed(ORDERS)).toMatchObject({ offset: 10 })
+    await reading.close()
+    await owner.close()
+  })
+
   it('are completed by those of the other brokers if these are copied later', async () => {
     const fs = leftByBroker(COMMITS, [12])
     await (await open(fs)).close()
