@@ -97,6 +97,8 @@ describe('damaged committed offsets', () => {
       }
       await expect(broker.createTopic('b')).rejects.toBe(damage)
       await expect(broker.deleteTopic('a')).rejects.toBe(damage)
+      await expect(broker.topic('a').addPartitions(2)).rejects.toBe(damage)
+      expect(broker.topic('a').partitions).toHaveLength(1)
       expect(broker.topics().map(({ name }) => name)).toEqual(['a'])
       expect(broker.describe().groups).toEqual([])
       await broker.close()

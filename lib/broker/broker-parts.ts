@@ -72,10 +72,10 @@ export async function loadParts(
       consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
-    forgetTopic: async (topic) => {
+    forgetTopic: async (topic, fromPartition) => {
       // The internal topic is never deleted, so there was none before it.
-      if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic)
-      return coordinator?.forgetTopic(topic)
+      if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic, fromPartition ?? 0)
+      return coordinator?.forgetTopic(topic, fromPartition)
     },
     followOffsets: () => followOffsets(logs, offsets),
   })

@@ -151,12 +151,19 @@ export class CleanerCheckpoint {
     return true
   }
 
-  /** Forgets the logs of a topic: a later topic of that name has other records at these offsets. */
-  async forget(topic: string): Promise<void> {
-    for (const [key, cut] of this.#cuts) if (cut.topic === topic) this.#cuts.delete(key)
+  /**
+   * Forgets the logs of a topic from `fromPartition` on: later ones of these names have other
+   * records at these offsets.
+   */
+  async forget(topic: string, fromPartition: number): Promise<void> {
+    // Of an existing topic, only partitions that do not exist yet are forgotten.
+    if (fromPartition === 0) {
+      for (const [key, cut] of this.#cuts) if (cut.topic === topic) this.#cuts.delete(key)
+    }
     await this.#load()
     for (const [key, log] of this.#logs) {
-      if (log.topic === topic) this.#isBehind = this.#logs.delete(key)
+      if (log.topic !== topic || log.partition < fromPartition) continue
+      this.#isBehind = this.#logs.delete(key)
     }
     if (this.#isBehind) await this.#write()
   }

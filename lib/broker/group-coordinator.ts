@@ -173,13 +173,13 @@ export class GroupCoordinator {
   }
 
   /**
-   * Removes all committed offsets of a topic.
+   * Removes the committed offsets of a topic's partitions from `fromPartition` on.
    *
    * @throws {@link CorruptRecordError} when they are not known, or as `OffsetStore.forgetTopic`
    */
-  async forgetTopic(topic: string): Promise<void> {
+  async forgetTopic(topic: string, fromPartition: number = 0): Promise<void> {
     this.ensureAllOffsetsKnown()
-    await this.#options.offsets.forgetTopic(topic)
+    await this.#options.offsets.forgetTopic(topic, fromPartition)
   }
 
   /**

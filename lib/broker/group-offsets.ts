@@ -37,10 +37,6 @@ export class OffsetsByPartition {
     return this.#offsets.values()
   }
 
-  [Symbol.iterator](): IterableIterator<[string, StoredOffset]> {
-    return this.#offsets.entries()
-  }
-
   set(key: string, stored: StoredOffset): void {
     const { topic } = stored.topicPartition
     const isNew = !this.#offsets.has(key)

@@ -93,11 +93,14 @@ export class LogCleanerManager {
     await this.#lazyQueue?.run(() => Promise.resolve())
   }
 
-  /** Forgets how far the logs of a topic were compacted, before another topic gets that name. */
-  async forgetTopic(topic: string): Promise<void> {
+  /**
+   * Forgets how far the logs of a topic were compacted, from `fromPartition` on, before others get
+   * these names.
+   */
+  async forgetTopic(topic: string, fromPartition: number): Promise<void> {
     // The checkpoint is a hint, no reason to refuse deleting or creating a topic; the next call
     // retries.
-    await this.#checkpoint.forget(topic).catch(() => undefined)
+    await this.#checkpoint.forget(topic, fromPartition).catch(() => undefined)
   }
 
   /**

@@ -35,10 +35,11 @@ export interface LogManagerOptions extends PartitionOpenerOptions {
   /** Called when topics or partitions were created or deleted. */
   readonly onTopicsChanged: () => void
   /**
-   * Forgets what other parts have stored about a topic. Called before a deletion is finished and, because a
-   * deletion may have been interrupted, before a topic is created: a new topic has no past.
+   * Forgets what other parts have stored about the partitions of a topic, from `fromPartition` (default 0) on.
+   * Called before a deletion is finished and, because a deletion may have been interrupted, before a topic is
+   * created: a new topic has no past. Nor do added partitions, for which Kafka's groups may have committed.
    */
-  readonly forgetTopic: (name: string) => Promise<void>
+  readonly forgetTopic: (name: string, fromPartition?: number) => Promise<void>
   /** See {@link TopicFollowerOptions}. */
   readonly followOffsets: () => Promise<void>
 }
@@ -272,6 +273,7 @@ export class LogManager {
     let added: Partition[] = []
     try {
       added = await this.#makePartitions(entry, partitionCount, total)
+      await this.#options.forgetTopic(topic.name, partitionCount)
       await this.#registry.put(grown)
     } catch (error) {
       const reason = new ClosedError('the partition was not created')

@@ -9,7 +9,13 @@ import {
   type ConsumedPartition,
 } from './consumed-partition.ts'
 import { consumedByAll } from './consumed-by-all.ts'
-import { dropIfEmpty, groupOf, type GroupOffsets, type StoredOffset } from './group-offsets.ts'
+import {
+  dropIfEmpty,
+  groupOf,
+  type GroupOffsets,
+  type OffsetsByPartition,
+  type StoredOffset,
+} from './group-offsets.ts'
 import {
   checkOffsetCommit,
   type CommitOptions,
@@ -268,19 +274,23 @@ export class OffsetStore {
   }
 
   /**
-   * Removes all committed offsets of a topic, including those of commits called before, so that a
-   * later topic of that name starts without them. Call it when the topic can no longer be found: a
-   * commit that is not yet being written is then refused.
+   * Removes the committed offsets of a topic's partitions from `fromPartition` on, including those
+   * of commits called before, so that later partitions of that name start without them. Call it
+   * when they cannot be found: a commit that is not yet being written is then refused.
    *
    * @throws any error of an append; the other groups have then forgotten the topic all the same
    */
-  async forgetTopic(topic: string): Promise<void> {
+  async forgetTopic(topic: string, fromPartition: number = 0): Promise<void> {
     // Nothing is stored. A commit may be in progress, but it waits for the internal topic, which
     // cannot be created while the deletion waits for the commit.
     if (!this.#topic.isKnown) return
+    const isForgotten = (each: TopicPartition): boolean =>
+      each.topic === topic && each.partition >= fromPartition
     const outcomes = await Promise.allSettled(
       [...this.#groups].map(([groupId, group]) =>
-        this.#forget(groupId, group, (each) => each.topic === topic),
+        this.#forget(groupId, group, (offsets) =>
+          offsets.hasTopic(topic) ? placesIn(offsets).filter(isForgotten) : [],
+        ),
       ),
     )
     for (const outcome of outcomes) {
@@ -297,24 +307,23 @@ export class OffsetStore {
   async forgetGroup(groupId: string, ensureUnused: () => void): Promise<boolean> {
     const group = this.#groups.get(groupId)
     if (group === undefined) return false
-    return this.#forget(groupId, group, () => true, ensureUnused)
+    return this.#forget(groupId, group, placesIn, ensureUnused)
   }
 
   /** @returns whether there was anything to remove. */
   async #forget(
     groupId: string,
     { offsets, queue }: GroupOffsets,
-    isForgotten: (each: TopicPartition) => boolean,
+    choose: (offsets: OffsetsByPartition) => readonly TopicPartition[],
     before: () => void = () => undefined,
   ): Promise<boolean> {
     try {
       return await queue.run(async () => {
         before()
-        const forgotten = [...offsets].filter(([, stored]) => isForgotten(stored.topicPartition))
+        const forgotten = choose(offsets)
         if (forgotten.length === 0) return false
-        const places = forgotten.map(([, { topicPartition }]) => topicPartition)
-        await this.#topic.appendTombstones(groupId, places)
-        for (const [key] of forgotten) offsets.delete(key)
+        await this.#topic.appendTombstones(groupId, forgotten)
+        for (const each of forgotten) offsets.delete(topicPartitionKey(each))
         return true
       })
     } finally {
@@ -329,4 +338,8 @@ export class OffsetStore {
     if (data === null) throw unknownPartition(topicPartition)
     return { topicPartition, committed, data }
   }
+}
+
+function placesIn(offsets: OffsetsByPartition): TopicPartition[] {
+  return [...offsets.values()].map(({ topicPartition }) => topicPartition)
 }

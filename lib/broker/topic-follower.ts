@@ -17,9 +17,9 @@ export interface TopicFollowerOptions {
   readonly letGo: (topic: Topic) => Promise<void>
   readonly onTopicsChanged: () => void
   /**
-   * Reads the groups' latest commits. Called before a new topic becomes visible. Before the owner
-   * created the topic, it removed the offsets of any earlier topic of that name, and those must not
-   * be taken for offsets of the new one.
+   * Reads the groups' latest commits. Called before new topics and partitions become visible.
+   * Before the owner created them, it removed the offsets of any earlier ones of these names, and
+   * those must not be taken for offsets of the new ones.
    */
   readonly followOffsets: () => Promise<void>
 }
@@ -66,15 +66,20 @@ export class TopicFollower {
   }
 
   async #followOrLetGo(topic: Topic): Promise<void> {
-    const { registry, opener, letGo, onTopicsChanged } = this.#options
+    const { registry, opener, letGo, onTopicsChanged, followOffsets } = this.#options
     const entry = registry.get(topic.name)
     if (entry?.state !== 'active' || entry.id !== topic.id) return letGo(topic)
     topic.setConfig(opener.configOf(entry))
     const from = topic.partitions.length
     const added = from < entry.partitionCount ? await this.#partitionsOf(entry, from) : null
     if (added === null) return
-    topic.setPartitions([...topic.partitions, ...added])
-    onTopicsChanged()
+    try {
+      await followOffsets()
+    } finally {
+      // Readers that need no offsets can do without.
+      topic.setPartitions([...topic.partitions, ...added])
+      onTopicsChanged()
+    }
   }
 
   async #open(entry: TopicEntry): Promise<void> {

@@ -104,6 +104,8 @@ export class Topic {
    * number in [1, 100000].
    * @throws {@link InvalidTopicError} for an internal topic, whose records are located by the
    * count.
+   * @throws {@link CorruptRecordError} when some committed offsets are damaged: they may belong to
+   * partitions of these numbers that were left on another broker.
    * @throws {@link StorageError}, {@link LockLostError} or {@link ReadOnlyError} when the change
    * cannot be stored.
    */

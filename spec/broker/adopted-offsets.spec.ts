@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
-import { CorruptRecordError } from '../../lib/errors.ts'
+import {
+  CorruptRecordError,
+  TopicExistsError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import {
   encodeOffsetCommitKey,
@@ -119,6 +123,57 @@ describe('committed offsets of topics that were left on a Kafka broker', () => {
     const again = await open(fs)
     expect(committedIn(again)).toEqual(['billing orders-0 4'])
     await again.close()
+  })
+})
+
+describe('committed offsets of partitions that were left on a Kafka broker', () => {
+  const ADDED = { topic: 'orders', partition: 1 }
+  const COMMITS = [
+    { groupId: 'billing', ...ORDERS, offset: 4 },
+    { groupId: 'billing', ...ADDED, offset: 5_000 },
+  ]
+
+  it('are forgotten once partitions are added in their place, so that groups skip none of the records', async () => {
+    const fs = leftByBroker(COMMITS)
+    const broker = await open(fs)
+    const topic = broker.topic('orders')
+    await topic.addPartitions(2)
+    expect(committedIn(broker)).toEqual(['billing orders-0 4'])
+    for (let each = 0; each < 10; each += 1) await topic.partition(1).append({ value: 'v' })
+    const consumer = broker.consumer({ groupId: 'billing', enableAutoCommit: false })
+    consumer.assign([ADDED])
+    expect(await consumer.poll({ maxWaitMs: 0 })).toHaveLength(10)
+    await broker.close()
+    const again = await open(fs)
+    expect(committedIn(again)).toEqual(['billing orders-0 4'])
+    await again.close()
+  })
+
+  it('are kept if the partitions are not added, because another broker has their logs', async () => {
+    const fs = leftByBroker(COMMITS)
+    await (await open(fs)).close()
+    fs.writeFile(logOf(1, 'orders'), bytesOf())
+    const broker = await open(fs)
+    await expect(broker.topic('orders').addPartitions(2)).rejects.toThrow(TopicExistsError)
+    expect(committedIn(broker)).toEqual(['billing orders-0 4', 'billing orders-1 5000'])
+    await broker.close()
+  })
+
+  it('are forgotten by a reader before it has the added partitions', async () => {
+    const fs = leftByBroker(COMMITS)
+    const owner = await open(fs)
+    const { partitions } = await owner.createTopic('other', { segmentBytes: 200 })
+    for (let each = 0; each < 10; each += 1) await partitions[0]?.append({ value: 'v' })
+    const reading = await open(fs, { readOnly: true })
+    const other = reading.topic('other').partition(0)
+    await owner.topic('orders').addPartitions(2)
+    await owner.deleteTopic('other')
+    // The reader looks at the list of topics to find out why files are missing.
+    await expect(other.read(3)).rejects.toThrow(UnknownTopicOrPartitionError)
+    expect(reading.topic('orders').partitions).toHaveLength(2)
+    expect(committedIn(reading)).toEqual(['billing orders-0 4'])
+    await reading.close()
+    await owner.close()
   })
 })
 
@@ -409,6 +464,7 @@ describe('the offsets topic of a directory taken over from Kafka brokers', () =>
       await expect(reader(broker, first).poll({ maxWaitMs: 0 })).rejects.toBe(error)
       await expect(broker.createTopic('new')).rejects.toBe(error)
       await expect(broker.deleteTopic('orders')).rejects.toBe(error)
+      await expect(broker.topic('orders').addPartitions(2)).rejects.toBe(error)
       expect(broker.recovery.damaged).toHaveLength(1 + COUNT - 13)
       await broker.close()
     },

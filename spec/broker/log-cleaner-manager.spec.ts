@@ -388,6 +388,25 @@ describe('automatic compaction', () => {
     expect(await contentOf(last.topic('table').partition(0))).toEqual(['2:a=3'])
   })
 
+  it('compacts an added partition from its start, although Kafka has compacted another in its place', async () => {
+    const [fileSystem, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+    const broker = await open(fileSystem, clock)
+    await put((await broker.createTopic('table', COMPACTED)).partition(0), clock, 'a=1', 'a=2')
+    await broker.topic('table').compact()
+    await broker.close()
+    const path = '/data/cleaner-offset-checkpoint'
+    fileSystem.writeFile(path, Buffer.from('0\n2\ntable 0 2\ntable 1 4\n'))
+    const again = await open(fileSystem, clock)
+    const topic = again.topic('table')
+    await topic.addPartitions(2)
+    expect(String(fileSystem.readFile(path))).toBe('0\n1\ntable 0 2\n')
+    await put(topic.partition(1), clock, 'a=1', 'b=1', 'a=2', 'b=2', 'c=1')
+    expect(await topic.partition(1).compact()).toMatchObject({ fromOffset: 0, endOffset: 5 })
+    expect(await contentOf(topic.partition(1))).toEqual(['2:a=2', '3:b=2', '4:c=1'])
+    await put(topic.partition(0), clock, 'a=3')
+    expect(await topic.partition(0).compact()).toMatchObject({ fromOffset: 2 })
+  })
+
   it.each(['cleaner-offset-checkpoint', 'varve-delete-horizons'])(
     'rejects with a StorageError if %s cannot be read, and works again afterwards',
     async (name) => {

@@ -1,5 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { ConsumedPartition } from '../../lib/broker/consumed-partition.ts'
+import { OffsetsByPartition } from '../../lib/broker/group-offsets.ts'
 import {
   decodeOffsetCommitKey,
   decodeOffsetCommitValue,
@@ -625,6 +626,28 @@ describe('forgetTopic', () => {
       expect(store.groups()).toEqual(['b'])
       expect(store.offsetsOf('b').map(({ topic }) => topic)).toEqual(['orders-2'])
     }
+  })
+
+  it('removes only the offsets of partitions from the given one on', async () => {
+    const before = new Harness()
+    for (const topic of ['orders', 'other']) {
+      for (const partition of [0, 1, 2]) await before.commit(1, 'a', { topic, partition })
+    }
+    await before.store.forgetTopic('orders', 1)
+    for (const { store } of [before, await before.reopened()]) {
+      const left = store.offsetsOf('a').map(topicPartitionKey)
+      expect(left).toEqual(['orders-0', 'other-0', 'other-1', 'other-2'])
+    }
+  })
+
+  it('looks only at the offsets of groups that have one of the topic', async () => {
+    const harness = new Harness()
+    await harness.commit(1, 'a')
+    await harness.commit(1, 'b', { topic: 'other', partition: 0 })
+    const values = vi.spyOn(OffsetsByPartition.prototype, 'values')
+    await harness.store.forgetTopic('other')
+    expect(values).toHaveBeenCalledTimes(1)
+    values.mockRestore()
   })
 
   it('removes an offset whose commit was pending when it was called', async () => {
