@@ -165,7 +165,7 @@ export class LogCleanerManager {
     if (await log.cleaner.isRollDue()) await log.roll()
     const { offset, horizonMs } = await this.#checkpoint.stateOf(log.topic, log.partition)
     let range = await log.cleaner.range(offset)
-    if (isFull && range.dirtyRatio === 0) {
+    if (isFull && range.dirtyRatio === 0 && log.config.minCompactionLagMs === 0) {
       // All garbage may be in the active segment. An empty one is not rolled. If a full disk prevents
       // the roll, there may be tombstones to remove elsewhere.
       await log.roll().catch(() => undefined)

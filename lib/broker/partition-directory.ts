@@ -121,8 +121,9 @@ export class PartitionDirectories {
   async #isWritten(path: string, names: readonly string[]): Promise<boolean> {
     for (const name of names) {
       const segment = parseSegmentFileName(name)
-      if (segment?.kind !== 'log' || segment.suffix !== '') continue
-      if (segment.offset > 0) return true
+      if (segment?.kind !== 'log') continue
+      // No attempt has a segment that is being replaced.
+      if (segment.suffix !== '' || segment.offset > 0) return true
       if (((await this.#fileSystem.stat(join(path, name)))?.sizeBytes ?? 0) > 0) return true
     }
     return false

@@ -63,6 +63,7 @@ export class ConsumerParts<K, V> {
         this.ensureOpen()
       },
       isClosing: () => this.loop.isStopped,
+      isOfListener: (error) => group.isOfListener(error),
       fetchMaxWaitMs: options.fetchMaxWaitMs,
     })
   }

@@ -74,6 +74,11 @@ export class GroupSession implements CommitTarget {
     return this.#member !== null
   }
 
+  /** Whether a poll rejects with this error because the listener, or a commit for it, has failed. */
+  isOfListener(error: object): boolean {
+    return this.#calls.hasKept(error)
+  }
+
   /** Calls back once no listener is running; at once if none is. */
   afterListeners(callback: () => void): void {
     this.#calls.afterwards(callback)

@@ -12,6 +12,7 @@ export class ListenerCalls {
   readonly #afterwards: (() => void)[] = []
   /** The first error. */
   #failure: { readonly error: unknown } | null = null
+  readonly #errors: WeakSet<object> = new WeakSet()
 
   /** Whether a callback is running. */
   get isRunning(): boolean {
@@ -49,7 +50,13 @@ export class ListenerCalls {
 
   /** Keeps an error that occurred outside the callbacks, unless there is an earlier one. */
   keepFailure(error: unknown): void {
+    if (typeof error === 'object' && error !== null) this.#errors.add(error)
     this.#failure ??= { error }
+  }
+
+  /** Whether this error was kept. */
+  hasKept(error: object): boolean {
+    return this.#errors.has(error)
   }
 
   /** Returns the error since the last call, and clears it. */

@@ -37,6 +37,7 @@ export interface PartitionControlsOwner {
    */
   ensureOpen(): void
   isClosing(): boolean
+  isOfListener(error: object): boolean
   readonly fetchMaxWaitMs: number
 }
 
@@ -144,6 +145,11 @@ export class PartitionControls {
   /** Whether the consumer is being closed or is closed. */
   get isClosing(): boolean {
     return this.#owner.isClosing()
+  }
+
+  /** Whether a poll rejects with this error because a rebalance listener has failed. */
+  isOfListener(error: object): boolean {
+    return this.#owner.isOfListener(error)
   }
 
   /** How long a poll without `maxWaitMs` waits, milliseconds. */

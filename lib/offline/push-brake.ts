@@ -8,8 +8,8 @@ import { partitionKey } from './push-queue.ts'
 
 /** Pauses a consumer while the target accepts no more. Never resumes what others have paused. */
 export class PushBrake<K, V> {
-  /** The error of a poll before which all that was taken is to be written; `null` for none. */
-  #unreadable: unknown = null
+  /** Whether nothing more may be taken before all that was taken is written. */
+  #isEmptying = false
   #isOn = false
   readonly #consumer: Consumer<K, V>
   readonly #maxInFlight: number
@@ -31,24 +31,20 @@ export class PushBrake<K, V> {
    */
   emptiesBefore(error: unknown, inFlight: number): boolean {
     const isUnreadable =
-      error instanceof CorruptRecordError ||
+      // No poll repeats the error of a listener.
+      (error instanceof CorruptRecordError && !this.#consumer.controls.isOfListener(error)) ||
       (error instanceof SerializationError && error.offset !== null)
-    this.#unreadable = isUnreadable && inFlight > 0 ? error : null
-    return this.#unreadable !== null
+    this.#isEmptying = isUnreadable && inFlight > 0
+    return this.#isEmptying
   }
 
-  /**
-   * Notes what a poll has returned. Any record means that the unreadable one is not in the way.
-   *
-   * @throws a CorruptRecordError that this poll has not repeated: it was that of a listener.
-   */
+  /** Notes what a poll has returned. Any record means that the unreadable one is not in the way. */
   took(count: number): void {
-    if (count > 0) this.#unreadable = null
-    else if (!this.#isOn && this.#unreadable instanceof CorruptRecordError) throw this.#unreadable
+    if (count > 0) this.#isEmptying = false
   }
 
   get #limit(): number {
-    return this.#unreadable === null ? this.#maxInFlight : 1
+    return this.#isEmptying ? 1 : this.#maxInFlight
   }
 
   /** Called before each poll, so that newly assigned partitions are paused too. */

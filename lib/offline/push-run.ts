@@ -130,12 +130,9 @@ export class PushRun<K, V> {
     this.#wake = new AbortController()
     if (this.#end.isStopping) return
     let records: ConsumerRecord<K, V>[] = []
-    const { maxWaitMs } = this.#consumer.controls
+    const maxWaitMs = this.#consumer.controls.maxWaitMs || WAIT_MS
     try {
-      records = await this.#consumer.poll({
-        maxWaitMs: maxWaitMs === 0 ? WAIT_MS : maxWaitMs,
-        signal: this.#wake.signal,
-      })
+      records = await this.#consumer.poll({ maxWaitMs, signal: this.#wake.signal })
       this.#brake.took(records.length)
     } catch (error) {
       if (error !== WOKEN && !this.#brake.emptiesBefore(error, this.#heldRecords)) throw error
@@ -259,6 +256,8 @@ export class PushRun<K, V> {
         this.#partitions.finish(partition, entries)
       } else {
         partition.giveBack(entries)
+        // What waits behind them in a drained partition precedes nothing that is written any more.
+        if (draining.aborted) this.#queue.dropUnstarted([partition])
       }
     } catch (error) {
       this.#end.fail(error)

@@ -196,6 +196,22 @@ describe('a full topic', () => {
     expect(broker.describe().compaction.passes).toBe(passes + 3)
   })
 
+  it('gets no new segments while its records are too young to be compacted', async () => {
+    const { broker, clock } = await open()
+    const topic = await broker.createTopic('table', {
+      ...{ cleanupPolicy: 'compact', maxBytes: 2_000, minCompactionLagMs: 3_600_000 },
+    })
+    const append = (sizeBytes: number): Promise<unknown> =>
+      topic.partition(0).append({ key: 'k', value: 'v'.repeat(sizeBytes) })
+    for (let round = 0; round < 3; round += 1) {
+      await append(50)
+      await expect(append(1_850)).rejects.toThrow(LogFullError)
+      await clock.advance(16_000)
+    }
+    expect(topic.partition(0).log.segments).toHaveLength(1)
+    expect(broker.describe().compaction.passes).toBe(0)
+  })
+
   it('without garbage is compacted once, and no more while nothing changes', async () => {
     const { broker, disk, clock, append } = await fillActive('reject', String)
     await expect(append()).rejects.toThrow(LogFullError)

@@ -278,24 +278,30 @@ describe('the topics of a directory', () => {
     await closeLogManager(again)
   })
 
-  it('leave a partition untouched that is copied behind their last one, even if all its records have expired', async () => {
-    const fileSystem = new SimulatedFileSystem()
-    const manager = await openLogManager(fileSystem)
-    await manager.create('orders', 1, {})
-    await closeLogManager(manager)
-    const metadata = fileSystem.readFile('/data/orders-0/partition.metadata')
-    const log = '/data/orders-1/00000000000000012345.log'
-    fileSystem.writeFile('/data/orders-1/partition.metadata', metadata)
-    fileSystem.writeFile(log, Buffer.alloc(0))
-    const again = await openLogManager(fileSystem)
-    expect(await contents(again)).toEqual({ orders: [[]] })
-    expect(fileSystem.snapshot().has(log)).toBe(true)
-    const growing = again.get('orders')?.addPartitions(2)
-    await expect(growing).rejects.toThrow(TopicExistsError)
-    await closeLogManager(again)
-    expect(fileSystem.snapshot().has(log)).toBe(true)
-    expect(fileSystem.readFile('/data/orders-1/partition.metadata')).toEqual(metadata)
-  })
+  it.each([
+    ['all its records have expired', '00000000000000012345.log', 0],
+    ['its segment was being replaced', '00000000000000000000.log.swap', 100],
+  ])(
+    'leave a partition untouched that is copied behind their last one, even if %s',
+    async (_why, name, sizeBytes) => {
+      const fileSystem = new SimulatedFileSystem()
+      const manager = await openLogManager(fileSystem)
+      await manager.create('orders', 1, {})
+      await closeLogManager(manager)
+      const metadata = fileSystem.readFile('/data/orders-0/partition.metadata')
+      const log = `/data/orders-1/${name}`
+      fileSystem.writeFile('/data/orders-1/partition.metadata', metadata)
+      fileSystem.writeFile(log, Buffer.alloc(sizeBytes))
+      const again = await openLogManager(fileSystem)
+      expect(await contents(again)).toEqual({ orders: [[]] })
+      expect(fileSystem.snapshot().has(log)).toBe(true)
+      const growing = again.get('orders')?.addPartitions(2)
+      await expect(growing).rejects.toThrow(TopicExistsError)
+      await closeLogManager(again)
+      expect(fileSystem.snapshot().has(log)).toBe(true)
+      expect(fileSystem.readFile('/data/orders-1/partition.metadata')).toEqual(metadata)
+    },
+  )
 
   it('are not taken over if their list cannot be written', async () => {
     const fileSystem = new SimulatedFileSystem()

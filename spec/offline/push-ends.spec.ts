@@ -1,5 +1,10 @@
 import { describe, expect, it, vi } from 'vitest'
-import { ClosedError, CommitFailedError, type ConsumerRecord } from '../../lib/index.ts'
+import {
+  ClosedError,
+  CommitFailedError,
+  CorruptRecordError,
+  type ConsumerRecord,
+} from '../../lib/index.ts'
 import { pushTo, type Push, type PushContext } from '../../lib/offline/index.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { committedOf, heldWrites, setUp, text, until } from './push-harness.ts'
@@ -40,6 +45,30 @@ describe('a push that fails', () => {
       await broker.close()
     },
   )
+
+  it('with damage that a listener has met rejects, though there is something to poll', async () => {
+    const { clock, broker, topic, consumer } = await setUp()
+    const reader = consumer({ partitionAssignmentStrategy: 'cooperative-sticky' })
+    const place = { path: '/data/audit-0/0.log', position: 0, firstOffset: 0 }
+    const damage = new CorruptRecordError('the CRC is wrong', place)
+    let isToFail = false
+    reader.subscribe(['t'], {
+      onPartitionsAssigned: () => {
+        if (isToFail) throw damage
+      },
+    })
+    const { release, started, write } = heldWrites()
+    const failed = errorOf(pushTo(reader, write, { clock }))
+    await until(clock, () => started.length === 1)
+    isToFail = true
+    await topic.addPartitions(2)
+    await topic.partition(1).append({ value: 'more' })
+    await clock.advance(1000)
+    await release(clock, 0)
+    await until(clock, () => failed.error !== null)
+    expect(failed.error).toBe(damage)
+    await broker.close()
+  })
 
   it('with the error of another, closed client in a listener rejects, and repeats what is unwritten', async () => {
     const { clock, broker, consumer } = await setUp()
@@ -228,6 +257,28 @@ describe('a push that is drained while its target is away', () => {
     expect(written.slice(8)).toEqual([0, 3, 6, 9])
     expect(committedOf(broker)).toEqual([12])
     expect(await push.stop()).toEqual({ written: 12, failed: 0, retries: 1 })
+    await broker.close()
+  })
+
+  it('writes no more of a key whose record could not be written', async () => {
+    const { clock, broker, consumer } = await setUp(1, 12)
+    const written: number[] = []
+    const attempts: number[] = []
+    const write = ({ offset }: ConsumerRecord, { attempt }: PushContext): void => {
+      if (offset !== 0) return void written.push(offset)
+      attempts.push(attempt)
+      throw new Error('the target is away')
+    }
+    const options = { orderBy: 'key', concurrency: 2, retryBackoffMs: 30_000 } as const
+    const push = pushTo(consumer(), write, { ...options, clock })
+    await until(clock, () => written.length === 8)
+    let isDrained = false
+    void push.drain([P0]).then(() => (isDrained = true))
+    await until(clock, () => isDrained)
+    expect(attempts.slice(0, 2)).toEqual([1, 2])
+    expect(written.filter((offset) => offset % 3 === 0)).toEqual([])
+    expect(committedOf(broker)).toEqual([0])
+    await push.stop()
     await broker.close()
   })
 
