@@ -5,7 +5,7 @@ import { WORKLOADS } from './workloads.ts'
 
 /**
  * One in this many recoveries is itself interrupted, at each of its operations.
- * `npm run test:durability -- crash` interrupts more of them.
+ * `npm run test:durability -- crash` interrupts all of them, in the shorter half of the workloads.
  */
 const RECOVERIES_INTERRUPTED = 12
 
