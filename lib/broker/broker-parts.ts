@@ -72,9 +72,9 @@ export async function loadParts(
       consumedBelow: (topicPartition, state) => offsets.consumedBelow(topicPartition, state),
     },
     onTopicsChanged: () => coordinator?.topicsChanged(),
-    forgetTopic: async (topic, fromPartition) => {
+    forgetTopic: async (topic, fromPartition = 0) => {
       // The internal topic is never deleted, so there was none before it.
-      if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic, fromPartition ?? 0)
+      if (topic !== OFFSETS_TOPIC) await cleaner.forgetTopic(topic, fromPartition)
       return coordinator?.forgetTopic(topic, fromPartition)
     },
     followOffsets: () => followOffsets(logs, offsets),

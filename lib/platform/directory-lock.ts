@@ -10,7 +10,7 @@ import { LOCK_FILE_NAME, LockFile } from './lock-file.ts'
 import { LOCK_TIMES, type LockTimes } from './lock-times.ts'
 import { LockGuard } from './lock-guard.ts'
 import { describeThisProcess, isOwnerGone, newOwnerToken } from './lock-owner.ts'
-import { readLockFile, requireReadable } from './lock-takeover.ts'
+import { readLockFile, requireReadable, type FoundLockFile } from './lock-takeover.ts'
 import { systemClock } from './system-clock.ts'
 
 /**
@@ -68,11 +68,11 @@ async function takeWithGuard(
   let guard: LockGuard | 'in-use' | null = null
   try {
     guard = await LockGuard.take(place.dev, place.ino)
-    if (guard === 'in-use') throw new LockedError(path, await holderWithGuard(directory))
+    if (guard === 'in-use') throw new LockedError(path, await holderWithGuard(foundIn(directory)))
     const lock = new NodeDirectoryLock(place, guard, time)
     if (await lock.take()) return lock
     requireReadableLock(path, directory)
-    throw new LockedError(path, holderOf(directory))
+    throw new LockedError(path, holderOf(foundIn(directory)))
   } catch (error) {
     if (guard !== 'in-use') await guard?.close()
     place.close()
@@ -93,9 +93,13 @@ function requireReadableLock(path: string, directory: string): void {
   }
 }
 
-function holderOf(directory: string): LockHolder {
-  const record = readLockFile(join(directory, LOCK_FILE_NAME))?.record
-  if (record == null) return UNKNOWN_HOLDER
+function foundIn(directory: string): FoundLockFile | null {
+  return readLockFile(join(directory, LOCK_FILE_NAME))
+}
+
+function holderOf(found: FoundLockFile | null): LockHolder {
+  const record = found?.record ?? null
+  if (record === null) return UNKNOWN_HOLDER
   const { pid, host, sinceMs } = record
   const self = describeThisProcess()
   // Another copy of this library in the same process has its own registry. In another container the
@@ -105,12 +109,13 @@ function holderOf(directory: string): LockHolder {
 }
 
 /** The holder of the guard, who may not have replaced the lock file of a dead owner yet. */
-async function holderWithGuard(directory: string): Promise<LockHolder> {
-  const found = readLockFile(join(directory, LOCK_FILE_NAME))
-  const isGone =
-    found?.record != null &&
-    (await isOwnerGone(found.record, describeThisProcess(), { guard: null, file: found.file }))
-  return isGone ? UNKNOWN_HOLDER : holderOf(directory)
+async function holderWithGuard(found: FoundLockFile | null): Promise<LockHolder> {
+  const record = found?.record ?? null
+  if (found === null || record === null) return UNKNOWN_HOLDER
+  const proof = { guard: null, file: found.file }
+  return (await isOwnerGone(record, describeThisProcess(), proof))
+    ? UNKNOWN_HOLDER
+    : holderOf(found)
 }
 
 /**
