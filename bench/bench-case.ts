@@ -2,6 +2,8 @@
 export interface BenchContext {
   /** A fresh directory, empty except for the case's store. */
   readonly dir: string
+  /** Whether the cases that can are to do their work twice in one process: from scale 1 on. */
+  readonly isTwice: boolean
   /** `base` records, reads or samples, scaled by the command line's `--scale`; at least 1. */
   count(base: number): number
 }

@@ -117,7 +117,9 @@ function casesOf(workload: WorkloadDefinition): BenchCase[] {
         unit,
         floor: peer.name === floor ? null : `${name}/${floor}/value=${valueBytes}`,
         run: (context: BenchContext) =>
-          isRepeated === true ? twice(context, stored !== undefined, run) : run(context),
+          isRepeated === true && context.isTwice
+            ? twice(context, stored !== undefined, run)
+            : run(context),
       } satisfies BenchCase
       if (stored === undefined) return benchCase
       return { ...benchCase, store: filledStore(peer, valueBytes, stored(valueBytes)) }

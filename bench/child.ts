@@ -14,6 +14,7 @@ async function main(): Promise<void> {
   const benchCase = caseNamed(name)
   const context: BenchContext = {
     dir,
+    isTwice: Number(scale) >= 1,
     count: (base) => Math.max(1, Math.round(base * Number(scale))),
   }
   if (phase === 'fill') {

@@ -8,8 +8,9 @@ const USAGE = `usage: npm run bench -- [options]
   --case TEXT      only cases with TEXT in their name, and their floors; may be given several times
   --all            also the cases of Varve alone that take minutes: growth, open (with 22 GiB on
                    disk at scale 1), partitions, consumers, load
-  --rounds N       how often each case runs, in turn with the others (3; bench:full 5)
-  --scale F        factor on the number of records of every case (0.08; bench:full 1)
+  --rounds N       how often each case runs, in turn with the others (2; bench:full 5)
+  --scale F        factor on the number of records of every case (0.05; bench:full 1); from 1 on,
+                   W1, W2 and W4 are measured twice in each process
   --report DIR     where page, charts and samples go (bench/results/report; bench:full docs)
   --add PATH       also report the samples of an earlier run, or of all in a directory; may be given
                    several times; those of another version of Node.js have a table of their own
@@ -44,8 +45,8 @@ export function readOptions(defaultReportDir: string): RunOptions | null {
     options: {
       case: { type: 'string', multiple: true, default: [] },
       all: { type: 'boolean', default: false },
-      rounds: { type: 'string', default: '3' },
-      scale: { type: 'string', default: '0.08' },
+      rounds: { type: 'string', default: '2' },
+      scale: { type: 'string', default: '0.05' },
       report: { type: 'string', default: defaultReportDir },
       add: { type: 'string', multiple: true, default: [] },
       'only-report': { type: 'boolean', default: false },

@@ -51,6 +51,19 @@ describe('the benchmark page', () => {
     expect(page).toContain('\n- v99.0.0: 2001-02-03, Other, 1 round\n')
   })
 
+  it('speaks of a second time only if a run has one', () => {
+    const once = runs.map((run) => {
+      const samples = run.samples.map((sample) => {
+        const { again, ...result } = sample.result
+        return again === undefined ? sample : { ...sample, result }
+      })
+      return { ...run, samples }
+    })
+    expect(files.get(PAGE)).toContain('Each process does the work twice')
+    expect(files.get(PAGE)).toContain(', the second time:')
+    expect(reportOf(once).files.get(PAGE)).not.toMatch(/does the work twice|the second time/)
+  })
+
   it('rejects a run that is given twice', () => {
     expect(() => {
       ensureDistinct([...runs, ...runs.slice(-1)])

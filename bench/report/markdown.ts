@@ -174,13 +174,14 @@ function lineOf(
 }
 
 function sectionOf(
-  { name, title, text, unit, floor, valueSizes, isRepeated }: WorkloadDefinition,
+  { name, title, text, unit, floor, valueSizes }: WorkloadDefinition,
   figures: readonly Figures[],
   chartPath: (workload: string) => string,
 ): string[] {
   const direction = unit === 'ms' ? 'Less is better.' : 'More is better.'
+  const ofThis = ofWorkload(figures, name)
   const tables = valueSizes.flatMap((valueBytes) => {
-    const rows = ofSize(ofWorkload(figures, name), valueBytes)
+    const rows = ofSize(ofThis, valueBytes)
     return tablesOf(rows, figures, `Values of ${sizeName(valueBytes)}`).flat()
   })
   const absent = PEERS.filter(({ name: log }) => !log.startsWith('varve-')).flatMap(
@@ -191,7 +192,7 @@ function sectionOf(
   )
   return [
     `## ${name}: ${title}`,
-    `${text} ${direction} The floor is ${floor}.${isRepeated === true ? REPEATED : ''}`,
+    `${text} ${direction} The floor is ${floor}.${againOf(ofThis).length > 0 ? REPEATED : ''}`,
     `![${name}: ${title}](${chartPath(name)})`,
     ...tables,
     ...(absent.length === 0 ? [] : [`Not included: ${absent.join('; ')}.`]),

@@ -14,7 +14,10 @@ export interface WorkloadDefinition {
   readonly floor: 'raw' | 'raw-async'
   /** Records in the store that is read, before scaling; absent if the log starts empty. */
   readonly stored?: (valueBytes: number) => number
-  /** Whether a process does the work twice, because code is still being compiled the first time. */
+  /**
+   * Whether a process does the work twice, from scale 1 on, because code is still being compiled the
+   * first time.
+   */
   readonly isRepeated?: boolean
   readonly run: (context: BenchContext, asked: Asked) => Promise<Measurement>
 }
