@@ -64,17 +64,29 @@ export class LogDeletion {
     // Otherwise a power loss might leave a log that ends before it starts.
     if (offset > this.#log.durableEndOffset) await this.#log.flush()
     try {
-      await this.#decideToStartAt(offset)
+      await this.#makeRoomToStartAt(offset)
     } catch (error) {
-      // Even a deletion has to write first. The indexes of the deleted segments can be removed for
-      // that.
-      if (!isNoRoom(error) || !(await segments.removeIndexesBelow(offset))) throw error
-      await this.#decideToStartAt(offset)
+      // The record may have had room for this where the checkpoint had none. The next open would
+      // obey it, and carry out what is refused here. It is taken back as far as possible.
+      await this.#log.recordSegments().catch(() => undefined)
+      throw error
     }
     const freed = await segments.changing(() => segments.removeBelow(offset))
     epochs.truncateFromStart(offset)
     await epochs.write()
     return freed
+  }
+
+  async #makeRoomToStartAt(logStartOffset: number): Promise<void> {
+    try {
+      await this.#decideToStartAt(logStartOffset)
+    } catch (error) {
+      // Even a deletion has to write first. The indexes of the deleted segments can be removed for
+      // that.
+      const { segments } = this.#log
+      if (!isNoRoom(error) || !(await segments.removeIndexesBelow(logStartOffset))) throw error
+      await this.#decideToStartAt(logStartOffset)
+    }
   }
 
   async #decideToStartAt(logStartOffset: number): Promise<void> {

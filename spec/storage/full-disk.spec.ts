@@ -6,15 +6,33 @@ import { NOW, offsetsOf, openLog, pathOf, SMALL, upTo } from './log-fixtures.ts'
 const DAY_MS = 86_400_000
 const CONFIG = { ...SMALL, retentionMs: DAY_MS }
 
-/** Eight records in four segments, on a disk without space for a line of the record of segments. */
-async function full(persistent: boolean): Promise<{ fs: SimulatedFileSystem; log: Log }> {
+interface WrittenLog {
+  readonly fs: SimulatedFileSystem
+  readonly log: Log
+}
+
+/** A log with two records in each segment. */
+async function written(count: number): Promise<WrittenLog> {
   const fs = new SimulatedFileSystem({ seed: 1 })
   const log = await openLog(fs, { config: CONFIG })
-  for (let each = 0; each < 8; each += 1) {
+  for (let each = 0; each < count; each += 1) {
     await log.append([{ key: 'k', value: 'v', timestamp: NOW }])
   }
   await log.checkpoint()
+  return { fs, log }
+}
+
+/** Eight records in four segments, on a disk without space for a line of the record of segments. */
+async function full(persistent: boolean): Promise<WrittenLog> {
+  const { fs, log } = await written(8)
   fs.failNext('write', 'ENOSPC', { path: /varve-segments/, persistent })
+  return { fs, log }
+}
+
+/** The last block of the record of segments has space for a line, and nothing else has. */
+async function withoutRoomForCheckpoints(count: number): Promise<WrittenLog> {
+  const { fs, log } = await written(count)
+  fs.failNext('write', 'ENOSPC', { path: /offset-checkpoint/, persistent: true })
   return { fs, log }
 }
 
@@ -54,6 +72,28 @@ describe('a full disk', () => {
     const again = await openLog(fs.restart('process'), { config: CONFIG })
     expect(again.damage).toBeNull()
     expect(await offsetsOf(again)).toEqual(upTo(8))
+  })
+
+  it.each(WAYS)(
+    'loses no record if %s cannot make enough room for the checkpoint',
+    async (_, remove) => {
+      const { fs, log } = await withoutRoomForCheckpoints(8)
+      await expect(remove(log)).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
+      expect(await offsetsOf(log)).toEqual(upTo(8))
+      const again = await openLog(fs.restart('process'), { config: CONFIG })
+      expect(again.damage).toBeNull()
+      expect(again.logStartOffset).toBe(0)
+      expect(await offsetsOf(again)).toEqual(upTo(8))
+    },
+  )
+
+  it('loses no record of the only segment if a deletion cannot write the checkpoint', async () => {
+    const { fs, log } = await withoutRoomForCheckpoints(2)
+    expect(log.segments).toHaveLength(1)
+    await expect(log.advanceLogStartOffset(1)).rejects.toMatchObject({ cause: { code: 'ENOSPC' } })
+    const again = await openLog(fs.restart('process'), { config: CONFIG })
+    expect(again.logStartOffset).toBe(0)
+    expect(await offsetsOf(again)).toEqual(upTo(2))
   })
 
   it('lets retention delete sealed segments even if a new active one cannot be created', async () => {
