@@ -49,11 +49,11 @@ export class TopicSettlement {
       try {
         if (isActive) await this.#removeUnfinished(entry, unfinished)
         else await this.#removeAll(entry)
+        if (entry.state === 'creating') await this.#forget(entry)
       } catch (error) {
+        // On a full disk, the list cannot be written without a topic that was being created.
         if (!isOfOneDirectory(error)) throw error
-        continue
       }
-      if (entry.state === 'creating') await this.#forget(entry)
     }
   }
 

@@ -351,6 +351,29 @@ describe('the topics of a directory', () => {
     expect(await contents(manager)).toEqual({ more: [[]], orders: [[]] })
   })
 
+  it.each(['an unclean stop', 'a clean close'])(
+    'exist after %s on a full disk, beside a creation that was interrupted',
+    async (stop) => {
+      const fileSystem = new SimulatedFileSystem()
+      const manager = await openLogManager(fileSystem)
+      await manager.create('orders', 1, {})
+      fileSystem.failNext('createDirectory', 'EIO', { path: '/data/more-1' })
+      fileSystem.failNext('removeDirectory', 'EIO', { path: '/data/more-0' })
+      await expect(manager.create('more', 2, {})).rejects.toThrow(StorageError)
+      expect(await directories(fileSystem)).toEqual(['more-0', 'orders-0'])
+      const isClean = stop === 'a clean close'
+      if (isClean) await closeLogManager(manager)
+      const next = isClean ? fileSystem : fileSystem.restart('process')
+      next.capacityBytes = 0
+      const again = await openLogManager(next, { isClean })
+      expect(await contents(again)).toEqual({ orders: [[]] })
+      await expect(again.create('more', 1, {})).rejects.toMatchObject({ outcome: 'not-written' })
+      next.capacityBytes = Infinity
+      await again.create('more', 1, {})
+      expect(await contents(again)).toEqual({ more: [[]], orders: [[]] })
+    },
+  )
+
   it.each([
     ['removeDirectory', 'EBUSY', '/data/gone-0'],
     ['unlink', 'EPERM', /gone-0\/0+\.log$/],
