@@ -2,6 +2,7 @@ import { reasonOf } from '../checks.ts'
 import { CorruptRecordError, LockLostError, StorageError } from '../errors.ts'
 import type { LogStates } from './log-states.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
+import { MAX_PARTITIONS } from './topic.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 import type { TopicEntry, TopicRegistry } from './topic-registry.ts'
 
@@ -39,7 +40,9 @@ export class TopicSettlement {
    * committed offsets are not known yet, and have to be removed first.
    */
   async settleAll(): Promise<void> {
-    const { entries } = this.#registry
+    const { entries, isInDoubt } = this.#registry
+    // The disk is full. A power loss may bring back another list, of which nothing may be missing.
+    if (isInDoubt) return
     // Listed once: a list for each topic would be as long as there are topics.
     const beyond = beyondCounts(entries, await this.#directories.list())
     for (const entry of entries) {
@@ -47,8 +50,8 @@ export class TopicSettlement {
       const unfinished = beyond.get(entry.name) ?? []
       if (isActive && unfinished.length === 0) continue
       try {
-        if (isActive) await this.#removeUnfinished(entry, unfinished)
-        else await this.#removeAll(entry)
+        if (!isActive) await this.#removeAll(entry)
+        await this.#removeUnfinished(entry, unfinished)
         if (entry.state === 'creating') await this.#forget(entry)
       } catch (error) {
         // On a full disk, the list cannot be written without a topic that was being created.
@@ -80,8 +83,12 @@ export class TopicSettlement {
   async settle(entry: TopicEntry): Promise<void> {
     // While the list names it: for any other topic it is unknown whether it was deleted or never
     // existed.
-    if (entry.state === 'deleting') await this.#options.forgetTopic(entry.name)
+    const isDeleted = entry.state === 'deleting'
+    if (isDeleted) await this.#options.forgetTopic(entry.name)
     await this.#removeAll(entry)
+    // The rest of a failed growth has the topic's id. Without the list, nothing would remove it, and
+    // no topic of that name could have so many partitions.
+    if (isDeleted) await this.removeBeyond(entry, MAX_PARTITIONS)
     await this.#forget(entry)
   }
 

@@ -49,6 +49,25 @@ describe('a topic whose deletion has an unknown outcome', () => {
     await expect(manager.delete('orders')).rejects.toThrow(UnknownTopicOrPartitionError)
   })
 
+  it('keeps its records for as long as a power loss might bring it back', async () => {
+    const { fileSystem, manager } = await openOrders()
+    await manager.get('orders')?.partition(0).log.flush()
+    failListing(fileSystem)
+    // The list that is shown cannot be replaced by the old one.
+    fileSystem.observe(({ kind }) => {
+      if (kind === 'syncDirectory') fileSystem.failNext('rename', 'EIO', { path: /varve-topics/ })
+    })
+    await expect(manager.delete('orders')).rejects.toMatchObject({ outcome: 'unknown' })
+    const next = fileSystem.restart('process')
+    next.capacityBytes = 0
+    expect((await openLogManager(next)).get('orders')).toBeUndefined()
+    const later = next.restart('power', { unsynced: 'lost' })
+    later.capacityBytes = Infinity
+    const again = await openLogManager(later)
+    expect(again.get('orders')?.partition(0).log.damage).toBeNull()
+    expect(await valuesOf(again)).toEqual(['before'])
+  })
+
   it('keeps every record that is acknowledged after its deletion failed, whichever two steps fail', async () => {
     const { fileSystem: start, manager } = await openOrders()
     await closeLogManager(manager)
@@ -119,6 +138,32 @@ describe('partitions of a failed addPartitions', () => {
     expect(await topic?.partition(1).append({ value: 'new' })).toMatchObject({ baseOffset: 0 })
     expect(await valuesOf(manager)).toEqual(['before'])
   })
+
+  it.each(['at once', 'by the next open'])(
+    'are removed with their topic, %s, if those of the failed one could not be removed',
+    async (when) => {
+      const { fileSystem, manager } = await openOrders()
+      const topic = manager.get('orders')
+      fileSystem.failNext('write', 'ENOSPC', { persistent: true, path: /varve-topics/ })
+      fileSystem.failNext('unlink', 'EIO', { persistent: true, path: /orders-[12]/ })
+      await expect(topic?.addPartitions(3)).rejects.toThrow(StorageError)
+      fileSystem.clearFaults()
+      let owner = manager
+      if (when === 'at once') await manager.delete('orders')
+      else {
+        fileSystem.failNext('unlink', 'EIO', { persistent: true, path: /orders-/ })
+        await expect(manager.delete('orders')).rejects.toMatchObject({ outcome: 'unknown' })
+        const next = fileSystem.restart('process')
+        owner = await openLogManager(next)
+        expect(await next.list('/data')).not.toContainEqual(
+          expect.objectContaining({ kind: 'directory' }),
+        )
+      }
+      await owner.create('orders', 1, {})
+      await owner.get('orders')?.addPartitions(3)
+      expect(owner.get('orders')?.partitions).toHaveLength(3)
+    },
+  )
 })
 
 describe('partitions beyond the limit of a directory', () => {
