@@ -1,11 +1,13 @@
 import fs from 'node:fs'
 import { createRequire, Module } from 'node:module'
+import { devNull } from 'node:os'
 import { dirname, sep } from 'node:path'
 import type * as fsExtraModule from 'fs-extra/esm'
 import type * as properLockfileModule from 'proper-lockfile'
 import { requireFromHere } from './require-from-here.ts'
+import { isSystemError } from './system-error.ts'
 
-type FsExtra = typeof fsExtraModule
+type FsExtra = Pick<typeof fsExtraModule, 'ensureDir'>
 type ProperLockfile = Pick<typeof properLockfileModule, 'lock'>
 
 let fsExtra: Promise<FsExtra> | null = null
@@ -48,17 +50,32 @@ export function loadProperLockfile(): Promise<ProperLockfile> {
 }
 
 async function importFsExtra(): Promise<FsExtra> {
+  ensureDescriptor()
   const fsExtraPath = findModule(requireFromHere, 'fs-extra')
-  // All side effects of the import come from graceful-fs, which is evaluated only once.
-  if (fsExtraPath !== null)
-    keepingGlobals(() => createRequire(fsExtraPath)('graceful-fs') as unknown)
-  return import('fs-extra/esm')
+  if (fsExtraPath === null) return import('fs-extra/esm')
+  // An import takes up to nine descriptors at once, and if it fails, Node.js never tries again.
+  return keepingGlobals(() => requireFromHere(fsExtraPath) as FsExtra)
 }
 
 async function importProperLockfile(): Promise<ProperLockfile> {
+  ensureDescriptor()
   const lockfilePath = findModule(requireFromHere, 'proper-lockfile')
   if (lockfilePath === null) return import('proper-lockfile')
   return requirePrivately(lockfilePath)
+}
+
+/**
+ * To be called before a package is looked up: if Node.js cannot open its `package.json`, it takes
+ * the package for absent from then on. The modules are then read one by one.
+ *
+ * @throws the system's error when there is no descriptor.
+ */
+function ensureDescriptor(): void {
+  try {
+    fs.closeSync(fs.openSync(devNull, 'r'))
+  } catch (error) {
+    if (isSystemError(error, 'EMFILE', 'ENFILE')) throw error
+  }
 }
 
 /**

@@ -224,9 +224,10 @@ export class NodeFileSystem implements FileSystem {
       const there = promptIo.attempt(() => statSync(path)) ?? (await stat(path))
       if (there.isDirectory()) return []
     }
+    // Before anything is created: for lack of a descriptor, the call may be repeated.
+    const { ensureDir } = await loadFsExtra()
     const [first] = missing
     if (first !== undefined) await this.#createFirst(first)
-    const { ensureDir } = await loadFsExtra()
     await ensureDir(path, this.#directoryMode)
     for (const each of missing) {
       const stats = await lstat(each)

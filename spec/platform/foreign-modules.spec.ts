@@ -1,6 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import Module from 'node:module'
-import { expect, it, onTestFinished, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { systemError } from '../../lib/platform/system-error.ts'
+import { compiledUrl } from '../helpers/compiled-lib.ts'
+import { temporaryDirectory } from './temporary-directory.ts'
 
 it.each([
   ['proper-lockfile', 'lock'],
@@ -23,3 +26,54 @@ it.each([
     expect(await load()).toHaveProperty(member)
   },
 )
+
+/** Runs a script in a process of few descriptors. @returns what it writes, as JSON */
+function runWithFewDescriptors(source: string): unknown {
+  const script = `
+    import fs from 'node:fs'
+    const held = []
+    function leave(count) {
+      try {
+        for (;;) held.push(fs.openSync('/dev/null', 'r'))
+      } catch {}
+      for (const fd of held.splice(0, count)) fs.closeSync(fd)
+    }
+    const codeOf = (error) => error.code
+    ${source}
+  `
+  const args = [process.execPath, '--input-type=module', '--eval', script]
+  const output = execFileSync('sh', ['-c', 'ulimit -n 128 && exec "$0" "$@"', ...args])
+  return JSON.parse(output.toString('utf8'))
+}
+
+describe.runIf(process.platform !== 'win32')('a process without enough descriptors', () => {
+  it.each([
+    ['proper-lockfile', 'loadProperLockfile', 'lock'],
+    ['fs-extra', 'loadFsExtra', 'ensureDir'],
+  ])('can load %s once there are some', (_name, load, member) => {
+    for (const count of [0, 4]) {
+      const found = runWithFewDescriptors(`
+        import { ${load} as load } from ${JSON.stringify(compiledUrl('platform/foreign-modules.ts'))}
+        leave(${count})
+        const first = await load().then(() => 'loaded', codeOf)
+        leave(Infinity)
+        console.log(JSON.stringify([first, Object.hasOwn(await load(), '${member}')]))
+      `)
+      expect(found, `${count} descriptors`).toEqual([count === 0 ? 'EMFILE' : 'loaded', true])
+    }
+  })
+
+  it('creates no directory before it has loaded fs-extra, so that the call can be repeated', async () => {
+    const dir = await temporaryDirectory()
+    const found = runWithFewDescriptors(`
+      import { NodeFileSystem } from ${JSON.stringify(compiledUrl('platform/node-file-system.ts'))}
+      const fileSystem = new NodeFileSystem()
+      const path = ${JSON.stringify(dir)} + '/a/b'
+      leave(0)
+      const first = await fileSystem.createDirectory(path).catch(codeOf)
+      leave(Infinity)
+      console.log(JSON.stringify([first, await fileSystem.createDirectory(path)]))
+    `)
+    expect(found).toEqual(['EMFILE', [`${dir}/a`, `${dir}/a/b`]])
+  })
+})
