@@ -157,7 +157,7 @@ export class TopicSpace {
     if (full === null) return null
     // The cap has been lowered since the append was accepted.
     if (isBeyondCap(full)) throw full
-    if (await this.#makeRoom(whenFull)) return null
+    if (await this.#makeRoom(request, whenFull)) return null
     // Another append may have deleted everything that could be deleted meanwhile.
     this.#sizeBytes = null
     return this.#whyFull(request)
@@ -204,9 +204,12 @@ export class TopicSpace {
    * Runs for each append to a full topic, so partitions with nothing to delete cost no more than a
    * check in memory.
    *
-   * @returns whether anything was deleted.
+   * @returns whether it is worth trying again: something was deleted, or the wait has ended.
    */
-  async #makeRoom(whenFull: ResolvedTopicConfig['whenFull']): Promise<boolean> {
+  async #makeRoom(
+    request: SpaceRequest,
+    whenFull: ResolvedTopicConfig['whenFull'],
+  ): Promise<boolean> {
     let isMade = false
     for (const [slot, { deletion }] of this.#partitions.entries()) {
       const turn = turnBefore(slot)
@@ -226,6 +229,8 @@ export class TopicSpace {
     for (const { deletion } of oldestFirst(await this.#ages())) {
       const turn = turnBefore(slot++)
       if (turn !== null) await turn
+      // A deletion may have failed the log of this append: no record of another is dropped for it.
+      if (request.whyStopped() !== null) return true
       if (await hasFreed(deletion.dropOldest())) return true
     }
     return false

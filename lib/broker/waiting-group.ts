@@ -7,6 +7,9 @@ import { isBeyondCap, type SpaceRequest } from './topic-space.ts'
 /** Ends the wait of a group that has nothing left to write. No caller sees it. */
 const ALL_GIVEN_UP = new Error('all appends of the group were given up')
 
+/** Ends the wait of a group whose log takes no writes: the log says why. No caller sees it. */
+const REFUSED_BY_LOG = new Error('the log takes no writes')
+
 /** What a waiting group needs: where to write, and where to ask for room. */
 export type WaitingGroupOwner = Pick<AppendChainOwner, 'log' | 'space' | 'whyClosed' | 'whyFenced'>
 
@@ -51,18 +54,20 @@ export class WaitingGroup {
   }
 
   /**
-   * Writes the group once the topic has room for it.
+   * Writes the group once the topic has room for it. A log that takes no writes rejects it without
+   * room: nothing may be deleted for an append that fails all the same.
+   *
    * @returns the batches of the remaining appends; none if all were given up
    */
   async write(): Promise<readonly Buffer[]> {
     let release: (() => void) | undefined
     try {
-      release = await this.#owner.space()?.reserve(this.#request())
+      if (!this.#isRefused) release = await this.#owner.space()?.reserve(this.#request())
     } catch (error) {
       // Until the group is gathered again, appends can be removed from it as before.
       this.#isWaiting = isToBeGatheredAnew(error)
       // An error does not matter if all appends were given up.
-      if (this.#appends.size > 0) throw error
+      if (this.#appends.size > 0 && error !== REFUSED_BY_LOG) throw error
     }
     this.#isWaiting = false
     const buffers = sealAll(this.appends)
@@ -75,6 +80,12 @@ export class WaitingGroup {
       release?.()
     }
     return buffers
+  }
+
+  /** Whether the log is damaged or has failed, which only another open of it can change. */
+  get #isRefused(): boolean {
+    const { damage, failure } = this.#owner.log
+    return damage !== null || failure !== null
   }
 
   #request(): SpaceRequest {
@@ -91,6 +102,7 @@ export class WaitingGroup {
 
   #whyNotTaken(): Error | null {
     if (this.#appends.size === 0) return ALL_GIVEN_UP
+    if (this.#isRefused) return REFUSED_BY_LOG
     const { config, topic } = this.#owner.log
     return hasKeyless(this.#appends) ? keylessRefusal(config, topic) : null
   }

@@ -17,10 +17,16 @@ class CappedChain {
   /** How often space was given. */
   releases = 0
   #endWait: (error: Error | null) => void = () => undefined
-  readonly #log: { config: Readonly<TopicConfig>; logEndOffset: number; failure: null }
+  readonly #log: {
+    readonly config: Readonly<TopicConfig>
+    readonly logEndOffset: number
+    readonly damage: null
+    readonly failure: null
+  }
 
   constructor(config: TopicConfig, hasSpace = true) {
-    this.#log = { config: resolveTopicConfig(config), logEndOffset: 0, failure: null }
+    const resolved = resolveTopicConfig(config)
+    this.#log = { config: resolved, logEndOffset: 0, damage: null, failure: null }
     const log = { ...this.#log, appendBatches: () => Promise.resolve() }
     const reserve = (request: SpaceRequest): Promise<() => void> => {
       this.requests.push(request)

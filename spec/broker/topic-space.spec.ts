@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import type { Partition } from '../../lib/index.ts'
+import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
 import { watch } from '../client/consumer-harness.ts'
 import { settle } from '../helpers/settle.ts'
-import { ONE, openTopic, outcomeOf, VALUE } from './capped-topic.ts'
+import { ONE, openTopic, outcomeOf, VALUE, type Opened } from './capped-topic.ts'
 
 describe('a topic that has reached maxBytes', () => {
   it('rejects an append that does not fit, naming the limit, and accepts appends once there is room', async () => {
@@ -419,5 +419,91 @@ describe("whenFull: 'dropOldest'", () => {
     fileSystem.clearFaults()
     expect(await outcomeOf(partition.append({ value: VALUE }))).toBe('taken')
     await broker.close()
+  })
+})
+
+describe('a partition that takes no writes, in a full topic', () => {
+  const BOTH = [{ value: VALUE }, { value: VALUE }]
+
+  interface OpenedFull extends Opened {
+    readonly other: Partition
+  }
+
+  /** A topic with room for one more record; its first partition holds its oldest records. */
+  async function openFull(options: CreateTopicOptions): Promise<OpenedFull> {
+    const opened = await openTopic({
+      ...{ maxBytes: 7 * ONE, partitions: 2, segmentBytes: 5000, ...options },
+    })
+    for (let each = 0; each < 2; each += 1) await opened.partition.append({ value: VALUE })
+    await opened.clock.advance(1)
+    const other = opened.broker.topic('orders').partition(1)
+    for (let each = 0; each < 4; each += 1) await other.append({ value: VALUE })
+    return { ...opened, other }
+  }
+
+  async function openFailed(options: CreateTopicOptions): Promise<OpenedFull> {
+    const opened = await openFull(options)
+    opened.fileSystem.failNext('datasync', 'EIO', { path: /orders-0/ })
+    expect(await outcomeOf(opened.partition.append({ value: '' }))).toBe('STORAGE_ERROR')
+    return opened
+  }
+
+  async function openDamaged(options: CreateTopicOptions): Promise<OpenedFull> {
+    const { clock, ...before } = await openFull(options)
+    const fileSystem = before.fileSystem.restart('process')
+    const path = before.partition.log.segments[0]?.path ?? ''
+    fileSystem.flipBit(path, ONE - 1, 0)
+    const broker = await Broker.open('/data', { fileSystem, clock })
+    const [partition, other] = broker.topic('orders').partitions as [Partition, Partition]
+    expect([partition.log.damage, partition.logEndOffset]).toEqual([expect.anything(), 0])
+    while (broker.topic('orders').diskUsage().bytes < 6 * ONE) await other.append({ value: VALUE })
+    return { broker, fileSystem, clock, partition, other }
+  }
+
+  it.each([
+    ['reject', 'STORAGE_ERROR', openFailed],
+    ['wait', 'STORAGE_ERROR', openFailed],
+    ['dropOldest', 'STORAGE_ERROR', openFailed],
+    ['reject', 'CORRUPT_MESSAGE', openDamaged],
+    ['wait', 'CORRUPT_MESSAGE', openDamaged],
+    ['dropOldest', 'CORRUPT_MESSAGE', openDamaged],
+  ] as const)(
+    'asks no room for its appends, with %s, which reject with %s, and the others go on',
+    async (whenFull, code, open) => {
+      const { broker, partition, other } = await open({ whenFull })
+      const refused = watch(partition.append(BOTH))
+      await settle()
+      expect(refused.error).toMatchObject({ code })
+      expect(other.logStartOffset).toBe(0)
+      expect(await outcomeOf(other.append({ value: VALUE }))).toBe('taken')
+      await broker.close().catch(() => undefined)
+    },
+  )
+
+  it('ends the wait of its append when it begins to refuse, and appends behind it continue', async () => {
+    const options = { whenFull: 'wait', flushMessages: 100 } as const
+    const { broker, partition, other, fileSystem, clock } = await openFull(options)
+    const waiting = watch(partition.append([BOTH, BOTH, BOTH, BOTH].flat()))
+    await settle()
+    const behind = watch(other.append({ value: VALUE }))
+    await settle()
+    fileSystem.failNext('datasync', 'EIO', { path: /orders-0/ })
+    expect(await outcomeOf(partition.flush())).toBe('STORAGE_ERROR')
+    expect(waiting.isSettled).toBe(false)
+    await clock.advance(1000)
+    await settle()
+    expect(waiting.error).toMatchObject({ code: 'STORAGE_ERROR', outcome: 'not-written' })
+    expect(behind).toMatchObject({ isSettled: true, value: { baseOffset: 4 } })
+    await broker.close().catch(() => undefined)
+  })
+
+  it('deletes no records of the others if the deletion of its own ends its writes', async () => {
+    const options = { whenFull: 'dropOldest', flushMessages: 100 } as const
+    const { broker, partition, other, fileSystem } = await openFull(options)
+    fileSystem.failNext('datasync', 'EIO', { path: /orders-0\/.*log$/ })
+    const refused = await partition.append(BOTH).catch((error: unknown) => error)
+    expect(refused).toMatchObject({ code: 'STORAGE_ERROR', outcome: 'not-written' })
+    expect(other.logStartOffset).toBe(0)
+    await broker.close().catch(() => undefined)
   })
 })
