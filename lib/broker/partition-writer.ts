@@ -143,8 +143,8 @@ export class PartitionWriter {
   async #inMemory(appended: Promise<AppendResult>, batches: unknown): Promise<AppendResult> {
     // Nobody waits for the outcome, so nobody would handle a rejection.
     appended.catch(() => undefined)
-    // The size of the append is unknown until it is encoded.
-    await Promise.resolve(batches).catch(() => undefined)
+    // The size of the append is unknown until it is encoded, and whether its records can be stored.
+    await batches
     await this.#chain.whenRoom()
     // A caller that awaits each append would otherwise fill the memory before the first write.
     const turn = promptIo.turnIfDue('write')

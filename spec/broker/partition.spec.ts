@@ -189,6 +189,17 @@ describe('appending to a partition', () => {
     await expect(partition.append({ value: 'x' }, options as never)).rejects.toThrow(error)
   })
 
+  it('rejects a record with acks 0 that is too large once it is compressed', async () => {
+    const partition = await openPartition({
+      config: { compressionType: 'gzip', maxMessageBytes: 500 },
+    })
+    const appended = partition.append({ value: new SeededRandom(1).bytes(600) }, { acks: 0 })
+    await expect(appended).rejects.toThrow(RecordTooLargeError)
+    expect(await partition.append({ value: 'fits' }, { acks: 0 })).toMatchObject({ baseOffset: -1 })
+    await partition.flush()
+    expect(partition.logEndOffset).toBe(1)
+  })
+
   it('rejects an expectedOffset with acks 0, which could not report a conflict', async () => {
     const partition = await openPartition()
     for (const expectedOffset of [0, 5]) {
