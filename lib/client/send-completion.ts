@@ -8,7 +8,10 @@ export interface RecordMetadata {
   readonly partition: number
   /** -1 with `acks: 0`, because the send does not wait for the offset. */
   readonly offset: number
-  /** The record's own timestamp, or the time of the append if the topic is configured so. */
+  /**
+   * The record's own timestamp, or the time of the append if the topic is configured so. With
+   * `acks: 0` always its own: the send does not wait for the append.
+   */
   readonly timestamp: number
 }
 

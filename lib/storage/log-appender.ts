@@ -33,11 +33,12 @@ export class LogAppender {
    */
   async append(buffers: readonly Buffer[]): Promise<AppendResult> {
     const { epochs, leaderEpoch, end } = this.#log
+    const appendTime = this.#appendTime()
     // A new epoch is on disk before the first batch that carries it.
     epochs.assign(leaderEpoch, end.offset)
     if (epochs.isDirty) await epochs.write()
     try {
-      return await this.#appendAll(buffers, end)
+      return await this.#appendAll(buffers, end, appendTime)
     } catch (error) {
       return this.#undo(error)
     }
@@ -105,7 +106,11 @@ export class LogAppender {
     throw error
   }
 
-  async #appendAll(buffers: readonly Buffer[], start: LogPosition): Promise<AppendResult> {
+  async #appendAll(
+    buffers: readonly Buffer[],
+    start: LogPosition,
+    appendTime: number | null,
+  ): Promise<AppendResult> {
     const { offset: baseOffset } = start
     let [nextOffset, timestamp] = [baseOffset, -1]
     let pending: RecordBatch[] = []
@@ -117,14 +122,14 @@ export class LogAppender {
         pending = []
         pendingBytes = 0
       }
-      let batch = this.#stamp(buffer, nextOffset)
+      let batch = this.#stamp(buffer, nextOffset, appendTime)
       const mustRoll = this.#rollPolicy.mustRoll(active, batch, pending[0], pendingBytes)
       if (mustRoll instanceof Promise ? await mustRoll : mustRoll) {
         await this.#write(pending, pendingBytes, start)
         pending = []
         pendingBytes = 0
         await this.#log.roll()
-        batch = this.#stamp(buffer, nextOffset)
+        batch = this.#stamp(buffer, nextOffset, appendTime)
       }
       pending.push(batch)
       pendingBytes += batch.sizeBytes
@@ -143,11 +148,12 @@ export class LogAppender {
     epochs.assign(leaderEpoch, end.offset)
     if (epochs.isDirty || active === undefined) return null
     const batches: RecordBatch[] = []
+    const appendTime = this.#appendTime()
     let pendingBytes = 0
     let [nextOffset, timestamp] = [end.offset, -1]
     for (const buffer of buffers) {
       if (mayFillIndex(active, batches, pendingBytes)) return null
-      const batch = this.#stamp(buffer, nextOffset)
+      const batch = this.#stamp(buffer, nextOffset, appendTime)
       // Must not start anything that has to be awaited.
       const mustRoll = this.#rollPolicy.mustRollNow(active, batch, batches[0], pendingBytes)
       if (mustRoll !== false) return null
@@ -224,14 +230,23 @@ export class LogAppender {
     this.#log.logEndOffset = batches.at(-1)?.nextOffset ?? this.#log.logEndOffset
   }
 
-  #stamp(buffer: Buffer, baseOffset: number): RecordBatch {
-    const { config, leaderEpoch, durableEndOffset } = this.#log
-    const isAppendTime = config.messageTimestampType === 'LogAppendTime'
+  /**
+   * The time of an append that begins now, `null` if its records keep their own timestamps. All of
+   * its batches get the same, even if it rolls or the topic is altered meanwhile: it is the one
+   * that its callers are told.
+   */
+  #appendTime(): number | null {
+    const isAppendTime = this.#log.config.messageTimestampType === 'LogAppendTime'
+    return isAppendTime ? this.#clock.now() : null
+  }
+
+  #stamp(buffer: Buffer, baseOffset: number, appendTime: number | null): RecordBatch {
+    const { leaderEpoch, durableEndOffset } = this.#log
     stampBatch(buffer, {
       baseOffset,
       partitionLeaderEpoch: leaderEpoch,
       groupStart: baseOffset === durableEndOffset,
-      ...(isAppendTime ? { logAppendTime: this.#clock.now() } : {}),
+      ...(appendTime === null ? {} : { logAppendTime: appendTime }),
     })
     return new RecordBatch(buffer)
   }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Producer } from '../../lib/client/producer.ts'
 import { resolveTopicConfig } from '../../lib/config.ts'
 import { InvalidRecordError, StorageError } from '../../lib/errors.ts'
@@ -124,6 +124,21 @@ describe('a topic that is altered while sends are in progress', () => {
     const told = (await Promise.all(sent)).map(({ timestamp }) => timestamp)
     expect(told).toEqual((await partition.read(0)).map(({ timestamp }) => timestamp))
     expect(told).toEqual(timestamps)
+  })
+
+  it('reports the time that each record is stored with if its write needs a new segment', async () => {
+    const clock = new ManualClock()
+    // Each look at the clock, and so each of its batches, has its own time.
+    let nowMs = clock.now()
+    vi.spyOn(clock, 'now').mockImplementation(() => (nowMs += 1))
+    await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
+    const config = { messageTimestampType: 'LogAppendTime', segmentBytes: 70_000 } as const
+    const partition = (await broker.createTopic('t', config)).partition(0)
+    const records = Array.from({ length: 30 }, () => ({ topic: 't', value: Buffer.alloc(8_000) }))
+    const told = (await broker.producer().sendBatch(records)).map(({ timestamp }) => timestamp)
+    expect(partition.log.segments.length).toBeGreaterThan(2)
+    const stored = await partition.read(0, { maxBytes: MIB })
+    expect(told).toEqual(stored.map(({ timestamp }) => timestamp))
   })
 
   it('rejects a record without a key that waited for memory until the topic was compacted', async () => {

@@ -120,6 +120,32 @@ describe('appending to a log', () => {
     expect((await log.read(0)).map((record) => record.timestamp)).toEqual([7777, 7777])
   })
 
+  it.each([
+    ['LogAppendTime', 'CreateTime'],
+    ['CreateTime', 'LogAppendTime'],
+  ] as const)(
+    'stores all batches of an append with %s, also behind a roll in which the topic got %s',
+    async (before, after) => {
+      const fileSystem = new SimulatedFileSystem()
+      const clock = new ManualClock(7777)
+      const config = { messageTimestampType: before, segmentBytes: 300 } as const
+      const log = await openLog(fileSystem, { clock, config })
+      let rolls = 0
+      fileSystem.observe((operation) => {
+        if (operation.kind !== 'syncDirectory') return
+        rolls += 1
+        clock.setTime(9999)
+        log.config = { ...log.config, messageTimestampType: after }
+      })
+      const values = ['a', 'b', 'c', 'd'].map((value) => value.repeat(50))
+      await log.appendBatches(values.map((value) => bytesOf({ values: [value] })))
+      expect([rolls > 0, log.segments.length]).toEqual([true, 2])
+      const records = [...(await log.read(0)), ...(await log.read(2))]
+      const time = before === 'LogAppendTime' ? 7777 : NOW
+      expect(records.map(({ timestamp }) => timestamp)).toEqual([time, time, time, time])
+    },
+  )
+
   it.each<[string, unknown, new (...args: never[]) => Error]>([
     ['something else than an array', 'a', TypeError],
     ['nothing', [], RangeError],
