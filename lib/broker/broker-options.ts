@@ -27,8 +27,8 @@ export interface BrokerOptions {
    * that would write throw {@link ReadOnlyError}.
    *
    * The broker follows what the directory's owner appends within some 50 ms, and its topics and
-   * committed offsets within about a second. End offsets returned without a wait, including those
-   * of `'latest'` and `'end'`, are as of the last look. @defaultValue false
+   * committed offsets within about a second. End offsets returned without a wait are as of the last
+   * look; iterations and polls look before they start at an end. @defaultValue false
    */
   readonly readOnly?: boolean | undefined
   /**

@@ -132,6 +132,9 @@ export class PartitionReader {
    * partitions do not notify of new data.
    */
   async #readAll(room: Room, wait: WaitBounds): Promise<boolean> {
+    const looking = this.#turns.lookForEnds()
+    if (looking !== null) await looking
+    if (this.#isStopped) return false
     const look = this.#look(room)
     const { hasReady, roomBytes, maxBytes } = room
     // Partitions that were not looked at would not end the wait.

@@ -10,7 +10,7 @@ import type { AssignedPartition } from './assigned-partition.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { AutoOffsetReset, OffsetReset, ResolvedConsumerOptions } from './consumer-options.ts'
 
-/** Determines the position of a partition when it is needed. Never waits. */
+/** Determines the position of a partition when it is needed, without a wait. */
 export class PositionResolver {
   readonly #context: Pick<ConsumerContext, 'topic' | 'coordinator' | 'readOnly'>
   readonly #groupId: string | null
@@ -157,6 +157,21 @@ export class PositionResolver {
     if (this.#autoOffsetReset === 'none') throw cutOff(source, position, end)
     this.#reset(state, source, end, 'truncated')
     return this.#settledAt(state, source)
+  }
+
+  /**
+   * Looks for what another process has appended, if the position is to be the end of the log: an
+   * end that is known from long ago would have old records returned as new ones.
+   *
+   * @returns `null` if no look is needed
+   */
+  lookForEnd(state: AssignedPartition): Promise<void> | null {
+    const source = this.source(state)
+    if (source === null) return null
+    const { position, reset } = state
+    const isKept = position !== null && (state.isPaused || position >= source.logStartOffset)
+    const to = position === null ? (reset ?? this.#autoOffsetReset) : this.#autoOffsetReset
+    return isKept || to !== 'latest' ? null : source.lookBehind(Infinity)
   }
 
   /**

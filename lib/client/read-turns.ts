@@ -84,6 +84,22 @@ export class ReadTurns {
     return { turns, withDataCount, isPart }
   }
 
+  /**
+   * Must be awaited before a look if another process appends; see
+   * {@link PositionResolver.lookForEnd}.
+   *
+   * @returns `null` if that process need not be looked at
+   */
+  lookForEnds(): Promise<unknown> | null {
+    if (!this.#positions.readOnly) return null
+    const looks: Promise<void>[] = []
+    for (const state of this.#subscription.assigned.values()) {
+      const looking = this.#positions.lookForEnd(state)
+      if (looking !== null) looks.push(looking)
+    }
+    return looks.length === 0 ? null : Promise.all(looks)
+  }
+
   /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */
   isGoing(partition: Partition): boolean {
     return partition.isClosed && this.#subscription.isSubscribed

@@ -2,12 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
+import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { Consumer } from '../../lib/client/consumer.ts'
+import { string } from '../../lib/client/serde.ts'
 import { OffsetOutOfRangeError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
 import type { File, FileStat, OpenMode } from '../../lib/platform/file-system.ts'
 import { LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
 import type { StoredRecord } from '../../lib/record/stored-record.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { values } from '../client/consumer-harness.ts'
 import { textsOf } from '../helpers/partitions.ts'
 
 interface Brokers {
@@ -326,6 +330,63 @@ describe('a log that its owner truncates below the position of a reader and writ
     const before = looks
     expect(await read()).toEqual([OLD[0]])
     expect([before, looks]).toEqual([4, 4])
+    await reader.close()
+    await owner.close()
+  })
+})
+
+describe('a consumer of a reader that is to start at the end of a log', () => {
+  type Options = ConsumerOptions<string, string>
+  const SUBSCRIBED: Options = { groupId: 'g', autoOffsetReset: 'latest' }
+
+  it.each<[string, Options, (consumer: Consumer<string, string>) => void]>([
+    ["by 'latest'", { autoOffsetReset: 'latest' }, (consumer) => { consumer.assign([PLACE]) }], // prettier-ignore
+    ["by 'latest' in a group", SUBSCRIBED, (consumer) => { consumer.subscribe(['a']) }], // prettier-ignore
+    [
+      "by 'latest' and a fetch of many bytes",
+      { autoOffsetReset: 'latest', fetchMinBytes: 1_000 },
+      (consumer) => {
+        consumer.assign([PLACE])
+      },
+    ],
+    [
+      'by seekToEnd()',
+      {},
+      (consumer) => {
+        consumer.assign([PLACE])
+        consumer.seekToEnd()
+      },
+    ],
+    [
+      'by seekToEnd() while it is paused',
+      {},
+      (consumer) => {
+        consumer.assign([PLACE])
+        consumer.pause([PLACE])
+        consumer.seekToEnd()
+      },
+    ],
+    [
+      "by 'latest' because the records at its position are deleted",
+      { autoOffsetReset: 'latest' },
+      (consumer) => {
+        consumer.assign([PLACE])
+        consumer.seek(PLACE, 0)
+      },
+    ],
+  ])('returns only what is appended after its first poll, %s', async (_, options, start) => {
+    const { owner, openReader } = await fixture()
+    const owned = (await makeTopic(owner, 'old')).partition(0)
+    await owned.deleteRecords(5)
+    const reader = await openReader()
+    for (const value of ['x', 'y', 'z']) await owned.append({ value })
+    const consumer = reader.consumer<string, string>({ ...options, valueDeserializer: string() })
+    start(consumer)
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    expect(consumer.position(PLACE)).toBe(13)
+    consumer.resume([PLACE])
+    await owned.append({ value: 'new' })
+    expect(values(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['new'])
     await reader.close()
     await owner.close()
   })
