@@ -116,7 +116,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    *
    * @throws {@link IllegalStateError} without a subscription, in a listener, or while another poll is in progress
    * @throws {@link CorruptRecordError} or {@link SerializationError} for a record that cannot be read, again
-   * in each poll until the position is moved past it; with a group also when the committed offsets are damaged
+   * in each poll until the position is moved past it, or it is gone; with a group also when the committed offsets are damaged
    * @throws {@link OffsetOutOfRangeError} or {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'`
    * @throws {@link UnknownTopicOrPartitionError} when a partition that the consumer assigned itself no longer exists
    * @throws {@link InconsistentGroupProtocolError} when the group uses another strategy

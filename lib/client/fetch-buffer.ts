@@ -4,6 +4,22 @@ import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 
+/** What a read has found. */
+interface Fetched {
+  /** Consecutive; the first one contains the position, or begins after it. */
+  readonly batches: readonly RecordBatch[]
+  readonly error: Error | null
+  /** State of the log before the read. */
+  readonly seen: LogSight
+}
+
+/** What changes when records of a log are removed or replaced, or when its damage ends. */
+export interface LogSight {
+  /** See `LogReader.generation`. */
+  readonly generation: number
+  readonly damage: Error | null
+}
+
 /** Replaces the records of a batch that is finished. */
 const NOTHING: readonly StoredRecord[] = []
 
@@ -19,6 +35,7 @@ export class FetchBuffer {
   /** Stored size of everything read. It stays in memory until the last record is taken. */
   readonly sizeBytes: number
   readonly #source: Partition
+  readonly #seen: LogSight
   readonly #moveCount: number
   readonly #batches: RecordBatch[]
   /** Records of the decoded batches, at the same indexes. */
@@ -31,21 +48,16 @@ export class FetchBuffer {
   #recordSlot = 0
   #position: number
   #readyCount = 0
+  /** High watermark when something was reported; `null` if nothing was. */
+  #endAtFailure: number | null = null
   /** Records taken since the partition's last turn. */
   servedCount = 0
 
-  /**
-   * @param batches consecutive; the first one contains the position of `state`, or begins after it
-   */
-  constructor(
-    state: AssignedPartition,
-    position: number,
-    source: Partition,
-    fetched: { readonly batches: readonly RecordBatch[]; readonly error: Error | null },
-  ) {
+  constructor(state: AssignedPartition, position: number, source: Partition, fetched: Fetched) {
     this.state = state
     this.#position = position
     this.#source = source
+    this.#seen = fetched.seen
     this.#moveCount = state.moveCount
     this.#batches = [...fetched.batches]
     this.#leaderEpoch = fetched.batches[0]?.partitionLeaderEpoch ?? -1
@@ -79,6 +91,23 @@ export class FetchBuffer {
   /** Whether the next offset is below the log start, as after damaged records were deleted. */
   get isBelowLogStart(): boolean {
     return this.#source.logStartOffset > this.#position
+  }
+
+  /** Called when the error, or that of a deserializer, is thrown. */
+  noteFailure(): void {
+    // If another process removes what has failed, only a look tells: asking for the end begins one.
+    this.#endAtFailure = this.#source.highWatermark
+  }
+
+  /**
+   * Whether what has failed may be gone: records were removed or replaced since the read, or the
+   * damage of the log has ended. The partition then has to be read again.
+   */
+  get isOutdated(): boolean {
+    if (this.#endAtFailure === null) return false
+    const { highWatermark, log } = this.#source
+    if (this.isBelowLogStart || highWatermark < this.#endAtFailure) return true
+    return log.damage !== this.#seen.damage || log.reader.generation !== this.#seen.generation
   }
 
   /**

@@ -108,6 +108,7 @@ export class Fetcher<K, V> {
       try {
         this.#takeFrom(buffer, maxCount, taken)
       } catch (error) {
+        buffer.noteFailure()
         // The next call finds the partition still in front, and throws.
         if (taken.length > 0) return taken
         // Damage stays; any other error is retried.
@@ -156,7 +157,14 @@ export class Fetcher<K, V> {
       // Without deserializers K and V are Buffer, and a stored record is the result.
       return record as unknown as ConsumerRecord<K, V>
     }
-    const taken = read(record)
+    let taken: ConsumerRecord<K, V>
+    try {
+      taken = read(record)
+    } catch (error) {
+      buffer.noteFailure()
+      this.#inTurn = null
+      throw error
+    }
     // A deserializer may have moved the partition, or given it up.
     if (this.#isCurrent(buffer)) buffer.skip(record)
     return taken
@@ -205,7 +213,7 @@ export class Fetcher<K, V> {
   /** The buffer of the partition whose turn it is. */
   #front(): FetchBuffer | null {
     for (const [key, buffer] of this.#buffers) {
-      if (!this.#isCurrent(buffer)) this.#buffers.delete(key)
+      if (!this.#isCurrent(buffer) || buffer.isOutdated) this.#buffers.delete(key)
       else if (!buffer.state.isPaused) return buffer
     }
     return null
@@ -225,7 +233,7 @@ export class Fetcher<K, V> {
   #isCurrent(buffer: FetchBuffer): boolean {
     const { error } = buffer
     if (!buffer.isCurrent) return false
-    // Damage is reported until the application has moved past it, or it was deleted.
+    // Damage is reported until the application has moved past it, or it was removed.
     return !(error instanceof CorruptRecordError) || !buffer.isBelowLogStart
   }
 

@@ -168,7 +168,8 @@ export class PartitionReader {
   }
 
   /** @param hadRoom whether there was room left to read from the partition */
-  #accept({ watched, state, end }: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
+  #accept(turn: ReadTurn, response: FetchResponse, hadRoom: boolean): boolean {
+    const { watched, state, end } = turn
     const { partition, offset, batches, error } = response
     const isStale =
       state.isGivenUp ||
@@ -191,7 +192,7 @@ export class PartitionReader {
     if (error instanceof OffsetOutOfRangeError && batches.length === 0) {
       if (this.#positions.resetOutOfRange(state, partition)) return true
     }
-    this.#buffers.add(new FetchBuffer(state, offset, partition, { batches, error }))
+    this.#buffers.add(new FetchBuffer(state, offset, partition, { batches, error, seen: turn }))
     return true
   }
 }

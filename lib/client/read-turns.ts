@@ -1,12 +1,13 @@
 import type { Partition } from '../broker/partition.ts'
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
+import type { LogSight } from './fetch-buffer.ts'
 import type { PartitionWatch, WatchedPartition } from './partition-watch.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 /** A partition whose turn it is to be read. */
-export interface ReadTurn {
+export interface ReadTurn extends LogSight {
   readonly watched: WatchedPartition
   readonly state: AssignedPartition
   readonly partition: Partition
@@ -79,7 +80,9 @@ export class ReadTurns {
       const hasData = (offset < end && state.emptyUpTo !== end) || offset > logEndOffset
       if (hasData) withDataCount += 1
       else if (this.#rests(watched, partition, offset) || limits.onlyWithData) continue
-      turns.push({ watched, state, partition, offset, end })
+      const { damage, reader } = partition.log
+      const { generation } = reader
+      turns.push({ watched, state, partition, offset, end, damage, generation })
     }
     return { turns, withDataCount, isPart }
   }

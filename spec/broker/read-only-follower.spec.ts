@@ -4,8 +4,12 @@ import type { Partition } from '../../lib/broker/partition.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
-import { string } from '../../lib/client/serde.ts'
-import { OffsetOutOfRangeError, UnknownTopicOrPartitionError } from '../../lib/errors.ts'
+import { string, type Deserializer } from '../../lib/client/serde.ts'
+import {
+  OffsetOutOfRangeError,
+  SerializationError,
+  UnknownTopicOrPartitionError,
+} from '../../lib/errors.ts'
 import type { File, FileStat, OpenMode } from '../../lib/platform/file-system.ts'
 import { LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
 import type { StoredRecord } from '../../lib/record/stored-record.ts'
@@ -269,6 +273,36 @@ describe('a log that its owner truncates below the position of a reader and writ
       await owner.close()
     },
   )
+
+  it('is read again by a consumer that has reported one of the removed records', async () => {
+    const { clock, owner, openReader, cut } = await makeLog(200)
+    const reader = await openReader()
+    const text = string()
+    const valueDeserializer: Deserializer<string> = {
+      deserialize: (data, context) => {
+        const value = text.deserialize(data, context)
+        if (value.startsWith('old')) throw new Error('not mine')
+        return value
+      },
+    }
+    const consumers = [owner, reader].map((broker) => broker.consumer({ valueDeserializer }))
+    for (const consumer of consumers) {
+      consumer.assign([PLACE])
+      consumer.seek(PLACE, CUT)
+      await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toThrow(SerializationError)
+    }
+    await cut()
+    await clock.advance(100)
+    for (const consumer of consumers) {
+      const seen: (string | null)[] = []
+      while (seen.length < NEW_END - CUT) {
+        seen.push(...values(await consumer.poll({ maxWaitMs: 0 })))
+      }
+      expect(seen).toEqual(NEW.slice(CUT))
+    }
+    await reader.close()
+    await owner.close()
+  })
 
   it('makes each poll of a consumer without autoOffsetReset reject until it seeks', async () => {
     const { owner, openReader, cut } = await makeLog(200)

@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest'
+import type { OffsetReset } from '../../lib/client/consumer-options.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import { CorruptRecordError, SerializationError } from '../../lib/errors.ts'
-import { ConsumerHarness, NO_WAIT, T0, T1, numbers, values } from './consumer-harness.ts'
+import {
+  ConsumerHarness,
+  NO_WAIT,
+  T0,
+  T1,
+  numbers,
+  values,
+  type FakePartition,
+} from './consumer-harness.ts'
 
 function assigned(harness: ConsumerHarness): Consumer<string, string> {
   const consumer = harness.consumer()
@@ -65,6 +74,19 @@ describe('a damaged batch', () => {
     expect(values(await consumer.poll(NO_WAIT))).toEqual(['2'])
   })
 
+  it('is no longer reported once its log is no longer damaged', async () => {
+    const harness = new ConsumerHarness()
+    const partition = harness.partition()
+    partition.append('a')
+    partition.damage = { offset: 0, error }
+    partition.log.damage = error
+    const consumer = assigned(harness)
+    await expect(consumer.poll(NO_WAIT)).rejects.toBe(error)
+    partition.damage = null
+    partition.log.damage = null
+    expect(values(await consumer.poll(NO_WAIT))).toEqual(['a'])
+  })
+
   it('is reported in the same way when decoding finds it', async () => {
     const harness = new ConsumerHarness()
     harness.partition().append('a')
@@ -80,6 +102,87 @@ describe('a damaged batch', () => {
     }
     consumer.seek(T0, 2)
     expect(values(await consumer.poll())).toEqual(['c'])
+  })
+})
+
+describe.each<[string, (partition: FakePartition) => void]>([
+  [
+    'a damaged batch',
+    (partition) => {
+      const error = new CorruptRecordError('a bit has flipped', { path: 'x.log', position: 61 })
+      partition.append('3')
+      partition.damage = { offset: 2, error }
+    },
+  ],
+  [
+    'a batch that cannot be decoded',
+    (partition) => {
+      partition.appendUndecodable()
+    },
+  ],
+  [
+    'a record that cannot be deserialized',
+    (partition) => {
+      partition.append('{')
+    },
+  ],
+])('%s that was reported', (_, appendBad) => {
+  const resets: OffsetReset[] = []
+
+  function failing(): { harness: ConsumerHarness; consumer: Consumer<string, unknown> } {
+    resets.length = 0
+    const harness = new ConsumerHarness()
+    for (const value of ['1', '2']) harness.partition().append(value)
+    appendBad(harness.partition())
+    const consumer = harness.jsonConsumer({ onOffsetReset: (reset) => resets.push(reset) })
+    consumer.assign([T0])
+    return { harness, consumer }
+  }
+
+  /** Truncates the log to `offset`, after which other records take the place of the removed ones. */
+  function repair(partition: FakePartition, offset: number): void {
+    partition.damage = null
+    partition.truncate(offset)
+    for (let at = offset; at < 4; at += 1) partition.append(String(at + 11))
+  }
+
+  it('is not reported again once other records have taken its place', async () => {
+    const { harness, consumer } = failing()
+    expect(values(await consumer.poll())).toEqual([1, 2])
+    for (let poll = 0; poll < 2; poll++) await expect(consumer.poll()).rejects.toThrow()
+    repair(harness.partition(), 2)
+    expect(values(await consumer.poll())).toEqual([13, 14])
+    expect(resets).toEqual([])
+  })
+
+  it('is not reported again to an iteration once other records have taken its place', async () => {
+    const { harness, consumer } = failing()
+    const next = (): Promise<unknown> => consumer[Symbol.asyncIterator]().next()
+    for (const value of [1, 2]) expect(await next()).toMatchObject({ value: { value } })
+    for (let each = 0; each < 2; each++) await expect(next()).rejects.toThrow()
+    repair(harness.partition(), 2)
+    expect(await next()).toMatchObject({ value: { value: 13 } })
+    await consumer.close()
+  })
+
+  it('does not hide that the log was truncated below the position', async () => {
+    const { harness, consumer } = failing()
+    expect(values(await consumer.poll())).toEqual([1, 2])
+    await expect(consumer.poll()).rejects.toThrow()
+    repair(harness.partition(), 1)
+    expect(values(await consumer.poll())).toEqual([12, 13, 14])
+    expect(resets).toEqual([{ ...T0, from: 2, to: 1, reason: 'truncated' }])
+  })
+
+  it('is not reported again once it is deleted', async () => {
+    const { harness, consumer } = failing()
+    expect(values(await consumer.poll())).toEqual([1, 2])
+    await expect(consumer.poll()).rejects.toThrow()
+    harness.partition().append('5')
+    const { logEndOffset } = harness.partition()
+    harness.partition().damage = null
+    harness.partition().deleteRecords(logEndOffset - 1)
+    expect(values(await consumer.poll())).toEqual([5])
   })
 })
 

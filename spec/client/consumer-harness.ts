@@ -36,15 +36,20 @@ export class FakePartition {
   /** Where the records of the first epoch end, if a later one has begun. */
   cutOffset: number | null = null
   readonly log: {
-    readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch' | 'activeBaseOffset'>
+    readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch' | 'activeBaseOffset'> & {
+      generation: number
+    }
+    damage: Error | null
     readonly offsetForTimestamp: (
       timestamp: number,
     ) => Promise<{ offset: number; timestamp: number } | null>
   } = {
+    damage: null,
     offsetForTimestamp: (timestamp) => this.#search(timestamp),
     reader: {
       epochOf: () => 0,
       activeBaseOffset: 0,
+      generation: 0,
       endOffsetForEpoch: (epoch) => (epoch === 0 ? this.cutOffset : null) ?? this.logEndOffset,
     },
   }
@@ -138,6 +143,16 @@ export class FakePartition {
 
   deleteRecords(beforeOffset: number): void {
     this.logStartOffset = beforeOffset
+    this.notify()
+  }
+
+  /** Removes the batches from `offset` on. */
+  truncate(offset: number): void {
+    const kept = this.#batches.filter(({ nextOffset }) => nextOffset <= offset)
+    this.#batches.splice(0, Infinity, ...kept)
+    this.logEndOffset = offset
+    this.cutOffset = offset
+    this.log.reader.generation += 2
     this.notify()
   }
 

@@ -43,6 +43,7 @@ it('takes several records at once with the same result as one by one', async () 
           return new FetchBuffer(state, 0, source as Partition, {
             batches: batchesOf(counts),
             error: null,
+            seen: { generation: 0, damage: null },
           })
         }) as [FetchBuffer, FetchBuffer]
         for (const mostCount of polls) {
