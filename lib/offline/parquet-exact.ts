@@ -1,29 +1,7 @@
 import { types } from 'node:util'
 import type * as hyparquet from 'hyparquet'
 import { ImportFileError } from './import-errors.ts'
-import { exactJson, SAFE_DIGITS } from './raw-fields.ts'
-
-/** A time finer than milliseconds. As text, and so as JSON, it has all of its digits. */
-class FineTime extends Date {
-  readonly #text: string
-
-  constructor(ms: number, text: string) {
-    super(ms)
-    this.#text = text
-  }
-
-  override toISOString(): string {
-    return this.#text
-  }
-}
-
-/** Parsers that keep all digits of times, and of numbers in JSON, unlike a Date or a number. */
-export const EXACT_PARSERS: Partial<hyparquet.ParquetParsers> = {
-  timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3),
-  timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6),
-  jsonFromBytes: (bytes: Uint8Array | undefined): unknown =>
-    bytes === undefined ? undefined : exactJson(Buffer.from(bytes).toString('utf8')),
-}
+import { SAFE_DIGITS } from './raw-fields.ts'
 
 /** Logical types that hyparquet knows by the deprecated converted type alone. An enum is text. */
 const CONVERTED_TYPES: Partial<Record<string, hyparquet.ConvertedType>> = {
@@ -34,6 +12,9 @@ const CONVERTED_TYPES: Partial<Record<string, hyparquet.ConvertedType>> = {
   LIST: 'LIST',
   MAP: 'MAP',
 }
+
+/** Logical types whose values are objects. */
+const GEO_TYPES: ReadonlySet<string | undefined> = new Set(['GEOMETRY', 'GEOGRAPHY'])
 
 /** An element with the converted type by which hyparquet reads it as what it is. */
 function withConvertedType(element: hyparquet.SchemaElement): hyparquet.SchemaElement {
@@ -46,16 +27,6 @@ function withConvertedType(element: hyparquet.SchemaElement): hyparquet.SchemaEl
       ? { scale: logical_type.scale, precision: logical_type.precision }
       : {}
   return { ...element, ...digits, converted_type: type }
-}
-
-function timeOf(value: bigint, moreDigits: number): Date {
-  const perMs = 10n ** BigInt(moreDigits)
-  const rest = ((value % perMs) + perMs) % perMs
-  const ms = Number((value - rest) / perMs)
-  const time = new Date(ms)
-  if (rest === 0n || Number.isNaN(time.getTime())) return time
-  const more = rest.toString().padStart(moreDigits, '0').replace(/0+$/, '')
-  return new FineTime(ms, `${time.toISOString().slice(0, -1)}${more}Z`)
 }
 
 /** The decimals in a value: it is a decimal, or contains some in its items or fields. */
@@ -113,10 +84,16 @@ export class ExactDecimals {
     if (num_children === 0) return this.#readLeaf(slot, element)
     const isVariant = element.logical_type?.type === 'VARIANT'
     if (isVariant) this.#variants += 1
+    this.#checkKeys(slot, element)
     const fields = new Map<string, Decimals>()
+    const names = new Set<string>()
     for (let count = 0; count < num_children; count += 1) {
       const child = this.#schema[this.#at]
       if (child === undefined) break
+      if (names.has(child.name)) {
+        throw new ImportFileError(this.#path, `it has the column '${child.name}' twice`)
+      }
+      names.add(child.name)
       const decimals = this.#read()
       if (decimals !== null) fields.set(child.name, decimals)
     }
@@ -145,6 +122,20 @@ export class ExactDecimals {
       )
     }
     return { values: firstOf(inner) }
+  }
+
+  /** Keys become the names of properties, which are the same for all objects. */
+  #checkKeys(slot: number, { name, converted_type }: hyparquet.SchemaElement): void {
+    const entry = this.#schema[slot + 1]
+    const key = this.#schema[slot + 2]
+    if (converted_type !== 'MAP' || entry?.repetition_type !== 'REPEATED') return
+    const { num_children = 0, converted_type: keyType, logical_type } = key ?? {}
+    const isObject = num_children > 0 || keyType === 'JSON' || GEO_TYPES.has(logical_type?.type)
+    if (entry.num_children !== 2 || !isObject) return
+    throw new ImportFileError(
+      this.#path,
+      `the keys of its map '${name}' are objects or JSON, some of which would be lost`,
+    )
   }
 
   #readLeaf(slot: number, element: hyparquet.SchemaElement): Decimals | null {

@@ -4,10 +4,12 @@ import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { importError } from './optional-module.ts'
 import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
-import { EXACT_PARSERS, ExactDecimals } from './parquet-exact.ts'
+import { ExactDecimals } from './parquet-exact.ts'
+import { ParquetValues, type ParquetRow } from './parquet-values.ts'
 import { ImportFileError } from './import-errors.ts'
-import type { ResolvedImportOptions } from './import-options.ts'
-import { type Cursor, type RowBatch, type RowSource } from './row-source.ts'
+import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
+import { rejectRow } from './row-records.ts'
+import { type Cursor, type RowBatch, type RowSource, type SourceRow } from './row-source.ts'
 
 type Hyparquet = typeof hyparquet
 
@@ -62,11 +64,12 @@ export class ParquetRows implements RowSource {
       const rowStart = Math.max(groupStart, from.row)
       groupStart = groupEnd
       if (rowStart >= groupEnd) continue
+      const exact = new ParquetValues()
       const values = await readAs(this.#file, () =>
         this.#library.parquetReadObjects({
           file: bufferOf(this.#file),
           metadata: this.#decimals.metadata,
-          parsers: EXACT_PARSERS,
+          parsers: exact.parsers,
           rowStart,
           rowEnd: groupEnd,
           compressors: this.#compressors,
@@ -81,7 +84,7 @@ export class ParquetRows implements RowSource {
       }
       this.#decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
-        yield toBatch(values.slice(at, at + batchRecords), rowStart + at)
+        yield toBatch(values.slice(at, at + batchRecords), rowStart + at, exact)
       }
     }
   }
@@ -100,21 +103,23 @@ function codecsOf({ row_groups }: hyparquet.FileMetaData): ReadonlySet<string> {
   return new Set(columns.map(({ meta_data }) => meta_data?.codec ?? 'UNCOMPRESSED'))
 }
 
-function toBatch(values: readonly unknown[], rowsBefore: number): RowBatch {
-  const end = rowsBefore + values.length
-  return {
-    rows: values.map((value, slot) => ({
-      row: rowsBefore + slot + 1,
-      line: null,
-      start: null,
-      end: null,
-      value,
-      text: null,
-      bytes: null,
-    })),
-    rejects: [],
-    end: { row: end, line: 0, position: end, isOpenEnd: false },
+function toBatch(
+  values: readonly ParquetRow[],
+  rowsBefore: number,
+  exact: ParquetValues,
+): RowBatch {
+  const rows: SourceRow[] = []
+  const rejects: ImportReject[] = []
+  for (const [slot, value] of values.entries()) {
+    const row = rowsBefore + slot + 1
+    const place = { line: null, start: null, end: null, text: null, bytes: null }
+    const source = { row, ...place, value }
+    const fault = exact.faultIn(value)
+    if (fault === null) rows.push(source)
+    else rejects.push(rejectRow(source, 'MALFORMED', fault))
   }
+  const end = rowsBefore + values.length
+  return { rows, rejects, end: { row: end, line: 0, position: end, isOpenEnd: false } }
 }
 
 function bufferOf(file: InputFile): hyparquet.AsyncBuffer {

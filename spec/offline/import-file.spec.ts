@@ -2,7 +2,7 @@ import { gzipSync } from 'node:zlib'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parquetWriteBuffer } from 'hyparquet-writer'
+import { parquetWriteBuffer, type ColumnSource, type SchemaElement } from 'hyparquet-writer'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Broker, CreateTopicOptions, StoredRecord } from '../../lib/index.ts'
 import { IllegalStateError, UnknownTopicOrPartitionError } from '../../lib/index.ts'
@@ -601,6 +601,149 @@ describe('an import of Parquet', () => {
     await run('/f.parquet', { keyField: 'at' })
     const times = ['2023-11-14T22:13:20.000001Z', '2023-11-14T22:13:20.000Z']
     expect((await records()).map(({ key }) => String(key))).toEqual(times)
+  })
+
+  /** A file of columns with one value per row; a schema element may also be a group. */
+  function parquetOf(
+    schema: readonly SchemaElement[],
+    columnData: readonly ColumnSource[],
+  ): Uint8Array {
+    const root = { name: 'root', num_children: columnData.length }
+    return new Uint8Array(
+      parquetWriteBuffer({ schema: [root, ...schema], columnData: [...columnData] }),
+    )
+  }
+
+  const TEXT = { type: 'BYTE_ARRAY', converted_type: 'UTF8', repetition_type: 'OPTIONAL' } as const
+
+  it.each([undefined, 'RLE_DICTIONARY' as const])(
+    'rejects a row whose JSON is none, and imports the others: encoding %s',
+    async (encoding) => {
+      const { put, run, values, rejects } = await setUp()
+      const of = { type: 'BYTE_ARRAY', repetition_type: 'OPTIONAL' } as const
+      const texts = ['{"a":1}', 'N/A', '', '[2]', null]
+      const data = texts.map((text) => (text === null ? null : new Uint8Array(Buffer.from(text))))
+      const doc = { name: 'doc', data, ...(encoding && { encoding }) }
+      const no = { name: 'no', data: [1, 2, 3, 4, 5] }
+      const schema: SchemaElement[] = [
+        { ...of, name: 'doc', logical_type: { type: 'JSON' } },
+        { name: 'no', type: 'INT32', repetition_type: 'REQUIRED' },
+      ]
+      put('/f.parquet', parquetOf(schema, [doc, no]))
+      expect(await run('/f.parquet')).toMatchObject({ rows: 5, imported: 3, rejected: 2 })
+      expect(await values()).toEqual([
+        '{"doc":{"a":1},"no":1}',
+        '{"doc":[2],"no":4}',
+        '{"doc":null,"no":5}',
+      ])
+      expect(rejects.map(({ row, code }) => [row, code])).toEqual([
+        [2, 'MALFORMED'],
+        [3, 'MALFORMED'],
+      ])
+      expect(rejects[0]?.reason).toMatch(/^its field 'doc' is not JSON: .*N/)
+    },
+  )
+
+  it('rejects text that is not UTF-8 in any column, before toRecord, and keeps a leading U+FEFF', async () => {
+    const { put, run, records, rejects } = await setUp()
+    const latin = new Uint8Array(Buffer.from('caf\xe9', 'latin1'))
+    const schema: SchemaElement[] = [
+      { name: 'k', ...TEXT },
+      { name: 'list', num_children: 1, converted_type: 'LIST', repetition_type: 'OPTIONAL' },
+      { name: 'list', num_children: 1, repetition_type: 'REPEATED' },
+      { name: 'element', ...TEXT },
+      { name: 'map', num_children: 1, converted_type: 'MAP', repetition_type: 'OPTIONAL' },
+      { name: 'key_value', num_children: 2, repetition_type: 'REPEATED' },
+      { name: 'key', ...TEXT, repetition_type: 'REQUIRED' },
+      { name: 'value', ...TEXT },
+    ]
+    const map = (key: unknown) => [{ key, value: 'v' }]
+    const columnData = [
+      { name: 'k', data: [latin, 'x', '\ufeffx', 'y', 'z'] },
+      { name: 'list', data: [['a'], ['b', '\ufeffc'], null, ['d', latin], []] },
+      { name: 'map', data: [map('k'), map('\ufeffk'), [], null, map(latin)] },
+    ]
+    put('/f.parquet', parquetOf(schema, columnData))
+    const seen: number[] = []
+    const toRecord = (value: { k: string }, { row }: { row: number }): ImportRecord => {
+      seen.push(row)
+      return { key: value.k, value: JSON.stringify(value) }
+    }
+    expect(await run('/f.parquet', { toRecord })).toMatchObject({ imported: 2, rejected: 3 })
+    expect((await records()).map(({ key, value }) => [String(key), String(value)])).toEqual([
+      ['x', '{"k":"x","list":["b","\ufeffc"],"map":{"\ufeffk":"v"}}'],
+      ['\ufeffx', '{"k":"\ufeffx","list":null,"map":{}}'],
+    ])
+    expect(seen).toEqual([2, 3])
+    expect(rejects.map(({ row, code, reason }) => [row, code, reason])).toEqual([
+      [1, 'MALFORMED', "its field 'k' is not UTF-8"],
+      [4, 'MALFORMED', "its field 'list' is not UTF-8"],
+      [5, 'MALFORMED', "its field 'map' is not UTF-8"],
+    ])
+  })
+
+  it('is refused if two columns, or two fields of a struct, have one name', async () => {
+    const { put, run } = await setUp()
+    const text = { name: 'x', ...TEXT }
+    const columns = [
+      { name: 'x', data: ['a'] },
+      { name: 'x', data: ['b'] },
+    ]
+    put('/f.parquet', parquetOf([text, text], columns))
+    await expect(run('/f.parquet')).rejects.toThrow("it has the column 'x' twice")
+    const struct: SchemaElement = { name: 's', num_children: 2, repetition_type: 'OPTIONAL' }
+    put('/g.parquet', parquetOf([struct, text, text], [{ name: 's', data: [{ x: 'a' }] }]))
+    await expect(run('/g.parquet', { name: 'g' })).rejects.toThrow("it has the column 'x' twice")
+  })
+
+  function mapOf(key: SchemaElement | readonly SchemaElement[], ...rows: unknown[]): Uint8Array {
+    const schema: SchemaElement[] = [
+      { name: 'm', num_children: 1, converted_type: 'MAP', repetition_type: 'REQUIRED' },
+      { name: 'key_value', num_children: 2, repetition_type: 'REPEATED' },
+      ...[key].flat(),
+      { name: 'value', ...TEXT },
+    ]
+    return parquetOf(schema, [{ name: 'm', data: rows }])
+  }
+
+  it.each([
+    ['INT64', 'TIMESTAMP_MILLIS', [1_704_164_645_001n, '2024-01-02T03:04:05.001Z']],
+    ['INT64', 'TIMESTAMP_MICROS', [1_704_164_645_001_002n, '2024-01-02T03:04:05.001002Z']],
+    ['INT32', 'DATE', [19_724, '2024-01-02T00:00:00.000Z']],
+  ] as const)(
+    'writes map keys of the type %s %s in ISO 8601, in UTC and with all digits',
+    async (type, converted_type, [at, text]) => {
+      const { put, run, values } = await setUp()
+      const key = { name: 'key', type, converted_type, repetition_type: 'REQUIRED' } as const
+      put('/f.parquet', mapOf(key, [{ key: at, value: 'v' }]))
+      await run('/f.parquet')
+      expect(await values()).toEqual([JSON.stringify({ m: { [text]: 'v' } })])
+    },
+  )
+
+  it('rejects a row whose map has the key __proto__, which is valid as a value', async () => {
+    const { put, run, values, rejects } = await setUp()
+    const key = { name: 'key', ...TEXT, repetition_type: 'REQUIRED' } as const
+    const [ok, lost] = [[{ key: 'k', value: '__proto__' }], [{ key: '__proto__', value: 'v' }]]
+    put('/f.parquet', mapOf(key, ok, lost))
+    expect(await run('/f.parquet')).toMatchObject({ imported: 1, rejected: 1 })
+    expect(await values()).toEqual(['{"m":{"k":"__proto__"}}'])
+    const reason = "its field 'm' has the key __proto__, which no object can have"
+    expect(rejects).toMatchObject([{ row: 2, reason }])
+  })
+
+  it('is refused for a map whose keys are objects', async () => {
+    const { put, run } = await setUp()
+    const required = { repetition_type: 'REQUIRED' } as const
+    const struct = [
+      { name: 'key', num_children: 1, ...required },
+      { name: 'a', ...TEXT },
+    ]
+    put('/f.parquet', mapOf(struct, [{ key: { a: 'b' }, value: 'v' }]))
+    await expect(run('/f.parquet')).rejects.toThrow("the keys of its map 'm' are objects")
+    const json = { name: 'key', ...TEXT, ...required, converted_type: 'JSON' } as const
+    put('/g.parquet', mapOf(json, [{ key: { a: 'b' }, value: 'v' }]))
+    await expect(run('/g.parquet', { name: 'g' })).rejects.toThrow("the keys of its map 'm' are")
   })
 
   it('reads enums as text, and columns that have a logical type only', async () => {

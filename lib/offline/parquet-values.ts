@@ -1,0 +1,125 @@
+import { isUtf8 } from 'node:buffer'
+import { types } from 'node:util'
+import type * as hyparquet from 'hyparquet'
+import { reasonOf } from '../checks.ts'
+import { exactJson } from './raw-fields.ts'
+
+/** A row of a Parquet file. */
+export type ParquetRow = Record<string, unknown>
+
+const DAY_MS = 86_400_000
+/** Keeps a byte order mark, which is a character of the text. */
+const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** Stands for the text `__proto__`: as the key of a map, the text itself would be lost. */
+const PROTO: unique symbol = Symbol('has the key __proto__, which no object can have')
+
+/**
+ * A time as text in ISO 8601, with all of its digits, wherever it becomes text: in JSON, and as the
+ * key of a map, where the text of a Date would have neither milliseconds nor a fixed zone.
+ */
+class FileTime extends Date {
+  readonly #text: string | null
+
+  /** @param text `null` if milliseconds are all of it */
+  constructor(ms: number, text: string | null) {
+    super(ms)
+    this.#text = text
+  }
+
+  override toISOString(): string {
+    return this.#text ?? super.toISOString()
+  }
+
+  override toString(): string {
+    return Number.isNaN(this.getTime()) ? super.toString() : this.toISOString()
+  }
+
+  copy(): FileTime {
+    return new FileTime(this.getTime(), this.#text)
+  }
+}
+
+/**
+ * Reads the values of a row group as they are in the file: with all digits of times, and of numbers
+ * in JSON. For a value that is not what its column says, the reader gets a symbol with the reason,
+ * as an exception would end the whole row group.
+ */
+export class ParquetValues {
+  /** Whether a symbol may be in the rows, so that they are not searched in vain. */
+  #hasSymbols = false
+
+  readonly parsers: Partial<hyparquet.ParquetParsers> = {
+    timestampFromMilliseconds: (millis: bigint): Date => new FileTime(Number(millis), null),
+    timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3),
+    timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6),
+    dateFromDays: (days: number): Date => new FileTime(days * DAY_MS, null),
+    stringFromBytes: (bytes: Uint8Array | undefined): unknown =>
+      bytes === undefined ? undefined : this.#textOf(bytes),
+    jsonFromBytes: (bytes: Uint8Array | undefined): unknown =>
+      bytes === undefined ? undefined : this.#jsonOf(bytes),
+  }
+
+  /** Why the row is not valid, `null` if it is. To be called for each row before its use. */
+  faultIn(row: ParquetRow): string | null {
+    if (!this.#hasSymbols) return null
+    for (const field of Object.keys(row)) {
+      const reason = faultOf(row, field)
+      if (reason !== null) return `its field '${field}' ${reason}`
+    }
+    return null
+  }
+
+  #textOf(bytes: Uint8Array): string | symbol {
+    if (!isUtf8(bytes)) return this.#symbolOf('is not UTF-8')
+    const text = UTF8.decode(bytes)
+    if (text !== '__proto__') return text
+    this.#hasSymbols = true
+    return PROTO
+  }
+
+  #jsonOf(bytes: Uint8Array): unknown {
+    if (!isUtf8(bytes)) return this.#symbolOf('is not UTF-8')
+    try {
+      return exactJson(UTF8.decode(bytes))
+    } catch (error) {
+      return this.#symbolOf(`is not JSON: ${reasonOf(error)}`)
+    }
+  }
+
+  #symbolOf(reason: string): symbol {
+    this.#hasSymbols = true
+    return Symbol(reason)
+  }
+}
+
+function timeOf(value: bigint, moreDigits: number): Date {
+  const perMs = 10n ** BigInt(moreDigits)
+  const rest = ((value % perMs) + perMs) % perMs
+  const time = new FileTime(Number((value - rest) / perMs), null)
+  if (rest === 0n || Number.isNaN(time.getTime())) return time
+  const more = rest.toString().padStart(moreDigits, '0').replace(/0+$/, '')
+  return new FileTime(time.getTime(), `${time.toISOString().slice(0, -1)}${more}Z`)
+}
+
+/** The reason of the first symbol in a field. The text that {@link PROTO} stands for is put back. */
+function faultOf(row: ParquetRow, field: string): string | null {
+  // A list and not recursion: JSON may be nested more deeply than calls.
+  const places: [ParquetRow, string][] = [[row, field]]
+  for (const [parent, name] of places) {
+    const value = parent[name]
+    if (value === PROTO) parent[name] = '__proto__'
+    else if (typeof value === 'symbol') return value.description ?? ''
+    if (!isContainer(value)) continue
+    // A map whose key is a symbol has it as the name of a property.
+    const [key] = Object.getOwnPropertySymbols(value)
+    if (key !== undefined) return key.description ?? ''
+    for (const inner of Object.keys(value)) places.push([value, inner])
+  }
+  return null
+}
+
+function isContainer(value: unknown): value is ParquetRow {
+  if (typeof value !== 'object' || value === null) return false
+  return !types.isUint8Array(value) && !types.isDate(value)
+}
