@@ -21,6 +21,7 @@ export class ParquetRows implements RowSource {
   readonly #metadata: hyparquet.FileMetaData
   readonly #decimals: ExactDecimals
   readonly #compressors: Decompressors
+  readonly #columns: readonly string[]
 
   private constructor(
     file: InputFile,
@@ -37,6 +38,8 @@ export class ParquetRows implements RowSource {
     this.#metadata = content.metadata
     this.#decimals = new ExactDecimals(content.metadata, file.path)
     this.#compressors = content.compressors
+    const { children } = content.library.parquetSchema(this.#decimals.metadata)
+    this.#columns = children.map(({ element }) => element.name)
   }
 
   /** Reads the footer. @throws {@link MissingModuleError}, {@link ImportFileError} */
@@ -65,28 +68,38 @@ export class ParquetRows implements RowSource {
       groupStart = groupEnd
       if (rowStart >= groupEnd) continue
       const exact = new ParquetValues()
-      const values = await readAs(this.#file, () =>
-        this.#library.parquetReadObjects({
-          file: bufferOf(this.#file),
-          metadata: this.#decimals.metadata,
-          parsers: exact.parsers,
-          rowStart,
-          rowEnd: groupEnd,
-          compressors: this.#compressors,
-          utf8: false,
-        }),
-      )
-      if (values.length !== groupEnd - rowStart) {
-        throw new ImportFileError(
-          this.#file.path,
-          `its rows ${rowStart} to ${groupEnd} are missing`,
-        )
-      }
+      const values = await this.#readGroup(exact, rowStart, groupEnd)
       this.#decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
         yield toBatch(values.slice(at, at + batchRecords), rowStart + at, exact)
       }
     }
+  }
+
+  /** Reads rows up to the end of a row group. @throws {@link ImportFileError} */
+  async #readGroup(exact: ParquetValues, rowStart: number, rowEnd: number): Promise<ParquetRow[]> {
+    const columnEnds = new Map(this.#columns.map((name) => [name, rowStart]))
+    const rows = await readAs(this.#file, () =>
+      this.#library.parquetReadObjects({
+        file: bufferOf(this.#file),
+        metadata: this.#decimals.metadata,
+        parsers: exact.parsers,
+        rowStart,
+        rowEnd,
+        compressors: this.#compressors,
+        utf8: false,
+        onChunk: (chunk) => columnEnds.set(chunk.columnName, chunk.rowEnd),
+      }),
+    )
+    // The reader does not notice values that are missing: it moves up those behind them.
+    for (const [name, end] of columnEnds) {
+      if (end === rowEnd) continue
+      throw new ImportFileError(
+        this.#file.path,
+        `its column '${name}' ends after row ${end}, but its row group after row ${rowEnd}`,
+      )
+    }
+    return rows
   }
 }
 

@@ -2,6 +2,7 @@ import { gzipSync } from 'node:zlib'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parquetMetadata } from 'hyparquet'
 import { parquetWriteBuffer, type ColumnSource, type SchemaElement } from 'hyparquet-writer'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { Broker, CreateTopicOptions, StoredRecord } from '../../lib/index.ts'
@@ -820,6 +821,32 @@ describe('an import of Parquet', () => {
     expect(all[99]).toBe('{"id":99,"name":"n99","raw":"Af8="}')
     expect(await run('/f.parquet')).toMatchObject({ rows: 100, imported: 0, skipped: 100 })
     await broker.close()
+  })
+
+  it.each([
+    ['first', 0],
+    ['last', 1],
+  ])('is refused at a row group whose %s page claims to have fewer values', async (_, page) => {
+    const { put, run, values } = await setUp()
+    const columnData: ColumnSource[] = [
+      { name: 'a', data: ['1', '2', '3', '4', '5', '6', '7', '8'], type: 'STRING' },
+      { name: 'x', data: [1, 2, 3, 4, 5, 6, 7, 8], type: 'INT32', encoding: 'PLAIN' },
+    ]
+    const options = { columnData, rowGroupSize: 4, pageSize: 12, codec: 'UNCOMPRESSED' } as const
+    const buffer = parquetWriteBuffer(options)
+    const column = parquetMetadata(buffer).row_groups[1]?.columns[1]?.meta_data
+    const bytes = Buffer.from(buffer)
+    const header =
+      Number(column?.data_page_offset) + page * (Number(column?.total_compressed_size) / 2)
+    // The numbers of values, nulls and rows: two of each but nulls, in zigzag encoding.
+    expect(bytes.subarray(header + 7, header + 13).toString('hex')).toBe('150415001504')
+    bytes[header + 8] = 2
+    bytes[header + 12] = 2
+    put('/f.parquet', bytes)
+    await expect(run('/f.parquet')).rejects.toThrow(
+      "its column 'x' ends after row 7, but its row group after row 8",
+    )
+    expect(await values()).toEqual([1, 2, 3, 4].map((x) => `{"a":"${x}","x":${x}}`))
   })
 
   it('continues in the middle of a row group', async () => {
