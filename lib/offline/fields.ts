@@ -1,4 +1,5 @@
 import { checkOneOf, describeValue, isPlainObject, isWellFormed } from '../checks.ts'
+import { isWhole } from './raw-fields.ts'
 
 /** All field types. */
 export const FIELD_TYPES: readonly FieldType[] = [
@@ -157,7 +158,7 @@ function typeOf(value: unknown, text: string | undefined): FieldType | null {
 
 /** A whole number with all its digits written out is an id, and would lose digits as a double. */
 function typeOfNumber(value: number, text: string | undefined): FieldType {
-  if (Number.isSafeInteger(value)) return 'int'
+  if (Number.isSafeInteger(value)) return text === undefined || isWhole(text) ? 'int' : 'double'
   return ALL_DIGITS.test(text ?? '') ? 'json' : 'double'
 }
 
@@ -187,6 +188,16 @@ function isTime(text: string): boolean {
   // Leap years repeat every 400 years, and Date.UTC maps the years 0 to 99 to 1900 to 1999.
   const year = 2000 + (Number(text.slice(0, 4)) % 400)
   return day <= new Date(Date.UTC(year, Number(text.slice(5, 7)), 0)).getUTCDate()
+}
+
+/**
+ * Whether a number for a field of whole numbers has a fraction that is lost when it is parsed.
+ *
+ * @param text the number as written
+ */
+export function losesFraction(type: FieldType, value: unknown, text: string): boolean {
+  const isWholeType = type === 'int' || type === 'timestamp'
+  return isWholeType && typeof value === 'number' && Number.isInteger(value) && !isWhole(text)
 }
 
 /**

@@ -36,6 +36,20 @@ function isExact(number: string): boolean {
 }
 
 /**
+ * Whether a number in JSON is whole as it is written. 1.0 and 1e3 are, while 0.99999999999999999999
+ * is not, although the number it is parsed to is.
+ */
+export function isWhole(number: string): boolean {
+  const [mantissa = '', exponent = '0'] = number.toLowerCase().split('e')
+  const [, fraction = ''] = mantissa.split('.')
+  const digits = mantissa.replace(/\D/g, '')
+  let end = digits.length
+  while (digits[end - 1] === '0') end -= 1
+  const zeros = digits.length - end
+  return end === 0 || zeros + Number(exponent) >= fraction.length
+}
+
+/**
  * The fields of a JSON object with the text of their values as written, on one line. If a name
  * occurs twice, the last one counts, as with `JSON.parse`.
  *

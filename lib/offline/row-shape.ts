@@ -4,6 +4,7 @@ import { describeValue, isWellFormed } from '../checks.ts'
 import {
   columnsOf,
   fieldValue,
+  losesFraction,
   timestampOf,
   type FieldColumn,
   type Fields,
@@ -128,8 +129,12 @@ export class RowShape {
       const isThere = Object.hasOwn(object, field)
       if (isThere) found += 1
       const own = isThere ? object[field] : undefined
-      const text = type === 'json' && own !== null ? raw?.get(field) : undefined
-      const shaped = text ?? fieldValue(type, own)
+      const text = raw?.get(field)
+      if (text !== undefined && losesFraction(type, own, text)) {
+        return `the field '${field}' is not ${type}: a number with a fraction`
+      }
+      const asWritten = type === 'json' && own !== null ? text : undefined
+      const shaped = asWritten ?? fieldValue(type, own)
       if (shaped === undefined) return `the field '${field}' is not ${type}: ${describeJson(own)}`
       row[at] = shaped
       at += 1

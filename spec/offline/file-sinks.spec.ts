@@ -699,6 +699,10 @@ describe('an NDJSON file', () => {
     ['{"id":9007199254740993}', "the field 'id' is not int: a number beyond ±(2^53 − 1)"],
     ['{"id":-9007199254740992}', "the field 'id' is not int: a number beyond ±(2^53 − 1)"],
     ['{"id":1e400}', "the field 'id' is not int: a number beyond the range of a double"],
+    ['{"id":4503599627370497.5}', "the field 'id' is not int: a number with a fraction"],
+    ['{"id":-0.99999999999999999999}', "the field 'id' is not int: a number with a fraction"],
+    ['{"id":1e-400}', "the field 'id' is not int: a number with a fraction"],
+    ['{"at":4503599627370.00000001}', "the field 'at' is not timestamp: a number with a fraction"],
     ['{"name":7}', "the field 'name' is not string: 7"],
     ['{"name":"\\ud800"}', "the field 'name' is not string: text with an unpaired surrogate"],
     ['{"name":1e400}', "the field 'name' is not string: a number beyond the range of a double"],
@@ -729,6 +733,18 @@ describe('an NDJSON file', () => {
       expect(JSON.parse(line)).toMatchObject({ offset: 0, reason, value })
     },
   )
+
+  it.each([
+    ['1.0000000000000000', 1],
+    ['1.5e1', 15],
+    ['2000E-3', 2],
+    ['-0.0e-9', 0],
+    ['9007199254740991.0', 9007199254740991],
+  ])('has the int field %s, which is whole as it is written', async (text, int) => {
+    const value = Buffer.from(`{"id":${text}}`)
+    const { rows } = await rowsOf({ fields: { id: 'int' } }, record(0, { value }))
+    expect(rows.map(({ id }) => Number(id) + 0)).toEqual([int])
+  })
 
   it('keeps numbers of any size as written in JSON fields and in rest', async () => {
     const value = Buffer.from(
@@ -881,6 +897,14 @@ describe('inferred fields', () => {
     expect(fields).toEqual({ i0: 'json', i1: 'json', i2: 'json', i3: 'double', i4: 'double' })
     const texts = fileSystem.readFile(`${OUT}/${name(0, 5, 'ndjson')}`).toString()
     for (const id of ids.slice(0, 3)) expect(texts).toContain(id)
+  })
+
+  it('are doubles if a number has a fraction that is lost when it is parsed', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const value = Buffer.from('{"half":4503599627370497.5,"tiny":1e-400,"whole":1.000000000000000}')
+    await put(ndjsonSink(OUT, { fields: 'infer', fileSystem }), task(0, 1), [record(0, { value })])
+    const fields = JSON.parse(fileSystem.readFile(FILE).toString()) as object
+    expect(fields).toEqual({ half: 'double', tiny: 'double', whole: 'int' })
   })
 
   it('are the same for tasks that begin at the same time', async () => {
