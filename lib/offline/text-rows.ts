@@ -59,10 +59,12 @@ export async function* parsedRows(
     let sizeBytes = 0
     let end: Cursor | null = null
     for (const text of texts) {
-      end = { row, line: text.endLine, position: text.endPosition, isOpenEnd: text.isOpenEnd }
-      if (isBlank(text.bytes, options.format)) continue
-      row += 1
-      end = { ...end, row }
+      const blank = isBlank(text.bytes, options.format)
+      if (!blank) row += 1
+      // What follows white space at the end is a row of its own and changes none before it.
+      const isOpenEnd = text.isOpenEnd && !blank
+      end = { row, line: text.endLine, position: text.endPosition, isOpenEnd }
+      if (blank) continue
       batch.push({ ...text, row })
       sizeBytes += text.bytes.length
       if (batch.length < options.batchRecords && sizeBytes < BATCH_BYTES) continue

@@ -980,6 +980,20 @@ describe('the file of an import', () => {
     await broker.close()
   })
 
+  it.each([
+    ['ndjson', '1\n \t', '2\n3\n', ['1', '2', '3']],
+    ['csv', 'a\n1\n\r', '\n2\n', ['{"a":"1"}', '{"a":"2"}']],
+    ['csv', 'a\n1\n\r', '2\n', ['{"a":"1"}', '{"a":"2"}']],
+  ])('may grow if it ended with white space in place of a row: %s', async (format, a, b, all) => {
+    const { put, run, values, rejects } = await setUp()
+    put(`/f.${format}`, a)
+    expect(await run(`/f.${format}`)).toMatchObject({ rows: 1, imported: 1 })
+    put(`/f.${format}`, a + b)
+    expect(await run(`/f.${format}`)).toMatchObject({ rows: all.length, skipped: 1 })
+    expect(await values()).toEqual(all)
+    expect(rejects).toEqual([])
+  })
+
   it('is read up to its last line break while it is growing', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.ndjson', '1\n2')
