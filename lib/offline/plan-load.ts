@@ -85,6 +85,7 @@ export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOption
 /**
  * Plans a load: which records of which partitions to load, split into tasks. It loads nothing and
  * commits nothing. A partition whose range is empty gets no task. The broker may be read-only.
+ * It then first looks for what the owner of the directory has appended.
  *
  * @throws TypeError or RangeError for invalid options, and for an offset that a partition does not
  * hold.
@@ -101,20 +102,18 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   const tasks: LoadTask[] = []
   const begins: LoadStart[] = []
   try {
-    for (const topic of topics) {
-      for (const each of broker.topic(topic).partitions) {
-        const endOffset = await endOf(each, until)
-        const startOffset = await startOf(each, from, { consumer, whenGone })
-        const partition = each.index
-        if (startOffset >= endOffset) {
-          const isNew =
-            from === 'committed' && (await consumer.committed({ topic, partition })) === null
-          if (isNew) begins.push({ topic, partition, startOffset })
-          continue
-        }
-        for (const range of splitRange({ startOffset, endOffset }, splitBy, each.log.segments)) {
-          tasks.push({ topic, partition, ...range })
-        }
+    for (const place of await placesNow(broker, topics)) {
+      const { topic, index: partition, log } = place.partition
+      const endOffset = await endOf(place, until)
+      const startOffset = await startOf(place, from, { consumer, whenGone })
+      if (startOffset >= endOffset) {
+        const isNew =
+          from === 'committed' && (await consumer.committed({ topic, partition })) === null
+        if (isNew) begins.push({ topic, partition, startOffset })
+        continue
+      }
+      for (const range of splitRange({ startOffset, endOffset }, splitBy, log.segments)) {
+        tasks.push({ topic, partition, ...range })
       }
     }
   } catch (error) {
@@ -125,16 +124,37 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   return new LoadPlan(broker, { name, resumes: from === 'committed', tasks, begins })
 }
 
+/** A partition with the end of what a plan may cover of it. */
+interface PlanPlace {
+  readonly partition: Partition
+  readonly endAtCall: number
+}
+
+/** All ends are taken at the call, as later appends to one partition may depend on those to another. */
+async function placesNow(broker: Broker, topics: readonly string[]): Promise<PlanPlace[]> {
+  const partitions = topics.flatMap((topic) => broker.topic(topic).partitions)
+  if (broker.describe().readOnly) {
+    // The last look at what the owner of the directory has appended may be long ago.
+    await Promise.all(
+      partitions.map(async (each) => {
+        await each.lookBehind(Infinity)
+        each.ensureOpen()
+      }),
+    )
+  }
+  return partitions.map((partition) => ({ partition, endAtCall: partition.highWatermark }))
+}
+
 async function startOf(
-  partition: Partition,
+  { partition, endAtCall }: PlanPlace,
   from: From,
   { consumer, whenGone }: { consumer: Consumer; whenGone: 'fail' | 'skip' },
 ): Promise<number> {
-  const { topic, index, logStartOffset, highWatermark } = partition
+  const { topic, index, logStartOffset } = partition
   if (from === 'earliest') return logStartOffset
-  if (typeof from === 'number') return checkOffset(partition, 'from', from)
+  if (typeof from === 'number') return checkOffset({ partition, endAtCall }, 'from', from)
   if (typeof from === 'object') {
-    return (await partition.offsetForTimestamp(from.timestamp)) ?? highWatermark
+    return (await partition.offsetForTimestamp(from.timestamp)) ?? endAtCall
   }
   const committed = (await consumer.committed({ topic, partition: index }))?.offset
   if (committed === undefined) return logStartOffset
@@ -145,18 +165,20 @@ async function startOf(
   return Math.max(committed, logStartOffset)
 }
 
-async function endOf(partition: Partition, until: Until): Promise<number> {
-  const { highWatermark } = partition
-  if (until === 'end') return highWatermark
-  if (typeof until === 'number') return checkOffset(partition, 'until', until)
-  return (await partition.offsetForTimestamp(until.timestamp)) ?? highWatermark
+async function endOf(place: PlanPlace, until: Until): Promise<number> {
+  const { partition, endAtCall } = place
+  if (until === 'end') return endAtCall
+  if (typeof until === 'number') return checkOffset(place, 'until', until)
+  const found = await partition.offsetForTimestamp(until.timestamp)
+  // The first record that is young enough may have been appended after the call.
+  return Math.min(found ?? endAtCall, endAtCall)
 }
 
-function checkOffset(partition: Partition, name: string, offset: number): number {
-  const { topic, index, logStartOffset, highWatermark } = partition
-  if (offset >= logStartOffset && offset <= highWatermark) return offset
+function checkOffset({ partition, endAtCall }: PlanPlace, name: string, offset: number): number {
+  const { topic, index, logStartOffset } = partition
+  if (offset >= logStartOffset && offset <= endAtCall) return offset
   throw new RangeError(
-    `${name} must be from ${logStartOffset} to ${highWatermark}, ` +
+    `${name} must be from ${logStartOffset} to ${endAtCall}, ` +
       `the range of ${topic}-${index}, got ${offset}`,
   )
 }

@@ -73,8 +73,10 @@ function bordersOf(
 ): Iterable<number> {
   if (splitBy === 'partition') return []
   if (splitBy === 'segment') return segments.map(({ baseOffset }) => baseOffset)
-  if ('maxRecords' in splitBy) return bordersByCount(range, splitBy.maxRecords)
-  return bordersBySize(range, splitBy.maxBytes, segments)
+  // The option that does not count may be there, with the value undefined.
+  const { maxRecords, maxBytes = Infinity } = splitBy as { maxRecords?: number; maxBytes?: number }
+  if (maxRecords !== undefined) return bordersByCount(range, maxRecords)
+  return bordersBySize(range, maxBytes, segments)
 }
 
 function* bordersByCount(range: OffsetRange, maxRecords: number): Generator<number> {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { LoadPlan, planLoad, type PlanLoadOptions } from '../../lib/offline/index.ts'
+import { Broker } from '../../lib/index.ts'
+import { LoadPlan, planLoad, type LoadTask, type PlanLoadOptions } from '../../lib/offline/index.ts'
 import { splitRange } from '../../lib/offline/split-range.ts'
+import { ManualClock, SimulatedFileSystem } from '../../lib/testing/index.ts'
 import { brokerFor, fill, task } from './loads.ts'
 
 function thrownBy(call: () => unknown): unknown {
@@ -9,6 +11,10 @@ function thrownBy(call: () => unknown): unknown {
   } catch (error) {
     return error
   }
+}
+
+function between(from: number, until: number): Partial<PlanLoadOptions> {
+  return { from: { timestamp: from }, until: { timestamp: until } }
 }
 
 describe('splitRange', () => {
@@ -90,6 +96,49 @@ describe('a load plan', () => {
     ])
   })
 
+  it.each<[string, Partial<PlanLoadOptions>, number, number]>([
+    ['to the end', {}, 0, 110],
+    ['between two times after which no record follows', between(1050, 9999), 50, 110],
+    ['between two times that are both after the last look', between(1103, 1108), 103, 108],
+    ['between two offsets', { from: 102, until: 107 }, 102, 107],
+  ])(
+    'covers the records that are visible at the call %s, on a read-only broker that looked before they were appended',
+    async (_case, options, start, end) => {
+      const fileSystem = new SimulatedFileSystem()
+      const owner = await brokerFor(fileSystem)
+      await fill(owner)
+      const readOnly = { fileSystem, readOnly: true, clock: new ManualClock() }
+      await using reader = await Broker.open('/varve', readOnly)
+      const partition = owner.topic('orders').partition(0)
+      const late = Array.from({ length: 10 }, (_, each) => ({
+        value: 'late',
+        timestamp: 1100 + each,
+      }))
+      await partition.append(late)
+      const plan = await planLoad(reader, { topics: ['orders'], ...options })
+      expect([...plan]).toEqual([task(start, end)])
+    },
+  )
+
+  it.each<Partial<PlanLoadOptions>>([{}, { until: { timestamp: 1500 } }])(
+    'covers nothing that is appended after the call: %j',
+    async (options) => {
+      const broker = await brokerFor()
+      await fill(broker, 'orders', [10, 10, 10])
+      const planning = planLoad(broker, { topics: ['orders'], ...options })
+      const { partitions } = broker.topic('orders')
+      await Promise.all(
+        partitions.map((each) =>
+          each.append([
+            { value: 'late', timestamp: 1400 },
+            { value: 'late', timestamp: 1600 },
+          ]),
+        ),
+      )
+      expect([...(await planning)]).toEqual([task(0, 10), task(0, 10, 1), task(0, 10, 2)])
+    },
+  )
+
   it('has no task if its range is empty', async () => {
     const broker = await brokerFor()
     await fill(broker)
@@ -111,6 +160,23 @@ describe('a load plan', () => {
     expect([...plan].map(({ startOffset }) => startOffset)).toEqual(
       segments.map(({ baseOffset }) => baseOffset),
     )
+  })
+
+  it('splits by the way that is given if the other one is undefined', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const tasksOf = async (splitBy: PlanLoadOptions['splitBy']): Promise<LoadTask[]> => [
+      ...(await planLoad(broker, { topics: ['orders'], splitBy })),
+    ]
+    const maxRecords = undefined as number | undefined
+    const bySize = await tasksOf({ maxBytes: 1000 })
+    expect(bySize.length).toBeGreaterThan(1)
+    expect(await tasksOf({ maxRecords, maxBytes: 1000 })).toEqual(bySize)
+    expect(await tasksOf({ maxRecords: 40, maxBytes: maxRecords })).toEqual([
+      task(0, 40),
+      task(40, 80),
+      task(80, 100),
+    ])
   })
 
   it('rejects with RECORDS_GONE if records after the committed offset are gone, unless told to skip them', async () => {
