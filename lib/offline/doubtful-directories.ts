@@ -27,11 +27,16 @@ export async function syncOnce(
   try {
     await sync()
   } catch (error) {
-    if (!isSystemError(error, ...NOT_OPENED)) failuresOf(fileSystem).set(resolve(path), error)
+    if (hasDropped(error)) failuresOf(fileSystem).set(resolve(path), error)
     throw error
   }
   // A concurrent sync by another caller may have failed for the same names.
   refuseDoubtful(fileSystem, path)
+}
+
+/** Whether the error of a sync of a directory means that the kernel may have dropped names. */
+export function hasDropped(error: unknown): boolean {
+  return !isSystemError(error, ...NOT_OPENED)
 }
 
 /** @throws {@link StorageError} if a sync of the directory has failed */

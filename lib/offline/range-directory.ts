@@ -1,8 +1,9 @@
 import { basename, join } from 'node:path'
-import { IllegalStateError } from '../index.ts'
+import { IllegalStateError, StorageError } from '../index.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { refuseDoubtful, syncOnce } from './doubtful-directories.ts'
+import { doubtfulNamesIn, type DoubtfulNames } from './doubtful-names.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { describeTask } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
@@ -38,8 +39,7 @@ export class RangeDirectory {
   readonly #durable = new Set<string>()
   /** Files of attempts in the last listing. A task lists the directory once, when it ends. */
   #temporary: readonly RangeFile[] = []
-  /** Names whose sync has failed and that could not be removed. They must not be relied on. */
-  readonly #doubtful = new Set<string>()
+  readonly #doubtful: DoubtfulNames
 
   /**
    * @param path of the partition, `root` or below it.
@@ -52,6 +52,7 @@ export class RangeDirectory {
     this.#fileSystem = fileSystem
     this.#root = root
     this.path = path
+    this.#doubtful = doubtfulNamesIn(fileSystem, path)
     this.#extensions = extensions
   }
 
@@ -63,10 +64,13 @@ export class RangeDirectory {
   async published(): Promise<OffsetRange[]> {
     const files = this.#fileSystem
     const all = await this.#list()
-    const found = all.filter((file) => this.#isPublished(file))
+    let found = all.filter((file) => this.#isPublished(file))
     if (found.some(({ isDurable }) => !isDurable)) {
       await this.#make()
-      await syncOnce(files, this.path, () => files.syncDirectory(this.path))
+      const doubtful = this.#doubtful
+      await syncOnce(files, this.path, () => doubtful.watch(() => files.syncDirectory(this.path)))
+      // A sync by another caller may have failed in the meantime.
+      found = found.filter((file) => this.#isPublished(file))
       for (const file of found) file.isDurable = true
       // Their writer may have been killed before it removed what attempts had left.
       for (const { name, kind, range } of all) {
@@ -116,23 +120,40 @@ export class RangeDirectory {
     return false
   }
 
-  /** Renames a finished file to its published name, durably. */
+  /**
+   * Renames a finished file to its published name, durably. If its sync fails, the name stays and
+   * does not count in this process until it is published again.
+   */
   async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
     const name = nameOf(range, extension)
-    await output.rename(join(this.path, name))
-    const own = basename(output.path)
-    this.#temporary = this.#temporary.filter((each) => each.name !== own)
-    try {
-      await this.#fileSystem.syncDirectory(this.path)
-    } catch (error) {
-      // A name that a power loss may lose must not be taken for durable. The next attempt publishes
-      // it again, with a sync of its own.
-      this.#doubtful.add(name)
-      await this.#fileSystem.unlink(join(this.path, name)).catch(() => undefined)
-      throw error
-    }
-    this.#doubtful.delete(name)
+    await this.#doubtful.publish(name, {
+      rename: async () => {
+        await output.rename(join(this.path, name))
+        const own = basename(output.path)
+        this.#temporary = this.#temporary.filter((each) => each.name !== own)
+      },
+      sync: () => this.#fileSystem.syncDirectory(this.path),
+    })
     this.#durable.add(name)
+  }
+
+  /**
+   * Checks that `range` can be published, although some names of the last listing do not count.
+   *
+   * @throws {@link StorageError} if a part of it is in a file under another name that a failed sync
+   * has left in doubt: it would be there twice.
+   */
+  refuseDoubtful(range: OffsetRange, extension: string): void {
+    for (const name of this.#doubtful) {
+      if (name === nameOf(range, extension)) continue
+      const other = this.#fileOf(name)
+      if (other?.kind !== 'published' || !overlaps(other.range, range)) continue
+      throw new StorageError(
+        `a sync of ${this.path} has failed: ${name} may be lost in a power failure, and this process ` +
+          'can replace it only with a file of the same name',
+        { path: this.path, outcome: 'not-written' },
+      )
+    }
   }
 
   /**
@@ -159,11 +180,14 @@ export class RangeDirectory {
     refuseDoubtful(files, this.path)
     let isChanged = false
     for (const file of await this.#list()) {
-      if (!overlaps(range, file.range) || !this.#isPublished(file) || isKept(file.range)) continue
+      const isPublished = file.kind === 'published'
+      if (!isPublished || !overlaps(range, file.range) || isKept(file.range)) continue
       await this.#unlink(file.name)
       isChanged = true
     }
-    if (isChanged) await syncOnce(files, this.path, () => files.syncDirectory(this.path))
+    if (!isChanged) return
+    const doubtful = this.#doubtful
+    await syncOnce(files, this.path, () => doubtful.watch(() => files.syncDirectory(this.path)))
   }
 
   async #make(): Promise<void> {
@@ -183,6 +207,7 @@ export class RangeDirectory {
 
   async #list(): Promise<readonly RangeFile[]> {
     const durable = [...this.#durable]
+    const forgetGone = this.#doubtful.beforeListing()
     try {
       this.#files = this.#filesOf(await this.#fileSystem.list(this.path))
     } catch (error) {
@@ -192,6 +217,7 @@ export class RangeDirectory {
     }
     // A file that is removed and put back has a new name, which must be made durable again.
     for (const name of durable) this.#durable.delete(name)
+    forgetGone(this.#files)
     this.#temporary = this.#files.filter(({ kind }) => kind === 'temporary')
     return this.#files
   }

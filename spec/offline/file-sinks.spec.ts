@@ -8,6 +8,7 @@ import {
   CorruptRecordError,
   IllegalStateError,
   type Broker,
+  type FileSystem,
   type StoredRecord,
 } from '../../lib/index.ts'
 import {
@@ -23,6 +24,7 @@ import {
   type SinkUnderTest,
   type TaskWriter,
 } from '../../lib/offline/index.ts'
+import { FILE_SYSTEM_METHODS } from '../../lib/platform/file-system.ts'
 import { SimulatedFileSystem } from '../../lib/testing/index.ts'
 import {
   brokerFor,
@@ -46,24 +48,34 @@ const name = (start: number, end: number, extension: string): string =>
 const rejectsOf = (extension: string): string => `${extension.replace('.gz', '')}.jsonl`
 
 const SINKS = [
-  ['ndjson', (fileSystem: SimulatedFileSystem) => ndjsonSink(OUT, { fileSystem }), offsetsIn],
-  [
-    'ndjson.gz',
-    (fileSystem: SimulatedFileSystem) => ndjsonSink(OUT, { fileSystem, gzip: true }),
-    offsetsIn,
-  ],
+  ['ndjson', (fileSystem: FileSystem) => ndjsonSink(OUT, { fileSystem }), offsetsIn],
+  ['ndjson.gz', (fileSystem: FileSystem) => ndjsonSink(OUT, { fileSystem, gzip: true }), offsetsIn],
+  ['parquet', (fileSystem: FileSystem) => parquetSink(OUT, { fileSystem }), parquetOffsets],
   [
     'parquet',
-    (fileSystem: SimulatedFileSystem) => parquetSink(OUT, { fileSystem }),
-    parquetOffsets,
-  ],
-  [
-    'parquet',
-    (fileSystem: SimulatedFileSystem) =>
-      parquetSink(OUT, { fileSystem, fields: 'infer', codec: 'gzip' }),
+    (fileSystem: FileSystem) => parquetSink(OUT, { fileSystem, fields: 'infer', codec: 'gzip' }),
     parquetOffsets,
   ],
 ] as const
+
+/** The same disk, for a process that shares nothing else. */
+function seenByAnotherProcess(disk: SimulatedFileSystem): FileSystem {
+  const calls = FILE_SYSTEM_METHODS.map((method) => [method, disk[method].bind(disk)] as const)
+  return Object.fromEntries(calls) as unknown as FileSystem
+}
+
+function latch(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = (): void => undefined
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return {
+    opened,
+    open: () => {
+      open()
+    },
+  }
+}
 
 /** Two writers of one task that have both written all of it: a record to load, and a reject. */
 function twoAttempts(newSink: () => Sink): Promise<TaskWriter[]> {
@@ -394,33 +406,124 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(next)).toEqual([21])
   })
 
-  it('removes a name whose sync fails, so that it does not count as published', async () => {
-    const fileSystem = new SimulatedFileSystem()
-    const sink = sinkOn(fileSystem)
-    await put(sink, task(0, 1), [record(0)])
-    fileSystem.failNext('syncDirectory', 'EIO')
-    await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow(/EIO/)
-    expect(await sink.published({ topic: 'orders', partition: 0 }, 0)).toEqual([
-      { startOffset: 0, endOffset: 1 },
-    ])
-    await put(sink, task(1, 2), [record(1)])
-    expect(await offsetsOf(fileSystem)).toEqual([0, 1])
-  })
+  it.each(['the same sink', 'another sink'])(
+    'does not count a name whose sync failed until it is published again: %s',
+    async (by) => {
+      const fileSystem = new SimulatedFileSystem()
+      const sink = sinkOn(fileSystem)
+      const place = { topic: 'orders', partition: 0 }
+      await put(sink, task(0, 1), [record(0)])
+      fileSystem.failNext('syncDirectory', 'EIO')
+      await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow(/EIO/)
+      const later = by === 'the same sink' ? sink : sinkOn(fileSystem)
+      expect(await later.published(place, 0)).toEqual([{ startOffset: 0, endOffset: 1 }])
+      await put(later, task(1, 2), [record(1)])
+      expect(await sink.published(place, 0)).toHaveLength(2)
+      const restarted = fileSystem.restart('power', { unsynced: 'lost' })
+      expect(await offsetsOf(restarted)).toEqual([0, 1])
+    },
+  )
 
-  it('does not publish a name whose sync has failed, even if it cannot be removed', async () => {
+  it('counts a name once a sync succeeds if the first one could not open the directory', async () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = sinkOn(fileSystem)
-    const place = { topic: 'orders', partition: 0 }
     await put(sink, task(0, 1), [record(0)])
-    fileSystem.failNext('syncDirectory', 'EIO')
-    fileSystem.failNext('unlink', 'EIO', { path: /1-/ })
-    await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow(/EIO/)
-    expect(namesIn(fileSystem).filter((each) => each.includes('1-'))).toHaveLength(1)
-    expect(await sink.published(place, 0)).toEqual([{ startOffset: 0, endOffset: 1 }])
+    fileSystem.failNext('syncDirectory', 'EMFILE')
     await put(sink, task(1, 2), [record(1)])
-    expect(await sink.published(place, 0)).toHaveLength(2)
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(await offsetsOf(later)).toEqual([0, 1])
+  })
+
+  it.each(['has found it', 'has published its own file under it'])(
+    'keeps a name whose sync fails after another process %s',
+    async (how) => {
+      const fileSystem = new SimulatedFileSystem()
+      const place = { topic: 'orders', partition: 0 }
+      const path = `${OUT}/topic=orders/partition=0`
+      const files = seenByAnotherProcess(fileSystem)
+      const other = sinkOn(seenByAnotherProcess(fileSystem))
+      const writer = await other.open(task(0, 1))
+      await writer.write([record(0)])
+      const syncDirectory = async (at: string): Promise<void> => {
+        if (at !== path) return fileSystem.syncDirectory(at)
+        if (how === 'has found it') expect(await other.published(place, 0)).toHaveLength(1)
+        else await writer.commit()
+        throw Object.assign(new Error('EIO: i/o error, fsync'), {
+          code: 'EIO',
+          errno: -5,
+          syscall: 'fsync',
+        })
+      }
+      const failing = put(sinkOn({ ...files, syncDirectory }), task(0, 1), [record(0)])
+      await expect(failing).rejects.toThrow('EIO')
+      expect(await other.published(place, 0)).toHaveLength(1)
+      const later = fileSystem.restart('power', { unsynced: 'lost' })
+      expect(await offsetsOf(later)).toEqual([0])
+    },
+  )
+
+  it('does not count a name that the failed sync of another task has covered, even if its own sync succeeds', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const isSecondRenamed = latch()
+    const hasFailed = latch()
+    const commits: Promise<unknown>[] = []
+    let renames = 0
+    const sink = sinkOn({
+      ...seenByAnotherProcess(fileSystem),
+      rename: async (from, to) => {
+        await fileSystem.rename(from, to)
+        if (to.startsWith(path)) renames += 1
+        if (renames === 2) isSecondRenamed.open()
+      },
+      syncDirectory: async (at) => {
+        if (at === path && commits.length === 1) {
+          const [, second] = writers
+          if (second !== undefined) commits.push(second.commit())
+          await isSecondRenamed.opened
+          fileSystem.failNext('syncDirectory', 'EIO', { path })
+        } else if (at === path && renames === 2) await hasFailed.opened
+        await fileSystem.syncDirectory(at)
+      },
+    })
+    const tasks = [task(0, 1), task(1, 2)]
+    const writers = await Promise.all(tasks.map((each) => sink.open(each)))
+    for (const [offset, each] of writers.entries()) await each.write([record(offset)])
+    const first = writers[0]?.commit() ?? Promise.resolve()
+    commits.push(first)
+    await expect(first).rejects.toThrow('EIO')
+    hasFailed.open()
+    await expect(commits[1]).rejects.toThrow('EIO')
+    for (const each of tasks) await put(sink, each, [record(each.startOffset)])
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(later)).toEqual([0, 1])
+  })
+
+  it('refuses a part of a file whose sync has failed, as long as the file is there', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const sink = sinkOn(fileSystem)
+    await put(sink, task(5, 6), [record(5)])
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    await expect(put(sink, task(0, 2), [record(0)])).rejects.toThrow('EIO')
+    const part = (): Promise<unknown> => put(sinkOn(fileSystem), task(0, 1), [record(0)])
+    await expect(part()).rejects.toThrow('only with a file of the same name')
+    await fileSystem.unlink(`${OUT}/${name(0, 2, extension)}`)
+    await part()
+    expect(await offsetsOf(fileSystem)).toEqual([0, 5])
+  })
+
+  it('removes rejects whose sync has failed once their range is loaded by other tasks', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const bad = record(1, { key: Buffer.from([0xff]) })
+    await put(sinkOn(fileSystem), task(5, 6), [record(5, { key: Buffer.from([0xff]) })])
+    const path = `${OUT}/_rejects/topic=orders/partition=0`
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    await expect(put(sinkOn(fileSystem), task(0, 2), [record(0), bad])).rejects.toThrow('EIO')
+    await put(sinkOn(fileSystem), task(0, 1), [record(0)])
+    await put(sinkOn(fileSystem), task(1, 2), [bad])
+    const rejects = [name(1, 2, rejectsOf(extension)), name(5, 6, rejectsOf(extension))]
+    expect(namesIn(fileSystem, `${OUT}/_rejects`)).toEqual(rejects)
   })
 
   it('returns published ranges that the caller may change', async () => {
