@@ -130,6 +130,14 @@ export class PartitionControls {
   }
 
   /**
+   * Offset of the next record to return, `null` if it is not known yet or the partition is not
+   * assigned. Unlike {@link PartitionControls.position} it looks nothing up.
+   */
+  returnedUpTo(partition: TopicPartition): number | null {
+    return this.#subscription.assigned.get(topicPartitionKey(partition))?.position ?? null
+  }
+
+  /**
    * Identifies one assignment of a partition: a different object after the partition was given up
    * and assigned again.
    */

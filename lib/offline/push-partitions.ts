@@ -1,5 +1,5 @@
 import type { Consumer, ConsumerRecord } from '../index.ts'
-import { partitionKey, type PushEntry, type PushPartition } from './push-queue.ts'
+import { partitionKey, PushPartition, type PushEntry } from './push-queue.ts'
 
 /**
  * The partitions from which a push has taken records. A consumer may have thousands, so what is
@@ -31,11 +31,33 @@ export class PushPartitions<K, V> {
     return this.#all.get(key)
   }
 
-  set(key: string, partition: PushPartition<K, V>): void {
-    this.#all.set(key, partition)
+  /** Whether the consumer still has the assignment and the topic of its records. */
+  isCurrent(partition: PushPartition<K, V>): boolean {
+    const { controls } = this.#consumer
+    const { topicId, assignment } = partition
+    return (
+      topicId === controls.topicIdOf(partition) && assignment === controls.assignmentOf(partition)
+    )
+  }
+
+  /** Whether the consumer, since it returned a record, was moved back or lost the partition. */
+  comesAgain(record: ConsumerRecord<K, V>): boolean {
+    const position = this.#consumer.controls.returnedUpTo(record)
+    return position === null || position <= record.offset
+  }
+
+  /** Takes up the partition of a record, beginning with the record. */
+  begin(record: ConsumerRecord<K, V>): PushPartition<K, V> {
+    const { controls } = this.#consumer
+    const topicId = controls.topicIdOf(record)
+    const assignment = controls.assignmentOf(record)
+    const doneEpoch = controls.epochBefore(record, record.offset)
+    const partition = new PushPartition<K, V>(record, { topicId, assignment }, doneEpoch)
+    this.#all.set(partitionKey(record), partition)
     // The start is committed too: without it the next owner may start at the end of the log.
     this.#uncommitted.add(partition)
     this.#comparedWith = null
+    return partition
   }
 
   /** Adds a record that has been taken. */

@@ -10,10 +10,10 @@ import { PushPartitions } from './push-partitions.ts'
 import {
   isInFront,
   partitionKey,
-  PushPartition,
   PushQueue,
   type PushEntry,
   type PushLane,
+  type PushPartition,
 } from './push-queue.ts'
 
 const WOKEN: Error = new Error('there is something to do')
@@ -158,16 +158,15 @@ export class PushRun<K, V> {
     }
   }
 
-  /** The partition of a record; `null` if the record comes again, after others that do. */
+  /** The partition of a record; `null` if the record comes again, as do those after it. */
   #partitionFor(record: ConsumerRecord<K, V>): PushPartition<K, V> | null {
-    const { controls } = this.#consumer
-    const key = partitionKey(record)
-    const topicId = controls.topicIdOf(record)
-    const assignment = controls.assignmentOf(record)
-    const known = this.#partitions.get(key)
+    const known = this.#partitions.get(partitionKey(record))
+    const isSame = known !== undefined && this.#partitions.isCurrent(known)
+    if (isSame && record.offset >= known.nextOffset) return known
+    // A drain, say, has moved it back since the poll took the record. What lies in between is not
+    // written either, and a commit that begins at the record would leave it out.
+    if (this.#partitions.comesAgain(record)) return null
     if (known !== undefined) {
-      const isSame = known.topicId === topicId && known.assignment === assignment
-      if (isSame && record.offset >= known.nextOffset) return known
       // It was revoked and assigned again, its topic was recreated, its position was moved, or its
       // log was truncated: the records that were taken come again.
       this.#forget([known])
@@ -177,10 +176,7 @@ export class PushRun<K, V> {
         return null
       }
     }
-    const epochBefore = controls.epochBefore(record, record.offset)
-    const partition = new PushPartition<K, V>(record, { topicId, assignment }, epochBefore)
-    this.#partitions.set(key, partition)
-    return partition
+    return this.#partitions.begin(record)
   }
 
   /** Partitions that the group has revoked, even in a pending poll, belong to the next owner. */

@@ -844,6 +844,39 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('commits nothing unwritten if a drain ends while a poll returns a record', async () => {
+    for (let steps = 0; steps <= 20; steps += 1) {
+      const { clock, broker, topic, consumer } = await setUp(2, 0)
+      const written: string[] = []
+      let release = (): void => undefined
+      const push = pushTo(
+        consumer(),
+        async (record) => {
+          if (record.partition === 1) await new Promise<void>((resolve) => (release = resolve))
+          written.push(text(record))
+        },
+        { clock, concurrency: 1 },
+      )
+      await topic.partition(1).append({ value: '1:0' })
+      await clock.advance(200)
+      const values = ['0:0', '0:1', '0:2'].map((value) => ({ value }))
+      await topic.partition(0).append(values)
+      // They wait for the only slot, and their start is committed.
+      await until(clock, () => committedOf(broker).length === 2)
+      const appending = topic.partition(0).append({ value: '0:3' })
+      for (let step = 0; step < steps; step += 1) await Promise.resolve()
+      await push.drain([{ topic: 't', partition: 0 }])
+      await appending
+      await clock.advance(200)
+      const stopped = push.stop()
+      release()
+      await stopped
+      expect(written).toEqual(['1:0'])
+      expect(committedOf(broker), `${steps} steps`).toEqual([0, 1])
+      await broker.close()
+    }
+  })
+
   it('does not move the position of the consumer when it is drained after its end', async () => {
     const { clock, broker, consumer } = await setUp(1)
     const reader = consumer()
