@@ -77,13 +77,18 @@ export class PushRun<K, V> {
     this.#queue.dropUnstarted(drained)
     for (const each of drained) this.#draining.add(each)
     for (const each of drained) each.drain()
+    // The dropped ones may have kept all partitions paused.
+    this.#wakeIfDone()
     try {
       await this.#whenWritten(drained)
       await this.#commit()
     } finally {
       for (const each of drained) this.#draining.delete(each)
-      this.#forget(drained)
-      if (!this.#hasEnded) this.#partitions.goBack(drained)
+      // Another drain of a partition, if it has ended before, has moved the consumer back already.
+      const left = drained.filter((each) => !each.isOver)
+      this.#forget(left)
+      if (!this.#hasEnded) this.#partitions.goBack(left)
+      this.#wakeIfDone()
     }
   }
 

@@ -7,6 +7,7 @@ import {
   type Consumer,
   type ConsumerOptions,
   type ConsumerRecord,
+  type TopicPartition,
 } from '../../lib/index.ts'
 import { pushTo, type Push, type PushContext, type PushResult } from '../../lib/offline/index.ts'
 import { promptIo } from '../../lib/platform/prompt-io.ts'
@@ -875,6 +876,89 @@ describe('a push', () => {
       expect(committedOf(broker), `${steps} steps`).toEqual([0, 1])
       await broker.close()
     }
+  })
+
+  it('writes a record once that is committed between the ends of two drains of its partition', async () => {
+    const { clock, broker, consumer } = await setUp(2, 5)
+    const started: string[] = []
+    const held = new Map<string, () => void>()
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      started.push(text(record))
+      if (record.offset > 0) return
+      await new Promise<void>((resolve) => held.set(text(record), resolve))
+    }
+    const push = pushTo(consumer(), write, { clock })
+    await until(clock, () => held.size === 2)
+    const [first, second] = [0, 1].map((partition) => ({ topic: 't', partition }))
+    const draining = push.drain([first as TopicPartition])
+    const drainingBoth = push.drain([first as TopicPartition, second as TopicPartition])
+    held.get('0:0')?.()
+    await draining
+    await until(clock, () => committedOf(broker).join() === '5,0')
+    held.get('1:0')?.()
+    await drainingBoth
+    await until(clock, () => committedOf(broker).join() === '5,5')
+    await clock.advance(1000)
+    await push.stop()
+    expect(started).toHaveLength(10)
+    await broker.close()
+  })
+
+  it('takes the records of other partitions while the writes of a drained one go on', async () => {
+    const { clock, broker, topic, consumer } = await setUp(2, 0)
+    const started: string[] = []
+    const held: (() => void)[] = []
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      started.push(text(record))
+      if (record.partition === 0) await new Promise<void>((resolve) => held.push(resolve))
+    }
+    const reader = consumer({ fetchMaxWaitMs: 600_000 })
+    const push = pushTo(reader, write, { clock, concurrency: 2, maxInFlight: 3 })
+    await topic.partition(0).append(['0:0', '0:1', '0:2'].map((value) => ({ value })))
+    await until(clock, () => reader.paused().length === 2)
+    await topic.partition(1).append({ value: '1:0' })
+    await clock.advance(1000)
+    expect(started).toEqual(['0:0'])
+    const draining = push.drain([{ topic: 't', partition: 0 }])
+    await until(clock, () => started.includes('1:0'))
+    held[0]?.()
+    await draining
+    const stopped = push.stop()
+    await clock.advance(1000)
+    for (const end of held) end()
+    await stopped
+    await broker.close()
+  })
+
+  it('goes on at once after it was drained behind a record that cannot be written', async () => {
+    const { clock, broker, topic, consumer } = await setUp(2, 0)
+    const started: string[] = []
+    let release = (): void => undefined
+    const write = async (record: ConsumerRecord): Promise<void> => {
+      started.push(text(record))
+      if (text(record) === '0:0') throw new Error('refused')
+      if (record.partition === 1) await new Promise<void>((resolve) => (release = resolve))
+    }
+    const put = (partition: number, ...keys: string[]): Promise<unknown> =>
+      topic
+        .partition(partition)
+        .append(keys.map((key, at) => ({ key, value: `${partition}:${at}` })))
+    const reader = consumer({ fetchMaxWaitMs: 600_000 })
+    const options = { orderBy: 'key', maxInFlight: 3, retries: 9, retryBackoffMs: 600_000 } as const
+    const push = pushTo(reader, write, { clock, ...options })
+    // One of them waits for the other, which never ends, and one waits for its retry.
+    await put(1, 'a', 'a')
+    await until(clock, () => started.length === 1)
+    await put(0, 'b', 'c', 'd', 'e')
+    await until(clock, () => reader.paused().length === 2)
+    expect(started).toEqual(['1:0', '0:0', '0:1'])
+    await push.drain([{ topic: 't', partition: 0 }])
+    expect(started.slice(3)).toEqual(['0:0'])
+    await until(clock, () => started.length > 4)
+    const stopped = push.stop()
+    release()
+    await stopped
+    await broker.close()
   })
 
   it('does not move the position of the consumer when it is drained after its end', async () => {
