@@ -22,6 +22,8 @@ export interface LoadRangeOptions {
   readonly onWritten?: (nextOffset: number) => void
   /** The epoch when the load began: truncation since is an error. @defaultValue the current one */
   readonly leaderEpoch?: number | null
+  /** Makes the partition read what another process has written or truncated. */
+  readonly refresh?: (() => Promise<void>) | undefined
 }
 
 /**
@@ -67,7 +69,7 @@ export async function loadRange(
   partition: Partition,
   task: LoadTask,
   sink: Sink,
-  { signal, onWritten, leaderEpoch }: LoadRangeOptions,
+  { signal, onWritten, leaderEpoch, refresh }: LoadRangeOptions,
 ): Promise<TaskResult> {
   signal?.throwIfAborted()
   // A copy, as the sink may change it.
@@ -88,6 +90,8 @@ export async function loadRange(
       at = nextOffset
       onWritten?.(at)
     }
+    signal?.throwIfAborted()
+    await refresh?.()
     signal?.throwIfAborted()
     ensureNotCut(partition, at, epoch)
     result = await writer.commit()

@@ -62,6 +62,7 @@ const LOOK_AGAIN_MS = 100
  * @throws TypeError or RangeError for invalid arguments.
  * @throws `TimeoutError` if the log does not reach the end of the task within `maxWaitMs`.
  * @throws {@link RecordsGoneError} if some of the records have been deleted.
+ * @throws `OffsetOutOfRangeError` if some of the records are truncated while they are loaded.
  * @throws the errors of the log and of the sink; the signal's reason.
  */
 export async function runTask(
@@ -115,7 +116,7 @@ async function doTask(
   const refresh = readOnly ? () => partition.refresh() : undefined
   const published = await publishedBehind(task, place, sink, refresh)
   for (const range of subtractRanges(task, published)) {
-    const loading = loadRange(partition, { ...task, ...range }, sink, { signal })
+    const loading = loadRange(partition, { ...task, ...range }, sink, { signal, refresh })
     const result = await loading.catch((error: unknown) => {
       // The error of a sink that listens to the signal.
       signal?.throwIfAborted()
@@ -141,6 +142,9 @@ async function placeThatHolds(
     try {
       const topic = broker.topic(task.topic)
       const partition = topic.partition(task.partition)
+      // The last look at what the owner has appended or truncated may be long ago.
+      await partition.lookBehind(Infinity)
+      partition.ensureOpen()
       if (partition.highWatermark >= task.endOffset) return { topicId: topic.id, partition }
       if (remainingMs <= 0) {
         throw new TimeoutError(

@@ -1,13 +1,16 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { Broker, type Partition } from '../../lib/index.ts'
 import {
   LoadFailedError,
   planLoad,
   runLoad,
+  runTask,
   type LoadResult,
+  type LoadTask,
   type PlanLoadOptions,
+  type TaskWriter,
 } from '../../lib/offline/index.ts'
-import { SimulatedFileSystem } from '../../lib/testing/index.ts'
+import { ManualClock, SimulatedFileSystem } from '../../lib/testing/index.ts'
 import { brokerFor, committed, fill, MemorySink, task, upTo } from './loads.ts'
 
 const CUT_OFF = { code: 'OFFSET_OUT_OF_RANGE', offset: 100 }
@@ -32,10 +35,10 @@ function partitionOf(broker: Broker): Partition {
   return broker.topic('orders').partition(0)
 }
 
-/** Truncates the log and lets it grow again, up to 120. */
-async function cut(partition: Partition, at = 50): Promise<void> {
+/** Truncates the log and lets it grow again, up to `end`. */
+async function cut(partition: Partition, at = 50, end = 120): Promise<void> {
   await partition.log.truncateTo(at)
-  for (const id of upTo(120, at)) await partition.append({ value: `{"new":${id}}` })
+  for (const id of upTo(end, at)) await partition.append({ value: `{"new":${id}}` })
 }
 
 describe('a load from a log that is truncated', () => {
@@ -191,5 +194,73 @@ describe('a load from a log that is truncated', () => {
     expect(await committed(broker)).toBe(20)
     await load(broker, sink)
     expect(sink.offsets()).toEqual(upTo(120))
+  })
+})
+
+/** A sink that notes the values that it is given. */
+class ValueSink extends MemorySink {
+  readonly values: string[] = []
+
+  override async open(each: LoadTask): Promise<TaskWriter> {
+    const writer = await super.open(each)
+    return {
+      ...writer,
+      write: async (records) => {
+        this.values.push(...records.map(({ value }) => String(value)))
+        await writer.write(records)
+      },
+    }
+  }
+}
+
+/** An owner with 100 records, and a worker that has read the last of them and looked again since. */
+async function ownerAndWorker(): Promise<{ owner: Broker; worker: Broker; sink: ValueSink }> {
+  const fileSystem = new SimulatedFileSystem()
+  const clock = new ManualClock()
+  const owner = await brokerFor(fileSystem, clock)
+  await fill(owner)
+  const worker = await Broker.open(owner.dir, { fileSystem, clock, readOnly: true })
+  onTestFinished(() => worker.close())
+  await partitionOf(worker).read(99)
+  await clock.advance(100)
+  return { owner, worker, sink: new ValueSink() }
+}
+
+function values(end: number, start: number, name = 'id'): string[] {
+  return upTo(end, start).map((id) => `{"${name}":${id}}`)
+}
+
+describe('a task on a read-only broker that last looked before its owner has changed the log', () => {
+  it.each([
+    ['behind the place of a truncation', 95, 100],
+    ['across the place of a truncation', 0, 100],
+    ['up to the new end', 0, 120],
+  ])('loads the records that are there now: %s', async (_where, start, end) => {
+    const { owner, worker, sink } = await ownerAndWorker()
+    await cut(partitionOf(owner), 30)
+    await runTask(worker, task(start, end), sink, { maxWaitMs: 0 })
+    const kept = values(Math.max(30, start), start)
+    expect(sink.values).toEqual([...kept, ...values(end, Math.max(30, start), 'new')])
+  })
+
+  it('needs no wait for what the owner has appended', async () => {
+    const { owner, worker, sink } = await ownerAndWorker()
+    await partitionOf(owner).append({ value: '{"new":100}' })
+    await runTask(worker, task(99, 101), sink, { maxWaitMs: 0 })
+    expect(sink.values).toEqual(['{"id":99}', '{"new":100}'])
+  })
+
+  it.each([
+    ['grown again', 120],
+    ['not grown again', 95],
+  ])('fails if the owner truncates the log while it loads, and the log has %s', async (_, end) => {
+    const { owner, worker, sink } = await ownerAndWorker()
+    sink.before = async (what) => {
+      if (what === 'write') await cut(partitionOf(owner), 95, end)
+    }
+    await expect(runTask(worker, task(90, 100), sink)).rejects.toMatchObject({
+      code: 'OFFSET_OUT_OF_RANGE',
+    })
+    expect([sink.aborted, sink.tasks.length]).toEqual([1, 0])
   })
 })
