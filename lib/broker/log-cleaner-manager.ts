@@ -1,7 +1,7 @@
 import { ClosedError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
-import { isUncleanable, type CompactionReport } from '../storage/log-cleaner.ts'
+import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
 import { CleanerCheckpoint } from './cleaner-checkpoint.ts'
 import { publishCompaction } from './compaction-events.ts'
@@ -46,8 +46,6 @@ export class LogCleanerManager {
   #lazyQueue: SerialQueue | null = null
   /** Partitions whose last passes failed: how many, and when to retry, by the monotonic clock. */
   readonly #failed = new WeakMap<Partition, { readonly count: number; readonly againMs: number }>()
-  /** Partitions that cannot be compacted because of damage. */
-  readonly #uncleanable = new WeakSet<Partition>()
   #figures: CompactionFigures = {
     passes: 0,
     failures: 0,
@@ -146,7 +144,7 @@ export class LogCleanerManager {
     let [filthiest, greatest]: [Partition | null, number] = [null, -1]
     for (const partition of this.#options.partitions()) {
       const isCompacted = partition.log.config.cleanupPolicy !== 'delete'
-      if (!isCompacted || tried.has(partition) || this.#uncleanable.has(partition)) continue
+      if (!isCompacted || tried.has(partition)) continue
       // A log that cannot be checked reports its error when it is used.
       const ratio = await this.#dueRatio(partition).catch(() => -1)
       if (ratio > greatest) [filthiest, greatest] = [partition, ratio]
@@ -201,7 +199,6 @@ export class LogCleanerManager {
       publishCompaction({ ...place, type: 'end', report })
       return report
     } catch (error) {
-      if (isUncleanable(error)) this.#uncleanable.add(partition)
       this.#noteFailure(partition)
       this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
       publishCompaction({ ...place, type: 'failure', error })
@@ -223,7 +220,10 @@ export class LogCleanerManager {
     ensureCompacted(partition)
   }
 
-  /** The cause of a failure, such as a full disk, may last, and each pass reads the whole log. */
+  /**
+   * The cause of a failure, such as a full disk, may last, and each pass reads the whole log. Even
+   * damage may go: with the records that are deleted or truncated, or because only a read was wrong.
+   */
   #noteFailure(partition: Partition): void {
     const { clock, cleanerBackoffMs } = this.#options
     const count = (this.#failed.get(partition)?.count ?? 0) + 1

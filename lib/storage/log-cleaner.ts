@@ -342,8 +342,3 @@ function notAsWritten({ entry, path, nextOffset }: LogSegment): CorruptRecordErr
     ...{ path, position: 0, firstOffset: entry.baseOffset, lastOffset: nextOffset - 1 },
   })
 }
-
-/** Whether a pass failed because of damage: another pass would fail at the same place. */
-export function isUncleanable(error: unknown): boolean {
-  return error instanceof CorruptRecordError
-}

@@ -111,6 +111,22 @@ describe('a log whose compaction fails', () => {
     unsubscribe('varve:compaction', listen)
     expect(broker.describe().compaction).toMatchObject({ passes: 1, failures })
   })
+
+  it('is compacted within an hour after the damage in it was deleted, without another open', async () => {
+    const { broker, disk, clock } = await open()
+    const config: TopicConfig = { cleanupPolicy: 'compact,delete', retentionMs: -1 }
+    const topic = await broker.createTopic('table', { ...COMPACTED, ...config })
+    const partition = topic.partition(0)
+    for (let each = 0; each < 40; each += 1) await partition.append({ key: 'k', value: `${each}` })
+    const [, second] = partition.log.segments
+    disk.flipBit('/data/table-0/00000000000000000000.log', 100, 0)
+    for (let each = 0; each < 240; each += 1) await clock.advance(15_000)
+    const { passes, failures } = broker.describe().compaction
+    expect([passes, failures > 0]).toEqual([0, true])
+    await partition.deleteRecords(Number(second?.baseOffset))
+    for (let each = 0; each <= 240; each += 1) await clock.advance(15_000)
+    expect(broker.describe().compaction).toMatchObject({ passes: 1, failures })
+  })
 })
 
 describe('a full topic', () => {
