@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { watch } from '../client/consumer-harness.ts'
+import { closeLogManager, openLogManager } from '../helpers/log-managers.ts'
 import { settle } from '../helpers/settle.ts'
 import type { Log } from '../../lib/storage/log.ts'
-import { bytesOf, DIR, NOW, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf, SMALL, valuesOf } from './log-fixtures.ts'
 
 const LARGE = { config: { segmentBytes: 5000, indexIntervalBytes: 32 } }
 
@@ -168,4 +169,31 @@ it('keeps the producer snapshot of a checkpoint if records are appended meanwhil
   expect(log.logEndOffset).toBe(2)
   const names = (await fs.list(DIR)).map(({ name }) => name)
   expect(names).toContain('00000000000000000001.snapshot')
+})
+
+it('makes the names of new indexes durable even if the checkpoint before failed half-way through them', async () => {
+  const fs = new SimulatedFileSystem()
+  const manager = await openLogManager(fs)
+  const topic = await manager.create('t', 1, { ...SMALL, segmentBytes: 400 })
+  for (let each = 0; each < 6; each += 1) await topic.partition(0).append({ value: 'v' })
+  expect(topic.partition(0).log.segments.map(({ baseOffset }) => baseOffset)).toEqual([0, 5])
+  await closeLogManager(manager)
+  const first = `/data/t-0/${'0'.repeat(20)}`
+  for (const kind of ['index', 'timeindex']) await fs.unlink(`${first}.${kind}`)
+  await fs.syncDirectory('/data/t-0')
+
+  const again = await openLogManager(fs, { isClean: true })
+  const { log } = again.get('t')?.partition(0) ?? topic.partition(0)
+  await log.append([{ value: 'v' }])
+  await log.checkpoint()
+  // The indexes of the first segment are rebuilt, and those of the second one get an entry.
+  await log.read(0)
+  await log.append([{ value: 'v' }])
+  await log.flush()
+  fs.failNext('open', 'EIO', { path: /t-0.0*5\.index$/ })
+  await expect(log.checkpoint()).rejects.toMatchObject({ cause: { code: 'EIO' } })
+  await log.checkpoint()
+
+  const later = await openLogManager(fs.restart('power', { unsynced: 'lost' }))
+  expect(later.get('t')?.partition(0).log.recovery.rebuiltIndexes).toEqual([])
 })
