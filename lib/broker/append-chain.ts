@@ -65,24 +65,27 @@ export class AppendChain {
   /**
    * Takes batches; settles as `acks` says. Their order is that of the calls, even while they are being encoded.
    *
-   * @returns the argument for {@link AppendChain.giveUp}; `null` when the append is refused
+   * @returns the append, to give it up while it waits; `null` when it is refused
    */
   append(
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
     settle: Settlement,
-  ): PendingAppend | null {
+  ): WholeAppend | null {
     if (this.#closedBy !== null) {
       settle.reject(this.#closedBy)
       return null
     }
-    const append = new WholeAppend(batches, options, settle, (sizeBytes) => {
-      this.#waitingBytes += sizeBytes
-    })
+    const append = new WholeAppend(this, batches, options, settle)
     this.#waitingBytes += append.sizeBytes
     this.#pending.push(append)
     this.#schedule()
     return append
+  }
+
+  /** Counts bytes that an append in line has got. */
+  grown(sizeBytes: number): void {
+    this.#waitingBytes += sizeBytes
   }
 
   /** Removes an append that waits for others, or for room, and rejects it. @returns whether it was waiting */

@@ -15,7 +15,7 @@ import {
   type AppendOptions,
   type AppendRequest,
 } from './append-options.ts'
-import type { Acks, PendingAppend, Settlement } from './pending-append.ts'
+import type { Acks, Settlement, WholeAppend } from './pending-append.ts'
 import { INTERNAL_TOPICS, internalTopic } from './topic-name.ts'
 
 /**
@@ -85,7 +85,7 @@ export class PartitionWriter {
     const list = (Array.isArray(records) ? records : [records]) as readonly AppendRecord[]
     const notes = { hasKeyless: false }
     const batches = encodeRecords(list, config, now, notes)
-    let pending = null as PendingAppend | null
+    let pending = null as WholeAppend | null
     const appended = new Promise<AppendResult>((resolve, reject) => {
       const request = { acks, expectedOffset, isInLine: true, ...notes }
       pending = this.#chain.append(batches, request, { resolve, reject })
@@ -95,14 +95,14 @@ export class PartitionWriter {
     return this.#endedBy(signal, pending, acknowledged)
   }
 
-  /** Takes encoded batches in one step. They are stamped in place. */
+  /** See `Partition.appendBatches`. */
   appendBatches(
     batches: readonly Buffer[],
     acks: 1 | 'all',
     settle: Settlement,
     hasKeyless = false,
-  ): void {
-    this.#chain.append(batches, { acks, isInLine: false, hasKeyless }, settle)
+  ): WholeAppend | null {
+    return this.#chain.append(batches, { acks, isInLine: false, hasKeyless }, settle)
   }
 
   /** Takes no more appends, and resolves when those taken have settled. */
@@ -126,13 +126,13 @@ export class PartitionWriter {
   /** Gives an append up when the signal is aborted, as long as it still waits. */
   #endedBy(
     signal: AbortSignal,
-    pending: PendingAppend,
+    pending: WholeAppend,
     acknowledged: Promise<AppendResult>,
   ): Promise<AppendResult> {
     return new Promise((resolve, reject) => {
       const giveUp = (): void => {
         const reason = signal.reason as Error
-        if (this.#chain.giveUp(pending, reason)) reject(reason)
+        if (pending.giveUp(reason)) reject(reason)
       }
       acknowledged.finally(onAbort(signal, giveUp)).then(resolve, reject)
       // Reading the records may have aborted the signal.

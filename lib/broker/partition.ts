@@ -15,6 +15,7 @@ import { compactPartition } from './partition-compaction.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
+import type { WholeAppend } from './pending-append.ts'
 import type { PartitionContext } from './partition-context.ts'
 import {
   fetchRecords,
@@ -142,10 +143,10 @@ export class Partition {
   /**
    * Appends encoded batches in one step. They are stamped in place.
    * @param settle is called during the append, with no promise in between.
-   * @internal
+   * @returns the append, to give it up while it waits; `null` when it has settled within the call. @internal
    */
-  appendBatches(...append: Parameters<PartitionWriter['appendBatches']>): void {
-    this.#writer.appendBatches(...append)
+  appendBatches(...append: Parameters<PartitionWriter['appendBatches']>): WholeAppend | null {
+    return this.#writer.appendBatches(...append)
   }
 
   /**

@@ -84,10 +84,19 @@ export abstract class PendingAppend {
   abstract reject(error: unknown): void
 }
 
+/** What an append with batches of its own needs from its chain. */
+export interface WholeAppendOwner {
+  /** Counts the bytes of an append whose size was not known at first. */
+  grown(sizeBytes: number): void
+  /** See `AppendChain.giveUp`. */
+  giveUp(append: PendingAppend, reason: unknown): boolean
+}
+
 /** An append with batches of its own: any {@link PendingAppend} that is no {@link SharedBatch}. */
 export class WholeAppend extends PendingAppend {
   readonly encoded: Promise<void> | null
   readonly hasKeyless: boolean
+  readonly #owner: WholeAppendOwner
   readonly #acks: Acks
   readonly #settle: Settlement
   #buffers: readonly Buffer[] | null = null
@@ -96,19 +105,19 @@ export class WholeAppend extends PendingAppend {
   #appendTime: number | null = null
   #isTold = false
 
-  /** @param onEncoded called with the size if it was not known at first */
   constructor(
+    owner: WholeAppendOwner,
     batches: readonly Buffer[] | Promise<readonly Buffer[]>,
     options: ChainedAppendOptions,
     settle: Settlement,
-    onEncoded: (sizeBytes: number) => void,
   ) {
     super(options)
+    this.#owner = owner
     this.hasKeyless = options.hasKeyless === true
     this.#acks = options.acks
     this.#settle = settle
     if (batches instanceof Promise) {
-      this.encoded = this.#whenEncoded(batches, onEncoded)
+      this.encoded = this.#whenEncoded(batches)
     } else {
       this.encoded = null
       this.#take(batches)
@@ -152,21 +161,26 @@ export class WholeAppend extends PendingAppend {
     this.#settle.reject(error)
   }
 
+  /**
+   * Rejects the append if it still waits, for others or for room. @returns whether it did: then
+   * nothing of it is, or will be, in the log
+   */
+  giveUp(reason: unknown): boolean {
+    return this.#owner.giveUp(this, reason)
+  }
+
   #take(buffers: readonly Buffer[]): void {
     this.#buffers = buffers
     for (const { length } of buffers) this.#sizeBytes += length
   }
 
-  async #whenEncoded(
-    batches: Promise<readonly Buffer[]>,
-    onEncoded: (sizeBytes: number) => void,
-  ): Promise<void> {
+  async #whenEncoded(batches: Promise<readonly Buffer[]>): Promise<void> {
     try {
       const buffers = await batches
       // The append may have failed meanwhile.
       if (this.isReleased) return
       this.#take(buffers)
-      onEncoded(this.#sizeBytes)
+      this.#owner.grown(this.#sizeBytes)
     } catch (error) {
       this.#buffers = []
       this.#settle.reject(error)

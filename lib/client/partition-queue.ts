@@ -1,14 +1,14 @@
-import type { Settlement } from '../broker/pending-append.ts'
+import type { Settlement, WholeAppend } from '../broker/pending-append.ts'
 import type { ResolvedTopicConfig } from '../config.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
-import type { Clock, Timer } from '../platform/clock.ts'
+import type { Timer } from '../platform/clock.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
 import { levelOf } from '../record/codecs/levels.ts'
 import { fillLimitOf, isKeyed, storedCompressionType } from '../storage/append-record.ts'
 import { Fifo } from './fifo.ts'
 import { ProducerBatch } from './producer-batch.ts'
-import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
+import type { QueueOwner } from './queue-owner.ts'
 import {
   buffersOf,
   countWithin,
@@ -24,13 +24,18 @@ export interface ProducerPartition {
   readonly topic: string
   readonly index: number
   readonly isClosed: boolean
-  /** May settle within the call; settles once. @param hasKeyless whether any record has no key */
+  /**
+   * Settles once.
+   *
+   * @param hasKeyless whether any record has no key
+   * @returns the append, to give it up while it waits; `null` when it has settled within the call
+   */
   appendBatches(
     batches: readonly Buffer[],
     acks: 1 | 'all',
     settle: Settlement,
     hasKeyless?: boolean,
-  ): void
+  ): Pick<WholeAppend, 'giveUp'> | null
 }
 
 /** What a producer needs from a topic. */
@@ -40,28 +45,6 @@ export interface ProducerTopic {
   readonly partitions: readonly ProducerPartition[]
 }
 
-/** What the queues of a producer share. */
-export interface QueueOwner {
-  readonly clock: Clock
-  readonly options: ResolvedProducerOptions
-  /** Whether batches are sent without waiting for more records. */
-  readonly isForced: boolean
-  batchCreated(batch: ProducerBatch, queue: PartitionQueue): void
-  /** Called when the records in memory have grown. */
-  memoryTaken(sizeBytes: number): void
-  /** Schedules {@link PartitionQueue.drain} for the end of the tick. */
-  markReady(queue: PartitionQueue): void
-  /** @param timestamp the timestamp of the append, `null` if records keep their own */
-  complete(batch: ProducerBatch, baseOffset: number, timestamp: number | null): void
-  fail(batch: ProducerBatch, error: unknown): void
-  /** `parts` have replaced `batch` and hold its records. */
-  replaced(batch: ProducerBatch, parts: readonly ProducerBatch[], queue: PartitionQueue): void
-  /** The group was not written, or may not have been: batches sent after it must not be written. */
-  failGroup(queue: PartitionQueue, group: readonly ProducerBatch[], error: unknown): void
-  /** A group has settled, and the queue may write the next one. */
-  groupSettled(queue: PartitionQueue): void
-}
-
 /** Waiting batches are written together up to this size, unless a single one is larger. */
 const MAX_GROUP_BYTES = 1024 * 1024
 
@@ -69,6 +52,9 @@ const MAX_GROUP_BYTES = 1024 * 1024
 const MIN_CAPACITY_BYTES = 256
 
 const NONE: readonly ReadyBatch[] = []
+
+/** Rejects an append that its queue has taken back. No caller sees it. */
+const TAKEN_BACK = new Error('the append was taken back')
 
 /**
  * The unsettled batches of one partition. One group is in flight at a time, so that the order is
@@ -86,6 +72,8 @@ export class PartitionQueue implements ReadyBatchOwner {
   #lingerTimer: Timer | null = null
   #hasLingered = false
   #isInFlight = false
+  /** The append of the group in flight. */
+  #append: Pick<WholeAppend, 'giveUp'> | null = null
   readonly #load: number[]
   /** Size of the last batch: the best guess for the next. */
   #lastSizeBytes = 0
@@ -147,6 +135,14 @@ export class PartitionQueue implements ReadyBatchOwner {
     if (batch === this.#open) this.#seal()
     // Batches expire in the order of their creation, so it is the first one if it still waits.
     if (this.#batches.peek() === batch) this.#batches.shift()
+  }
+
+  /**
+   * Takes the group in flight back if its append still waits. None of its batches is in flight
+   * then; those that do not settle in this turn are written again, behind other appends.
+   */
+  takeBack(): void {
+    this.#append?.giveUp(TAKEN_BACK)
   }
 
   /** Fails a batch. */
@@ -287,17 +283,19 @@ export class PartitionQueue implements ReadyBatchOwner {
     const { acks } = this.#owner.options
     const settle: Settlement = {
       resolve: ({ baseOffset }, appendTime) => {
+        this.#append = null
         this.#complete(group, baseOffset, appendTime)
         this.#writeReady(rest)
       },
       reject: (error) => {
+        this.#append = null
         // The topic may have been altered while the group waited in line. It is then refused, and
         // nothing was written.
         const isTooMuch =
           error instanceof RecordTooLargeError && this.#fitting(group) < group.length
         const isKeyless = error instanceof InvalidRecordError && isKeyed(this.topic.config)
         const batches = group.map(({ batch }) => batch)
-        if (!isTooMuch && !(isKeyless && hasKeyless)) {
+        if (error !== TAKEN_BACK && !isTooMuch && !(isKeyless && hasKeyless)) {
           this.#owner.failGroup(this, batches, error)
           this.#writeReady(rest)
           return
@@ -309,7 +307,10 @@ export class PartitionQueue implements ReadyBatchOwner {
       },
     }
     // No caller waits for a send with acks 0, but its memory is in use until it is written.
-    this.partition.appendBatches(buffersOf(group), acks === 0 ? 1 : acks, settle, hasKeyless)
+    const buffers = buffersOf(group)
+    const append = this.partition.appendBatches(buffers, acks === 0 ? 1 : acks, settle, hasKeyless)
+    // Without one, the rest may be in flight already.
+    if (append !== null) this.#append = append
   }
 
   /** Prepares built batches again for the topic's current configuration, and writes them. */

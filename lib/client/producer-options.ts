@@ -60,7 +60,7 @@ export interface ProducerOptions<
   readonly maxBlockMs?: number | undefined
   /**
    * Time limit for the outcome of a batch, counted from its first record, milliseconds, at least 1
-   * and more than `lingerMs`.
+   * and more than `lingerMs`. A batch whose write has not begun by then is not written.
    *
    * @defaultValue 120000, or `lingerMs` + 30000 if that is larger
    */

@@ -1,7 +1,8 @@
 import { refuseThenable } from '../checks.ts'
 import { resolvePartition, type Partitioner } from './partitioner.ts'
-import { PartitionQueue, type ProducerTopic, type QueueOwner } from './partition-queue.ts'
+import { PartitionQueue, type ProducerTopic } from './partition-queue.ts'
 import type { SerializedRecord } from './producer-record.ts'
+import type { QueueOwner } from './queue-owner.ts'
 import type { WaitingSend } from './waiting-send.ts'
 
 /** The queues of one topic, one for each of its partitions. */

@@ -23,7 +23,8 @@ import {
   type SerializedRecord,
 } from './producer-record.ts'
 import { ProducerTopics, type TopicQueues } from './producer-topics.ts'
-import { producerClosed, RecordAccumulator } from './record-accumulator.ts'
+import { RecordAccumulator } from './record-accumulator.ts'
+import { producerClosed } from './send-errors.ts'
 import {
   CallbackCompletion,
   tellFailure,

@@ -1,13 +1,7 @@
 import { behindFailed } from '../broker/behind-failed.ts'
 import { EndOfTick } from '../broker/end-of-tick.ts'
 import { isError } from '../checks.ts'
-import {
-  ClosedError,
-  LogFullError,
-  RecordTooLargeError,
-  StorageError,
-  TimeoutError,
-} from '../errors.ts'
+import { LogFullError, RecordTooLargeError, StorageError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/batch-layout.ts'
@@ -21,12 +15,14 @@ import {
 import { checkTimestampLimits } from '../storage/timestamp-limits.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { FlushIntervals } from './flush-intervals.ts'
-import type { PartitionQueue, QueueOwner } from './partition-queue.ts'
+import type { PartitionQueue } from './partition-queue.ts'
 import type { ProducerBatch } from './producer-batch.ts'
 import type { ResolvedProducerOptions } from './producer-options.ts'
 import type { SerializedRecord } from './producer-record.ts'
+import type { QueueOwner } from './queue-owner.ts'
 import { ReadyQueues } from './ready-queues.ts'
 import { tellPlace, type Completion, type SentTo } from './send-completion.ts'
+import { closedBeforeAcknowledged, notAcknowledged, producerClosed } from './send-errors.ts'
 import { WaitingSends, type WaitingSend } from './waiting-send.ts'
 
 /** The offset in the metadata of a send with acks 0. */
@@ -142,10 +138,10 @@ export class RecordAccumulator implements QueueOwner {
   /** Fails everything that has not settled. */
   abort(): void {
     // One error for all: capturing the stacks of many thousands would block the process.
-    const reason = 'the producer was closed before the write was acknowledged'
-    const unknown = new ClosedError(reason, 'unknown')
+    const unknown = closedBeforeAcknowledged()
     const notWritten = producerClosed()
-    for (const batch of [...this.#batches.keys()]) {
+    for (const [batch, queue] of [...this.#batches]) {
+      if (batch.isInFlight) queue.takeBack()
       this.fail(batch, batch.isInFlight ? unknown : notWritten)
     }
     // Waiting records were sent after all records that are in batches of their partition.
@@ -331,19 +327,10 @@ export class RecordAccumulator implements QueueOwner {
         this.#deliveryTimer = this.#startDeliveryTimer(Math.ceil(remainingMs))
         break
       }
-      const { topic, index } = queue.partition
-      const message =
-        `${batch.recordCount} record(s) for ${topic}-${index} were not acknowledged within ` +
-        `deliveryTimeoutMs (${deliveryTimeoutMs} ms)`
-      const outcome = batch.isInFlight ? 'unknown' : 'not-written'
-      expired.push({ batch, error: new TimeoutError(message, outcome) })
+      if (batch.isInFlight) queue.takeBack()
+      expired.push({ batch, error: notAcknowledged(batch, queue.partition, deliveryTimeoutMs) })
     }
     this.#failAll(expired)
     this.#admitWaiting()
   }
-}
-
-/** The error of a send after the close of its producer. */
-export function producerClosed(): ClosedError {
-  return new ClosedError('the producer is closed')
 }

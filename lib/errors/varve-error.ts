@@ -4,7 +4,8 @@
  *
  * - `not-written`: none of the append is in the log. It can be sent again without creating
  *   duplicates.
- * - `unknown`: the next open may or may not find it in the log.
+ * - `unknown`: the next open may or may not find it in the log. If it was given up while it was being
+ *   written, it may appear before that.
  */
 export type AppendOutcome = 'not-written' | 'unknown'
 

@@ -10,7 +10,8 @@ it('acknowledges an append of more batches than a function call can take argumen
   const buffers = Array<Buffer>(300_000).fill(builder.buildUncompressed())
   const appended = new Promise<AppendResult>((resolve, reject) => {
     const options = { acks: 'all', isInLine: true } as const
-    const append = new WholeAppend(buffers, options, { resolve, reject }, () => null)
+    const owner = { grown: () => undefined, giveUp: () => false }
+    const append = new WholeAppend(owner, buffers, options, { resolve, reject })
     append.written(buffers.map((buffer) => new RecordBatch(buffer)))
     append.done()
   })

@@ -77,13 +77,15 @@ export class FakePartition implements ProducerPartition {
     this.index = index
   }
 
-  appendBatches(buffers: readonly Buffer[], acks: 1 | 'all', settle: Settlement): void {
+  /** @returns `null`: its appends never wait, so they cannot be given up */
+  appendBatches(buffers: readonly Buffer[], acks: 1 | 'all', settle: Settlement): null {
     const append = new FakeAppend(this, buffers, acks)
     this.appends.push(append)
     if (this.isAutomatic) append.succeed()
     append.result.then((result) => {
       settle.resolve(result, append.appendTime)
     }, settle.reject)
+    return null
   }
 
   /** The append with this number, from 0. */
