@@ -3,11 +3,11 @@ import { batchesOf } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
-import { AppendLine } from './append-line.ts'
+import { AppendLine, isInLine, standsInLine } from './append-line.ts'
 import { refusalOf } from './append-refusal.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
-import { MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
+import { lookForRoom, MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
 import {
   hasKeyless,
   SharedBatch,
@@ -150,8 +150,10 @@ export class AppendChain {
 
   /** Commits the next group. Never rejects. @returns `null` when it has settled */
   #step(): Promise<void> | null {
-    const { first } = this.#pending
+    const { first, last } = this.#pending
     if (first?.isEncoded === false) return first.encoded
+    const looking = first === last ? null : lookForRoom(this.#owner)
+    if (looking !== null) return looking.then(() => undefined)
     const group = this.#takeGroup()
     if (group.length === 0) return null
     try {
@@ -337,13 +339,4 @@ export class AppendChain {
     const reason = this.#owner.whyFenced(isWritten)
     if (reason !== null) throw reason
   }
-}
-
-/** Whether appends in line after it must not be written without it: it was not given up. */
-function isInLine(append: PendingAppend): boolean {
-  return append.isInLine && !append.isReleased
-}
-
-function standsInLine(append: PendingAppend): boolean {
-  return append.isInLine
 }

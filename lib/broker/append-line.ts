@@ -62,3 +62,12 @@ export class AppendLine {
     return taken
   }
 }
+
+/** Whether appends in line after it must not be written without it: it was not given up. */
+export function isInLine(append: PendingAppend): boolean {
+  return append.isInLine && !append.isReleased
+}
+
+export function standsInLine(append: PendingAppend): boolean {
+  return append.isInLine
+}

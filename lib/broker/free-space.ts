@@ -17,6 +17,8 @@ export class FreeSpace {
   readonly #clock: Pick<Clock, 'monotonic'>
   #bytes = 0
   #askedMs = -Infinity
+  /** When it was asked last, even if it did not answer. */
+  #triedMs = -Infinity
   /** Bytes of all appends that were ever granted. */
   #grantedBytes = 0
   /** Granted bytes whose append is written or has failed. */
@@ -40,10 +42,33 @@ export class FreeSpace {
    * @throws {@link StorageError} when the file system does not answer.
    */
   async atLeast(neededBytes: number): Promise<number> {
+    if (this.#isKnown && this.#left >= neededBytes) return this.#left
+    return this.#ask()
+  }
+
+  /** The free bytes; `Infinity` while they are not known. */
+  get known(): number {
+    return this.#isKnown ? this.#left : Infinity
+  }
+
+  /**
+   * Asks the file system if the free bytes are not known, and it was not asked in vain just now.
+   *
+   * @returns `null` if there is nothing to wait for; the promise never rejects
+   */
+  look(): Promise<unknown> | null {
+    if (this.#isKnown || this.#clock.monotonic() - this.#triedMs < MAX_AGE_MS) return null
+    return this.#ask().catch(() => undefined)
+  }
+
+  get #isKnown(): boolean {
     const ageMs = this.#clock.monotonic() - this.#askedMs
     const takenBytes = this.#grantedBytes - this.#grantedWhenAsked
-    const isKnown = ageMs < MAX_AGE_MS && takenBytes < MAX_TAKEN_BYTES
-    if (isKnown && this.#left >= neededBytes) return this.#left
+    return ageMs < MAX_AGE_MS && takenBytes < MAX_TAKEN_BYTES
+  }
+
+  async #ask(): Promise<number> {
+    this.#triedMs = this.#clock.monotonic()
     const [granted, settled] = [this.#grantedBytes, this.#settledBytes]
     try {
       this.#bytes = await this.#fileSystem.freeBytes(this.#dir)

@@ -14,6 +14,16 @@ const MAX_SYNCED_GROUP_BYTES = 4 * 1024 * 1024
 export const MAX_WAITING_BYTES: number = MAX_SYNCED_GROUP_BYTES
 
 /**
+ * Finds out what {@link mostGroupBytes} needs to know.
+ * @returns `null` if it is known, or does not matter; never rejects
+ */
+export function lookForRoom(
+  owner: Pick<AppendChainOwner, 'log' | 'space'>,
+): Promise<unknown> | null {
+  return owner.log.config.minFreeBytes > 0 ? (owner.space()?.look() ?? null) : null
+}
+
+/**
  * Maximum size of the next group: no more than there is room for, so that the first append need not
  * wait.
  *

@@ -100,9 +100,16 @@ export class TopicSpace {
     return this.#isFull
   }
 
-  /** Bytes that `maxBytes` leaves, at least 0. */
-  roomBytes({ maxBytes }: Readonly<ResolvedTopicConfig>): number {
-    return maxBytes < 0 ? Infinity : Math.max(0, maxBytes - this.#usedBytes())
+  /** Bytes that `maxBytes` and, as far as is known, `minFreeBytes` leave, at least 0. */
+  roomBytes({ maxBytes, minFreeBytes }: Readonly<ResolvedTopicConfig>): number {
+    const roomBytes = maxBytes < 0 ? Infinity : maxBytes - this.#usedBytes()
+    const freeBytes = minFreeBytes > 0 ? this.#disk.known - minFreeBytes : Infinity
+    return Math.max(0, Math.min(roomBytes, freeBytes))
+  }
+
+  /** Asks how much room `minFreeBytes` leaves. @returns `null` if that is known; never rejects */
+  look(): Promise<unknown> | null {
+    return this.#disk.look()
   }
 
   /**

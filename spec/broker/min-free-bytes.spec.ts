@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { settle } from '../helpers/settle.ts'
 import { openTopic, outcomeOf, VALUE } from './capped-topic.ts'
 
 describe('minFreeBytes', () => {
@@ -26,6 +27,29 @@ describe('minFreeBytes', () => {
     expect(fileSystem.operations.filter((line) => line.includes('freeBytes'))).toHaveLength(1)
     await broker.close()
   })
+
+  it.each([
+    ['reject', 'LOG_FULL'],
+    ['wait', 'waits'],
+  ] as const)(
+    'accepts those appends of one tick that there is space for, with %s: the others %s',
+    async (whenFull, rest) => {
+      const { broker, partition, fileSystem } = await openTopic({
+        ...{ minFreeBytes: 10_000, whenFull, segmentBytes: 100_000 },
+      })
+      const used = [...fileSystem.snapshot().values()].reduce((sum, { length }) => sum + length, 0)
+      fileSystem.capacityBytes = used + 10_000 + 2_500
+      const pair = [{ value: 'x'.repeat(500) }, { value: 'x'.repeat(500) }]
+      const outcomes = Array.from({ length: 6 }, () => 'waits')
+      const appends = outcomes.map(async (_, slot) => {
+        outcomes[slot] = String(await outcomeOf(partition.append(pair)))
+      })
+      await settle()
+      expect(outcomes).toEqual(['taken', 'taken', rest, rest, rest, rest])
+      await broker.close()
+      await Promise.all(appends)
+    },
+  )
 
   it('rejects an append when the file system fails to report its free space', async () => {
     const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
