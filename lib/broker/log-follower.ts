@@ -1,6 +1,7 @@
 import { errorOf, reasonOf } from '../checks.ts'
 import { StorageError, VarveError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
+import { LOOKS_BESIDE_A_WRITER } from '../storage/beside-writer.ts'
 import type { Log } from '../storage/log.ts'
 
 const FOLLOW_INTERVAL_MS = 50
@@ -74,24 +75,36 @@ export class LogFollower {
     if (isAtEnd && isFresh && this.#failure !== null) throw this.#failure
   }
 
-  /** Checks now. */
+  /** Checks now, as {@link lookAt} does. */
   async look(): Promise<void> {
-    await this.#refresh()
+    await this.#refresh(lookAt)
     this.#onLooked(this.#failure !== null)
   }
 
+  /**
+   * Checks now for what has been appended up to `offset`, which is beyond the known end.
+   *
+   * @throws {@link StorageError} if that cannot be found out: the log may continue to `offset`.
+   */
+  async reach(offset: number): Promise<void> {
+    const error = await lookAt(this.#log, false)
+    this.#onLooked(false)
+    if (error !== null && offset > this.#log.logEndOffset) throw this.#failureOf(error)
+  }
+
   async #lookAgain(): Promise<void> {
-    await this.#refresh()
+    // If it meets a change of the owner, the next one follows soon.
+    await this.#refresh((log, isQuick) => log.refresh(isQuick))
     this.#timer = null
     if (this.#onLooked(this.#failure !== null)) this.start()
   }
 
-  async #refresh(): Promise<void> {
+  async #refresh(check: (log: Log, isQuick: boolean) => Promise<Error | null>): Promise<void> {
     const nowMs = this.#clock.monotonic()
     const isQuick = nowMs - this.#thoroughMs < THOROUGH_INTERVAL_MS
     if (!isQuick) this.#thoroughMs = nowMs
     try {
-      this.#note(await this.#log.refresh(isQuick))
+      this.#note(await check(this.#log, isQuick))
     } catch (error) {
       // The owner may be in the middle of a change; the next check sees the result.
       this.#note(errorOf(error))
@@ -112,5 +125,18 @@ export class LogFollower {
     const { topic, partition, dir: path } = this.#log
     const message = `the log of ${topic}-${partition} cannot be followed: ${reasonOf(cause)}`
     return new StorageError(message, { path, outcome: 'not-written' }, { cause })
+  }
+}
+
+/**
+ * Checks a log for its reader's only look: one that has met a change of the owner is repeated, as
+ * otherwise the log would seem to be unchanged.
+ *
+ * @returns the error of the last look, see `Log.refresh`.
+ */
+export async function lookAt(log: Log, isQuick: boolean): Promise<Error | null> {
+  for (let looks = 1; ; looks += 1) {
+    const error = await log.refresh(isQuick)
+    if (error === null || looks === LOOKS_BESIDE_A_WRITER) return error
   }
 }

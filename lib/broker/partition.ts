@@ -12,7 +12,7 @@ import type { AppendOptions } from './append-options.ts'
 import { ensureDurable } from './durable-below.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
-import { LogFollower } from './log-follower.ts'
+import { LogFollower, lookAt } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
 import type { WholeAppend } from './pending-append.ts'
@@ -270,7 +270,7 @@ export class Partition {
     this.ensureOpen()
     this.#follower?.ensureAble(offset >= this.#end.offset)
     // Beyond the known end: the owner may have appended since the last look.
-    if (this.#context.readOnly && offset > this.logEndOffset) await this.refresh()
+    if (offset > this.logEndOffset) await this.#follower?.reach(offset)
     return this.batches.read(offset, maxBytes, wantedEnd)
   }
 
@@ -294,7 +294,7 @@ export class Partition {
 
   /** In a directory open for reading only, looks for what its owner has appended. @internal */
   async refresh(): Promise<void> {
-    await this.log.refresh()
+    await lookAt(this.log, false)
     this.#end.follow()
   }
 

@@ -8,6 +8,7 @@ import { string, type Deserializer } from '../../lib/client/serde.ts'
 import {
   OffsetOutOfRangeError,
   SerializationError,
+  StorageError,
   UnknownTopicOrPartitionError,
 } from '../../lib/errors.ts'
 import type { File, FileStat, OpenMode } from '../../lib/platform/file-system.ts'
@@ -17,6 +18,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { values } from '../client/consumer-harness.ts'
 import { textsOf } from '../helpers/partitions.ts'
+import { seenThrough } from '../helpers/seen-through.ts'
 
 interface Brokers {
   readonly clock: ManualClock
@@ -424,6 +426,90 @@ describe('a consumer of a reader that is to start at the end of a log', () => {
     await reader.close()
     await owner.close()
   })
+})
+
+describe('a look of a reader that the owner meets with a compaction', () => {
+  const END = 24
+
+  /** A reader that knows the first record, and the first of whose next looks meets a compaction. */
+  async function met(): Promise<{ clock: ManualClock; reader: Broker; end: () => Promise<void> }> {
+    const { clock, fileSystem, owner } = await fixture()
+    const config = { segmentBytes: 200, cleanupPolicy: 'compact' } as const
+    const topic = await owner.createTopic('a', config)
+    const owned = topic.partition(0)
+    const append = (value: string): Promise<unknown> =>
+      owned.append({ key: Number(value) % 2 === 0 ? 'even' : value, value })
+    await append('0')
+    await owner.consumer({ groupId: 'g' }).commit([{ ...PLACE, offset: 0 }])
+    let isArmed = false
+    const beside = seenThrough(fileSystem, {
+      list: async (path) => {
+        const names = await fileSystem.list(path)
+        if (isArmed && path.endsWith('a-0')) {
+          isArmed = false
+          // So that it merges segments, whose files are then gone.
+          await topic.alter({ segmentBytes: 10_000 })
+          await owned.compact()
+        }
+        return names
+      },
+    })
+    const reader = await Broker.open('/data', { fileSystem: beside, clock, readOnly: true })
+    for (let offset = 1; offset < END; offset += 1) await append(String(offset))
+    await owner.consumer({ groupId: 'g' }).commit([{ ...PLACE, offset: END - 1 }])
+    await clock.advance(1_000)
+    isArmed = true
+    const end = async (): Promise<void> => {
+      expect(isArmed).toBe(false)
+      await reader.close()
+      await owner.close()
+    }
+    return { clock, reader, end }
+  }
+
+  it('leaves a consumer at the offset of its group, beyond the end known before', async () => {
+    const { reader, end } = await met()
+    const resets: unknown[] = []
+    const consumer = reader.consumer({
+      groupId: 'g',
+      onOffsetReset: (reset) => resets.push(reset),
+    })
+    consumer.subscribe(['a'])
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual([String(END - 1)])
+    expect(resets).toEqual([])
+    await end()
+  })
+
+  it.each<[string, (partition: Partition) => Promise<readonly StoredRecord[]>]>([
+    ['readLast()', (partition) => partition.readLast(1)],
+    [
+      'records()',
+      async (partition) => (await allOf(partition.records({ until: 'end' }))).slice(-1),
+    ],
+    [
+      'records() from there',
+      (partition) => allOf(partition.records({ from: END - 1, until: 'end' })),
+    ],
+  ])('does not hide the latest record from %s', async (_, read) => {
+    const { reader, end } = await met()
+    expect(textsOf(await read(reader.topic('a').partition(0)))).toEqual([String(END - 1)])
+    await end()
+  })
+})
+
+it('a reader that cannot look beyond the known end does not say that the log ends there', async () => {
+  const { fileSystem, owner, openReader } = await fixture()
+  await makeTopic(owner, 'old')
+  const reader = await openReader()
+  await owner.topic('a').partition(0).append({ value: 'new' })
+  await fileSystem.rename('/data/a-0', '/elsewhere')
+  const partition = reader.topic('a').partition(0)
+  await expect(partition.read(11)).rejects.toThrow(StorageError)
+  await fileSystem.rename('/elsewhere', '/data/a-0')
+  expect(await partition.read(11)).toEqual([])
+  await expect(partition.read(12)).rejects.toThrow(OffsetOutOfRangeError)
+  await reader.close()
+  await owner.close()
 })
 
 it('an iteration rejects if the owner has truncated records that it has returned, and skips none', async () => {
