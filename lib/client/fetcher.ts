@@ -77,7 +77,7 @@ export class Fetcher<K, V> {
     const mostBytes = this.#options.fetchMaxBytes / 2
     if (!hasReady && bytesIn(this.#buffers.values()) > mostBytes) this.#buffers.clear()
     const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
-    if (room === null) return true
+    if (room === null) return this.#reader.place()?.then(() => true) ?? true
     return this.#reader.read(room, wait)
   }
 

@@ -74,6 +74,23 @@ export class PartitionReader {
     return this.#watch.mayRest ? this.#readDue(room, wait) : this.#readAll(room, wait)
   }
 
+  /**
+   * Finds the positions of partitions that were added, or moved to one end, without reading.
+   *
+   * @returns `null` when done
+   * @throws what {@link PositionResolver.resolve} throws
+   */
+  place(): Promise<void> | null {
+    if (!this.#turns.mayLackPosition) return null
+    const looking = this.#turns.lookForEnds()
+    if (looking === null) this.#turns.place()
+    return (
+      looking?.then(() => {
+        if (!this.#isStopped) this.#turns.place()
+      }) ?? null
+    )
+  }
+
   /** Waits without reading. @throws the reason of the signal */
   async idle(maxWaitMs: number, wait: Pick<WaitBounds, 'signal' | 'onWake'>): Promise<void> {
     await fetchBatches(this.#clock, [], { minBytes: 1, maxBytes: 1, maxWaitMs, ...wait })

@@ -28,6 +28,8 @@ export class PartitionWatch {
   /** All partitions that are due, and some that were. */
   #listed: WatchedPartition[] = []
   #assigned: Assigned | null = null
+  /** Whether the position of a partition was forgotten since the last look. */
+  #hasForgotten = false
   #seenCount = endsGoneBack.count
   #isClosed = false
 
@@ -42,6 +44,17 @@ export class PartitionWatch {
     return this.#mayRest && !this.#isClosed
   }
 
+  /** Whether a partition may have no position: it was added, or moved to one end of its log. */
+  mayLackPosition(assigned: Assigned): boolean {
+    return this.#hasForgotten || this.#assigned !== assigned
+  }
+
+  /** Called when all partitions have a position, without a look at them. */
+  notePlaced(assigned: Assigned): void {
+    if (this.#assigned !== assigned) this.#follow(assigned)
+    this.#hasForgotten = false
+  }
+
   /** The partitions that are due, longest-waiting first. */
   due(assigned: Assigned): readonly WatchedPartition[] {
     if (this.#assigned !== assigned) this.#follow(assigned)
@@ -50,6 +63,7 @@ export class PartitionWatch {
       for (const each of this.#watched.values()) this.#makeDue(each)
     }
     this.hasChanged = false
+    this.#hasForgotten = false
     this.#listed = this.#listed.filter((each) => {
       each.isListed = each.isDue
       return each.isDue
@@ -90,7 +104,10 @@ export class PartitionWatch {
     if (watched.state.isGivenUp) {
       watched.isDue = false
       this.#watched.delete(watched.state)
-    } else this.#makeDue(watched)
+    } else {
+      this.#makeDue(watched)
+      if (watched.state.position === null) this.#hasForgotten = true
+    }
     this.hasChanged = true
     this.onChange()
   }

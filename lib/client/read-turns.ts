@@ -103,6 +103,22 @@ export class ReadTurns {
     return looks.length === 0 ? null : Promise.all(looks)
   }
 
+  /** Whether {@link ReadTurns.place} may find a partition without a position. */
+  get mayLackPosition(): boolean {
+    return this.#watch.mayLackPosition(this.#subscription.assigned)
+  }
+
+  /** Finds the positions of partitions that have none, because the end changes with time. */
+  place(): void {
+    const { assigned } = this.#subscription
+    for (const state of assigned.values()) {
+      if (state.position !== null || state.isGivenUp) continue
+      const source = this.#positions.source(state)
+      if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
+    }
+    this.#watch.notePlaced(assigned)
+  }
+
   /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */
   isGoing(partition: Partition): boolean {
     return partition.isClosed && this.#subscription.isSubscribed

@@ -557,3 +557,29 @@ describe('lag', () => {
     expect(await consumer.lag()).toMatchObject([{ position: 99, lag: 0, committed: null }])
   })
 })
+
+it.each<[string, (consumer: Consumer<string, string>) => void]>([
+  ['is added', (consumer) => { consumer.assign([T0, T1]) }], // prettier-ignore
+  ['is sought to the end', (consumer) => { consumer.assign([T0, T1]); consumer.seekToEnd([T1]) }], // prettier-ignore
+])(
+  'a partition that %s starts at the end of the next poll, even if that reads nothing',
+  async (_, move) => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (let each = 0; each < 8; each += 1) harness.partition().append('x'.repeat(500_000))
+    harness.partition('t', 1).append('before')
+    const consumer = harness.consumer({
+      autoOffsetReset: 'latest',
+      maxPollRecords: 1,
+      maxPartitionFetchBytes: 10_000_000,
+    })
+    consumer.assign([T0])
+    consumer.seek(T0, 0)
+    await consumer.poll(NO_WAIT)
+    move(consumer)
+    await consumer.poll(NO_WAIT)
+    harness.partition('t', 1).append('after')
+    const seen: (string | null)[] = []
+    for (let poll = 0; poll < 9; poll += 1) seen.push(...values(await consumer.poll(NO_WAIT)))
+    expect(seen.filter((value) => value !== 'x'.repeat(500_000))).toEqual(['after'])
+  },
+)
