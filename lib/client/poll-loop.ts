@@ -124,6 +124,10 @@ export class PollLoop<K, V> {
     this.#running = running
     try {
       return await running
+    } catch (error) {
+      // Records that it has taken still count as not returned. Only the next run ends that.
+      this.#hasChanged = true
+      throw error
     } finally {
       this.#running = null
       this.#polledMs = this.#clock.monotonic()

@@ -550,3 +550,27 @@ describe('an iterator', () => {
     expect(harness.clock.pendingTimers).toBe(0)
   })
 })
+
+it('an iteration after one that a deserializer has failed commits the records it has returned', async () => {
+  const harness = new ConsumerHarness()
+  harness.partition().append(...numbers(5))
+  let failures = 1
+  const consumer = harness.typedConsumer({
+    groupId: 'g',
+    enableAutoCommit: false,
+    valueDeserializer: {
+      deserialize: (bytes: Buffer) => {
+        failures -= 1
+        if (failures >= 0) throw new Error('not yet')
+        return bytes.toString()
+      },
+    },
+  })
+  consumer.assign([T0])
+  await expect(consumer[Symbol.asyncIterator]().next()).rejects.toThrow(SerializationError)
+  const records = consumer[Symbol.asyncIterator]()
+  for (let each = 0; each < 3; each += 1) await records.next()
+  await consumer.commit()
+  expect(harness.committed()).toBe(2)
+  await consumer.close()
+})
