@@ -32,7 +32,7 @@ import type { RebalanceListener } from './rebalance-listener.ts'
  * consumed when the poll has returned it, an iterated one when the loop asks for the next.
  *
  * Only one `poll` or `next` may be in progress. All other calls may be made at any time, even while a poll
- * waits, and take effect at once. After `close` every call throws or rejects with {@link ClosedError}.
+ * waits, and take effect at once. After `close` every call but `wakeup` throws or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
   /** Whether the offsets of returned records are committed automatically. */
@@ -301,10 +301,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     return this.#parts.answer(() => this.#parts.controls.lag())
   }
 
-  /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once. */
+  /** Makes the poll in progress, or else the next one, reject with {@link WakeupError}, once; nothing after `close`. */
   wakeup(): void {
-    this.#parts.ensureOpen()
-    this.#parts.loop.wakeup()
+    if (!this.#parts.loop.isStopped) this.#parts.loop.wakeup()
   }
 
   /**

@@ -13,8 +13,9 @@ import type { TopicPartition } from '../broker/topic-partition.ts'
 export interface RebalanceListener {
   /**
    * The partitions are about to be given up: the last chance to commit. With an eager strategy, all
-   * partitions are revoked before every rebalance, even if there are none; otherwise only those
-   * that the consumer loses.
+   * partitions are revoked before every rebalance, even if there are none, except before a member's
+   * first and the first after it has lost its partitions; otherwise only those that the consumer
+   * loses.
    */
   readonly onPartitionsRevoked?:
     ((partitions: readonly TopicPartition[]) => void | Promise<void>) | undefined

@@ -329,7 +329,6 @@ describe('close', () => {
     ['beginningOffsets', (consumer) => consumer.beginningOffsets([T0])],
     ['endOffsets', (consumer) => consumer.endOffsets([T0])],
     ['offsetsForTimes', (consumer) => consumer.offsetsForTimes([{ ...T0, timestamp: 0 }])],
-    ['wakeup', (consumer) => { consumer.wakeup() }], // prettier-ignore
     ['an iteration', (consumer) => consumer[Symbol.asyncIterator]()],
   ]
 
@@ -339,6 +338,15 @@ describe('close', () => {
     await consumer.poll()
     await consumer.close()
     await expect(Promise.resolve().then(() => call(consumer))).rejects.toThrow(ClosedError)
+  })
+
+  it('makes wakeup do nothing, as a signal may arrive at any time', async () => {
+    const consumer = filled().consumer({ groupId: 'g' })
+    const closing = consumer.close()
+    consumer.wakeup()
+    await closing
+    consumer.wakeup()
+    await expect(consumer.poll()).rejects.toThrow(ClosedError)
   })
 
   it('interrupts a poll in progress, and leaves no timer and no partition listener', async () => {
