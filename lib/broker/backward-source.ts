@@ -48,6 +48,9 @@ export class BackwardSource implements RecordSource {
     if (this.#from === null) {
       const looking = partition.lookBehind(Infinity)
       if (looking !== null) await looking
+      // With nothing to read, nothing else notices these.
+      signal?.throwIfAborted()
+      partition.ensureOpen()
       this.#from = this.#begin(looking !== null)
     }
     if (this.#end <= this.#from) return null

@@ -62,6 +62,9 @@ export class ForwardSource implements RecordSource {
     if (this.#offset === null) {
       const looking = this.#partition.lookBehind(Infinity)
       if (looking !== null) await looking
+      // With nothing to read, nothing else notices these.
+      this.#range.signal?.throwIfAborted()
+      this.#partition.ensureOpen()
       this.#offset = this.#begin(looking !== null)
     }
     const end = this.#end

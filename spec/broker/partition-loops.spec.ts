@@ -1,5 +1,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
+import { ClosedError } from '../../lib/errors.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { watch } from '../client/consumer-harness.ts'
 import { holdTurns } from '../helpers/held-turns.ts'
 import { openPartition } from '../helpers/partitions.ts'
@@ -84,5 +88,21 @@ it.each([
         return
       }
     }
+  },
+)
+
+it.each([false, true])(
+  'an iteration with nothing to read hears its signal and the close, reverse: %s',
+  async (reverse) => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await Broker.open('/data', { fileSystem, clock: new ManualClock() })
+    const partition = (await broker.createTopic('a')).partition(0)
+    const signal = AbortSignal.abort(new Error('mine'))
+    const records = (aborted: boolean): AsyncGenerator =>
+      partition.records({ reverse, until: 'end', ...(aborted ? { signal } : {}) })
+    await expect(records(true).next()).rejects.toThrow('mine')
+    expect(await records(false).next()).toMatchObject({ done: true })
+    await broker.close()
+    await expect(records(false).next()).rejects.toThrow(ClosedError)
   },
 )
