@@ -92,6 +92,10 @@ export interface ImportOptions<Row = unknown> {
    * record must not change afterwards. Each row needs its own object and bytes, because many
    * records are stored at once.
    *
+   * In a row of a Parquet file, INT64 is a bigint, which `JSON.stringify` refuses, a time or date is
+   * a Date, bytes are a Uint8Array, and a decimal of more than 15 digits is text. The row and its
+   * values may be changed.
+   *
    * @defaultValue value: the line of an NDJSON file, otherwise the row as JSON; key: `keyField`
    */
   readonly toRecord?:

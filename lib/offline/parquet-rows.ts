@@ -67,7 +67,7 @@ export class ParquetRows implements RowSource {
       const rowStart = Math.max(groupStart, from.row)
       groupStart = groupEnd
       if (rowStart >= groupEnd) continue
-      const exact = new ParquetValues()
+      const exact = new ParquetValues(this.#options.toRecord !== null)
       const values = await this.#readGroup(exact, rowStart, groupEnd)
       this.#decimals.putInto(values)
       for (let at = 0; at < values.length; at += batchRecords) {
@@ -127,7 +127,7 @@ function toBatch(
     const row = rowsBefore + slot + 1
     const place = { line: null, start: null, end: null, text: null, bytes: null }
     const source = { row, ...place, value }
-    const fault = exact.faultIn(value)
+    const fault = exact.finish(value)
     if (fault === null) rows.push(source)
     else rejects.push(rejectRow(source, 'MALFORMED', fault))
   }

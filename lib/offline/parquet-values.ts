@@ -46,6 +46,7 @@ class FileTime extends Date {
  * as an exception would end the whole row group.
  */
 export class ParquetValues {
+  readonly #mayChange: boolean
   /** Whether a symbol may be in the rows, so that they are not searched in vain. */
   #hasSymbols = false
 
@@ -60,14 +61,20 @@ export class ParquetValues {
       bytes === undefined ? undefined : this.#jsonOf(bytes),
   }
 
-  /** Why the row is not valid, `null` if it is. To be called for each row before its use. */
-  faultIn(row: ParquetRow): string | null {
-    if (!this.#hasSymbols) return null
-    for (const field of Object.keys(row)) {
-      const reason = faultOf(row, field)
-      if (reason !== null) return `its field '${field}' ${reason}`
+  /** @param mayChange whether rows are changed later, and thus need objects of their own */
+  constructor(mayChange: boolean) {
+    this.#mayChange = mayChange
+  }
+
+  /** Completes a row, before its use. @returns why it is not valid, or `null` */
+  finish(row: ParquetRow): string | null {
+    if (this.#hasSymbols) {
+      for (const field of Object.keys(row)) {
+        const reason = faultOf(row, field)
+        if (reason !== null) return `its field '${field}' ${reason}`
+      }
     }
-    return null
+    return this.#mayChange ? takeObjects(row) : null
   }
 
   #textOf(bytes: Uint8Array): string | symbol {
@@ -100,6 +107,34 @@ function timeOf(value: bigint, moreDigits: number): Date {
   if (rest === 0n || Number.isNaN(time.getTime())) return time
   const more = rest.toString().padStart(moreDigits, '0').replace(/0+$/, '')
   return new FileTime(time.getTime(), `${time.toISOString().slice(0, -1)}${more}Z`)
+}
+
+/**
+ * Replaces the objects of a row with its own: those of the reader belong to all rows with an equal
+ * value, as far as the file stores it once.
+ *
+ * @returns why that cannot be done, or `null`
+ */
+function takeObjects(row: ParquetRow): string | null {
+  for (const [field, value] of Object.entries(row)) {
+    if (typeof value !== 'object' || value === null) continue
+    try {
+      row[field] = ownValue(value)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      return `its field '${field}' is nested too deeply`
+    }
+  }
+  return null
+}
+
+function ownValue(value: unknown): unknown {
+  if (value instanceof FileTime) return value.copy()
+  if (types.isUint8Array(value)) return value.slice()
+  if (Array.isArray(value)) return value.map(ownValue)
+  if (!isContainer(value)) return value
+  // `__proto__` is a field like any other in JSON, and assigning it would set the prototype.
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, ownValue(each)]))
 }
 
 /** The reason of the first symbol in a field. The text that {@link PROTO} stands for is put back. */

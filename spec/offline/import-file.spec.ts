@@ -849,6 +849,41 @@ describe('an import of Parquet', () => {
     expect(await values()).toEqual([1, 2, 3, 4].map((x) => `{"a":"${x}","x":${x}}`))
   })
 
+  it('passes each row to toRecord with objects of its own, even if they are equal', async () => {
+    const { put, run, values, rejects } = await setUp()
+    const of = { repetition_type: 'REQUIRED' } as const
+    const json = new Uint8Array(Buffer.from('{"__proto__":[{"n":0}]}'))
+    const deep = new Uint8Array(Buffer.from('['.repeat(100_000) + ']'.repeat(100_000)))
+    const raw = new Uint8Array([1, 2])
+    const schema: SchemaElement[] = [
+      { ...of, name: 'doc', type: 'BYTE_ARRAY', logical_type: { type: 'JSON' } },
+      { ...of, name: 'at', type: 'INT64', converted_type: 'TIMESTAMP_MICROS' },
+      { ...of, name: 'raw', type: 'BYTE_ARRAY' },
+    ]
+    const columnData = [
+      { name: 'doc', data: [json, json, deep, json] },
+      { name: 'at', data: [1001n, 1001n, 1001n, 1001n] },
+      { name: 'raw', data: [raw, raw, raw, raw] },
+    ].map((column) => ({ ...column, encoding: 'RLE_DICTIONARY' as const }))
+    put('/f.parquet', parquetOf(schema, columnData))
+    interface Row {
+      readonly doc: { readonly ['__proto__']: { n: number }[] }
+      readonly at: Date
+      readonly raw: Uint8Array
+    }
+    const toRecord = ({ doc, at, raw: bytes }: Row): ImportRecord => {
+      const value = `${JSON.stringify(doc)} ${at.toISOString()} ${bytes.join(',')}`
+      for (const each of doc.__proto__) each.n += 1
+      at.setTime(0)
+      bytes.fill(0)
+      return { value }
+    }
+    expect(await run('/f.parquet', { toRecord })).toMatchObject({ imported: 3, rejected: 1 })
+    const row = '{"__proto__":[{"n":0}]} 1970-01-01T00:00:00.001001Z 1,2'
+    expect(await values()).toEqual([row, row, row])
+    expect(rejects).toMatchObject([{ row: 3, reason: "its field 'doc' is nested too deeply" }])
+  })
+
   it('continues in the middle of a row group', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.parquet', parquet(100))
