@@ -102,7 +102,7 @@ export class RowSplitter {
     let at = 0
     while (at < this.#rest.length) {
       const { end, fault } = this.#rowEnd(at)
-      const isOver = end >= 0 ? end - at > this.#maxRowBytes : this.#isOver(at)
+      const isOver = end >= 0 ? !this.#fits(at, end) : this.#isOver(at)
       if (end >= 0 && !isOver) {
         rows.push(this.#take(at, end, end + 1, fault))
         at = end + 1
@@ -132,7 +132,13 @@ export class RowSplitter {
   }
 
   #isOver(at: number): boolean {
-    return this.#tooLong !== null || this.#rest.length - at > this.#maxRowBytes
+    return this.#tooLong !== null || !this.#fits(at, this.#rest.length)
+  }
+
+  /** Whether a row is short enough. A carriage return at its end may be part of the line end. */
+  #fits(at: number, end: number): boolean {
+    const isReturn = end > at && this.#rest[end - 1] === RETURN
+    return end - at - (isReturn ? 1 : 0) <= this.#maxRowBytes
   }
 
   /** @returns where the following text begins, -1 if that is not known yet */
@@ -145,7 +151,7 @@ export class RowSplitter {
       return length
     }
     const lineEnd = this.#rest.indexOf(NEWLINE, at)
-    const isShort = lineEnd >= 0 && lineEnd - at <= this.#maxRowBytes
+    const isShort = lineEnd >= 0 && this.#fits(at, lineEnd)
     if (isShort && this.#tooLong === null) {
       rows.push(this.#take(at, lineEnd, lineEnd + 1, 'open-quote'))
       return lineEnd + 1
@@ -244,7 +250,7 @@ export class RowSplitter {
         isQuoted = true
         break
       } else if (byte === NEWLINE) {
-        if (slot - at > this.#maxRowBytes) {
+        if (!this.#fits(at, slot)) {
           // The row is too long, so only its first line is taken, and each one after it searches.
           const [start, end] = [base + at, base + slot]
           this.#endless = { start, end, isQuoted: false, isFieldStart, fieldLineEnd }

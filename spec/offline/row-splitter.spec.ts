@@ -51,6 +51,31 @@ describe('RowSplitter', () => {
     expect(split('1,"x\n2,y\nz""', { delimiter: ',' })).toHaveLength(3)
   })
 
+  it.each([1, 2, 3, 4, 5, 6, 7, 20])(
+    'does not count a carriage return of the line end to maxRowBytes, in pieces of %i bytes',
+    (pieceBytes) => {
+      const rows = (text: string, delimiter: string | null): [string, string | null][] =>
+        split(text, { pieceBytes, maxRowBytes: 5, delimiter }).map(({ bytes, fault }) => [
+          bytes.toString(),
+          fault,
+        ])
+      const all = [
+        ['abcde', null],
+        ['abcdef', 'too-long'],
+        ['abcde\r', 'too-long'],
+        ['12345', null],
+        ['abcde\r', 'too-long'],
+      ].map(([bytes = '', fault = null]) => [bytes.slice(0, 5), fault])
+      expect(rows('abcde\r\nabcdef\r\nabcde\r\r\n12345\nabcde\r', null)).toEqual(all)
+      expect(rows('abcde\r\nabcdef\r\nabcde\r\r\n12345\nabcde\r', ',')).toEqual(all)
+      expect(rows('"a\nb"\r\n"abcd\r\n1\n', ',')).toEqual([
+        ['"a\nb"', null],
+        ['"abcd', 'open-quote'],
+        ['1', null],
+      ])
+    },
+  )
+
   it('reports a row longer than maxRowBytes as too long, and continues after it', () => {
     const long = 'z'.repeat(5000)
     const rows = split(`a\n${long}\nb\n`, { maxRowBytes: 10 })
