@@ -9,6 +9,7 @@ import {
   type BrokerOptions,
   type CloseOptions,
   type Consumer,
+  type ConsumerRecord,
   type ConsumerOptions,
   type CreateTopicOptions,
   type FetchOptions,
@@ -23,13 +24,15 @@ import {
   type StoredRecord,
   type VarveError,
 } from '../lib/index.ts'
-import type {
-  ImportOptions,
-  NdjsonSinkOptions,
-  ParquetSinkOptions,
-  PlanLoadOptions,
-  PushOptions,
-  RunLoadOptions,
+import {
+  pushTo,
+  type ImportOptions,
+  type NdjsonSinkOptions,
+  type ParquetSinkOptions,
+  type PlanLoadOptions,
+  type Push,
+  type PushOptions,
+  type RunLoadOptions,
 } from '../lib/offline/index.ts'
 
 type Equal<A, B> =
@@ -121,4 +124,17 @@ export async function promises(): Promise<void> {
   await broker.createTopic('t', { partition: 3 })
 
   is<Equal<typeof error.code, string>>()
+}
+
+/** Whether a write receives one record or several may depend on a value. */
+export function pushAsTold(
+  consumer: Consumer,
+  write: (input: ConsumerRecord | readonly ConsumerRecord[]) => void,
+  options: PushOptions,
+): Push {
+  pushTo(consumer, (record) => record.offset)
+  pushTo(consumer, (records) => records.length, { batchRecords: 5 })
+  // @ts-expect-error the write might receive several records
+  pushTo(consumer, (record: ConsumerRecord) => record.offset, options)
+  return pushTo(consumer, write, options)
 }

@@ -82,6 +82,15 @@ export function pushTo<K, V>(
   write: (records: readonly ConsumerRecord<K, V>[], context: PushContext) => unknown,
   options: PushOptions<K, V> & { readonly batchRecords: number },
 ): Push
+/** The same, if only the value of `batchRecords` tells how many records a write receives. */
+export function pushTo<K, V>(
+  consumer: Consumer<K, V>,
+  write: (
+    input: ConsumerRecord<K, V> | readonly ConsumerRecord<K, V>[],
+    context: PushContext,
+  ) => unknown,
+  options: PushOptions<K, V>,
+): Push
 export function pushTo<K, V>(
   consumer: Consumer<K, V>,
   write: (records: never, context: PushContext) => unknown,
