@@ -96,6 +96,16 @@ describe('opening a broker', () => {
     expect((await open(crashed)).recovery.cleanShutdown).toBe(false)
   })
 
+  it('is left by a disposed tempBroker in a file system that was given to it, for the next one to open', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const first = await tempBroker({ fileSystem })
+    await first.createTopic('orders')
+    await first[Symbol.asyncDispose]()
+    await using second = await tempBroker({ fileSystem })
+    expect([first.dir, second.dir]).toEqual(['/varve', '/varve'])
+    expect(second.topics().map(({ name }) => name)).toEqual(['orders'])
+  })
+
   it('refuses a directory that is already open, and reports the process id of its owner', async () => {
     await using broker = await tempBroker()
     const second = Broker.open(broker.dir)

@@ -11,7 +11,8 @@ import { createTemporaryDirectory, removeDirectoryTree } from '../platform/tempo
  * Disposing closes the broker and then removes the directory. Closing keeps the directory, so that
  * a test can open `broker.dir` again.
  *
- * @param options as for `Broker.open`. With a `fileSystem` of your own nothing touches the disk.
+ * @param options as for `Broker.open`. With a `fileSystem` of your own nothing touches the disk: the
+ * directory is always `/varve` there, and disposing leaves it, so that it can be opened again.
  */
 export async function tempBroker(options: BrokerOptions = {}): Promise<Broker> {
   // The broker refuses a value that is not an object.
