@@ -47,6 +47,8 @@ import {
  * @bokuweb/zstd-wasm if Node.js has no zstd.
  *
  * @throws TypeError or RangeError for invalid options
+ * @throws `UnknownTopicOrPartitionError` if the topic does not exist; `ReadOnlyError` if the broker
+ * is read-only
  * @throws {@link ImportFileChangedError} if the import's name was used for another file
  * @throws {@link ImportFileError} if the file as a whole does not match its format
  * @throws `OffsetOutOfRangeError` if the log has lost rows that the import had stored

@@ -48,7 +48,7 @@ const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
  * @param planOptions `onError` is called at each beat at which they do not fit the topics, which may
  * be created and deleted in the meantime
  * @throws TypeError or RangeError if the interval or one of the options is invalid whatever the
- * topics are
+ * topics are; `InvalidGroupIdError` if no group can have the name of the load
  * @throws `ClosedError` if the broker is closed
  */
 export function loadEvery(

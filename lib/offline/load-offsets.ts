@@ -65,10 +65,12 @@ export class LoadOffsets {
 
   /**
    * Commits the start of partitions with nothing to load yet. Otherwise the next plan would not
-   * notice records that are appended and deleted before it.
+   * notice records that are appended and deleted before it. Each commit is a sync, and there may be
+   * thousands: after an abort the remaining ones are left out.
    */
-  async beginEmpty(starts: readonly LoadStart[]): Promise<void> {
+  async beginEmpty(starts: readonly LoadStart[], signal: AbortSignal): Promise<void> {
     for (const { topic, partition, startOffset: offset } of starts) {
+      if (signal.aborted) return
       try {
         if ((await this.#consumer.committed({ topic, partition })) !== null) continue
         await this.#consumer.commit([{ topic, partition, offset }])

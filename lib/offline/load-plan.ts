@@ -1,10 +1,11 @@
-import type { Broker } from '../index.ts'
+import { InvalidGroupIdError, type Broker } from '../index.ts'
 import {
   boolean,
   checkOptions,
   checkWholeNumber,
   describeValue,
   isPlainObject,
+  isWellFormed,
   reasonOf,
 } from '../checks.ts'
 import { checkBroker } from './arguments.ts'
@@ -57,14 +58,16 @@ export class LoadPlan {
   }
 
   /**
-   * Restores a plan from the result of its `toJSON`, or from the text that `JSON.stringify` returns
-   * for it.
+   * Restores a plan from the result of its `toJSON`, from the text that `JSON.stringify` returns for
+   * it, or from the plan itself.
    *
-   * @throws TypeError or RangeError if it is not a plan.
+   * @throws TypeError or RangeError if it is not a plan, and {@link InvalidGroupIdError} if its name
+   * cannot be that of a group.
    */
   static restore(broker: Broker, json: LoadPlanJson | string): LoadPlan {
     checkBroker('broker', broker)
-    const plan = typeof json === 'string' ? parsed(json) : json
+    const given = typeof json === 'string' ? parsed(json) : json
+    const plan = given instanceof LoadPlan ? given.toJSON() : given
     const { name, resumes, tasks, begins } = checkOptions('a load plan', plan, {
       name: checkLoadName,
       resumes: boolean,
@@ -116,8 +119,23 @@ function frozen<T extends object>(all: readonly T[]): readonly T[] {
   return Object.freeze(all.map((each) => Object.freeze({ ...each })))
 }
 
-/** @throws TypeError if the value cannot be the name of a load. */
+/** Bytes of the longest name that a group can have. */
+const MAX_LOAD_NAME_BYTES = 32_767
+
+/** @throws TypeError or {@link InvalidGroupIdError} if the value cannot be the name of a load. */
 export function checkLoadName(name: string, value: unknown): void {
+  checkText(name, value)
+  const sizeBytes = Buffer.byteLength(value)
+  if (sizeBytes > MAX_LOAD_NAME_BYTES) {
+    throw new InvalidGroupIdError(
+      `${name} must have at most ${MAX_LOAD_NAME_BYTES} bytes, got ${sizeBytes}`,
+    )
+  }
+  if (isWellFormed(value)) return
+  throw new InvalidGroupIdError(`${name} must be well-formed Unicode, got a lone surrogate`)
+}
+
+function checkText(name: string, value: unknown): asserts value is string {
   if (typeof value === 'string' && value !== '') return
   throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
 }
@@ -125,7 +143,7 @@ export function checkLoadName(name: string, value: unknown): void {
 /** @throws TypeError or RangeError if the value is not a task. */
 export function checkTask(name: string, value: unknown): LoadTask {
   const task = checkOptions(name, value as LoadTask, {
-    topic: checkLoadName,
+    topic: checkText,
     partition: (key, each) => checkWholeNumber(key, each, 0, 0x7fff_ffff),
     startOffset: (key, each) => checkWholeNumber(key, each, 0, Number.MAX_SAFE_INTEGER),
     endOffset: (key, each) => checkWholeNumber(key, each, 1, Number.MAX_SAFE_INTEGER),

@@ -70,7 +70,7 @@ export const DEFAULT_LOAD_NAME = 'varve-load'
 /**
  * Checks everything about the options of a plan that does not depend on the topics.
  *
- * @throws TypeError or RangeError
+ * @throws TypeError or RangeError; `InvalidGroupIdError`
  */
 export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOptions> {
   const checked = checkOptions('plan options', options, PLAN_OPTIONS)
@@ -89,6 +89,7 @@ export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOption
  *
  * @throws TypeError or RangeError for invalid options, and for an offset that a partition does not
  * hold.
+ * @throws `InvalidGroupIdError` or `InvalidTopicError` for a name that no group or topic can have.
  * @throws `UnknownTopicOrPartitionError` if one of the topics does not exist.
  * @throws {@link RecordsGoneError} if records after the load's committed offset have been deleted,
  * unless `whenGone` is `'skip'`.

@@ -32,6 +32,7 @@ export interface Retrying {
 }
 
 const MAX_BACKOFF_MS = 30_000
+const MAX_DOUBLINGS = 30
 
 /** Passes records to the target, retries failed writes, and counts the outcomes. */
 export class PushDelivery<K, V> {
@@ -94,7 +95,9 @@ export class PushDelivery<K, V> {
     const { retryBackoffMs, clock } = this.#options
     const { over, draining, isNeeded } = retrying
     for (const each of entries) each.isInWrite = false
-    const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** (attempt - 1))
+    // The power stays finite: times 0, an infinite one would not be a number.
+    const doublings = Math.min(attempt - 1, MAX_DOUBLINGS)
+    const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** doublings)
     await pause(clock, delayMs, this.#end.stopping, draining, over).catch(() => undefined)
     const isRetried = !over.aborted && (!this.#isEnding(retrying) || isNeeded())
     for (const each of entries) each.isInWrite = isRetried

@@ -188,7 +188,7 @@ class LoadRun {
     if (signal?.aborted === true) stop()
     const stopFollowing = signal === undefined ? null : onAbort(signal, stop)
     try {
-      if (!this.#stop.signal.aborted) await this.#beginEmpty()
+      await this.#beginEmpty()
       const workers = Math.min(concurrency, this.#plan.tasks.length)
       await Promise.all(Array.from({ length: workers }, () => this.#work()))
     } finally {
@@ -203,7 +203,7 @@ class LoadRun {
   async #beginEmpty(): Promise<void> {
     const { broker, begins } = this.#plan
     try {
-      await this.#offsets.beginEmpty(begins)
+      await this.#offsets.beginEmpty(begins, this.#stop.signal)
     } catch (error) {
       throw reasonInLoad(broker, error)
     }

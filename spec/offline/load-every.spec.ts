@@ -179,6 +179,14 @@ describe('loadEvery', () => {
       [{}, 'topics must be an array of names, got undefined'],
       [{ topics: [] }, 'topics must have at least one name, got none'],
       [{ topics: ['t'], from: 5, until: 2 }, 'from must be at most until, which is 2, got 5'],
+      [
+        { topics: ['t'], name: 'a\ud800' },
+        'name must be well-formed Unicode, got a lone surrogate',
+      ],
+      [
+        { topics: ['t'], name: 'ä'.repeat(16_384) },
+        'name must have at most 32767 bytes, got 32768',
+      ],
     ] as const) {
       expect(() => loadEvery(1000, broker, plan as never, sink)).toThrow(message)
     }

@@ -244,6 +244,13 @@ describe('a load plan', () => {
     await expect(planLoad(none, { topics: ['orders'] })).rejects.toThrow('broker must be an object')
   })
 
+  it('can have the longest name that a group can have', async () => {
+    const broker = await brokerFor()
+    await fill(broker)
+    const plan = await planLoad(broker, { topics: ['orders'], name: 'n'.repeat(32_767) })
+    expect([...plan]).toEqual([task(0, 100)])
+  })
+
   it('is the same after a round trip through JSON', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 50])
@@ -254,6 +261,7 @@ describe('a load plan', () => {
       expect(() => Object.assign(tasks[0] ?? {}, { startOffset: 5 })).toThrow('read only')
     }
     expect(LoadPlan.restore(broker, plan.toJSON()).tasks).toEqual(plan.tasks)
+    expect(LoadPlan.restore(broker, plan).toJSON()).toEqual(plan.toJSON())
     expect(JSON.stringify(plan)).not.toContain('broker')
   })
 

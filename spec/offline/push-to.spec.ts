@@ -4,6 +4,7 @@ import {
   IllegalStateError,
   InvalidGroupIdError,
   ReadOnlyError,
+  type Clock,
   type Consumer,
   type ConsumerOptions,
   type ConsumerRecord,
@@ -184,6 +185,31 @@ describe('a push', () => {
       await broker.close()
     },
   )
+
+  it('waits 0 ms before any retry if retryBackoffMs is 0, after more than 1,024 attempts too', async () => {
+    const { clock, broker, consumer } = await setUp(1, 1)
+    const delays: number[] = []
+    const watched: Clock = {
+      now: () => clock.now(),
+      monotonic: () => clock.monotonic(),
+      startTimer: (callback, delayMs, options) => {
+        delays.push(delayMs)
+        return clock.startTimer(callback, delayMs, options)
+      },
+    }
+    let attempts = 0
+    const write = (): void => {
+      attempts += 1
+      throw new Error('no room')
+    }
+    const options = { clock: watched, retries: 1100, retryBackoffMs: 0 }
+    const ended = expect(pushTo(consumer(), write, options)).rejects.toThrow('no room')
+    while (attempts <= 1100) await clock.advance(0)
+    await ended
+    expect(delays.length).toBeGreaterThanOrEqual(1100)
+    expect(delays.filter((each) => each !== 0)).toEqual([])
+    await broker.close()
+  })
 
   it.each([
     [undefined, undefined, 'the write of t-0@1 threw undefined'],

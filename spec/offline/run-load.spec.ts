@@ -92,6 +92,21 @@ describe('a load', () => {
     expect(await runLoad(plan, new MemorySink())).toMatchObject({ tasks: 0 })
   })
 
+  it('commits no further start of an empty partition once it is aborted', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const broker = await brokerFor(fileSystem)
+    await fill(broker, 'orders', [0, 0])
+    const plan = await planLoad(broker, { topics: ['orders'] })
+    const stop = new AbortController()
+    const reason = new Error('that is enough')
+    fileSystem.observe(() => {
+      stop.abort(reason)
+    })
+    const { signal } = stop
+    await expect(runLoad(plan, new MemorySink(), { signal })).rejects.toBe(reason)
+    expect([await committed(broker, 0), await committed(broker, 1)]).toEqual([0, null])
+  })
+
   it('commits its start before its first task, so that records deleted meanwhile are reported as gone', async () => {
     const broker = await brokerFor()
     await fill(broker)
