@@ -78,9 +78,8 @@ export async function importFile<Row = unknown>(
     const identity = await identify(file, resolved, state.mark)
     const rejects = await openRejects(resolved, file, state.mark)
     try {
-      const source = await openSource(file, resolved)
       const run = new ImportRun(resolved, { journal, topic, file, identity, state, rejects })
-      return await run.run(source)
+      return await run.run()
     } finally {
       await rejects.close()
     }
@@ -135,18 +134,33 @@ class ImportRun {
   readonly #options: ResolvedImportOptions
   readonly #parts: RunParts
   readonly #target: ImportTarget
+  /** The file as far as it is read now. */
+  #identity: FileIdentity
+  /** The largest row that an earlier run has stored. */
+  readonly #storedRow: number
   #cursor: Cursor
   #committedRow: number
+  /** Size of the file in the last mark if a later run searches from there on, else `null`. */
+  #begunBytes: number | null
   #imported = 0
   #skipped: number
   #rejected = 0
+  #bytesRead = 0
   #rejecting: Promise<void> = Promise.resolve()
 
   constructor(options: ResolvedImportOptions, parts: RunParts) {
-    const { topic, state } = parts
+    const { topic, state, rejects } = parts
+    const { mark } = state
     this.#options = options
     this.#parts = parts
-    this.#cursor = state.mark?.cursor ?? FILE_START
+    this.#identity = parts.identity
+    this.#storedRow = Math.max(0, ...state.lastRows)
+    // After a mark of the end, no records are retained for an import. Rejected rows are searched
+    // for in the file that the mark names.
+    const isNamed = rejects.id === '' || mark?.rejectFile === rejects.id
+    const isBegun = mark !== null && !mark.isEnd && isNamed
+    this.#begunBytes = isBegun ? mark.size : null
+    this.#cursor = mark?.cursor ?? FILE_START
     this.#committedRow = this.#cursor.row
     this.#skipped = this.#cursor.row
     this.#target = new ImportTarget(topic, options, state, (reject) => {
@@ -157,18 +171,53 @@ class ImportRun {
     })
   }
 
-  async run(source: RowSource): Promise<ImportResult> {
-    const { clock, signal } = this.#options
+  async run(): Promise<ImportResult> {
+    const { clock, growing } = this.#options
     const startMs = clock.monotonic()
-    const readBefore = this.#parts.file.bytesRead
-    const { state, rejects } = this.#parts
-    const { mark } = state
-    // Committed before anything is appended, because a later run searches from this commit on.
-    // After a mark of the end, no records are retained for an import. Rejected rows are searched
-    // for in the file that the mark names.
-    const isNamed = rejects.id === '' || mark?.rejectFile === rejects.id
-    const isBegun = mark !== null && !mark.isEnd && isNamed
-    if (!isBegun || this.#isCommitDue(this.#cursor.row)) await this.#commit()
+    const { identity, state } = this.#parts
+    if (this.#hasGrownSince(state.mark)) await this.#readUpTo(state.mark, true)
+    await this.#readUpTo(identity, growing)
+    await this.#commit({ isEnd: true })
+    return {
+      rows: this.#cursor.row,
+      imported: this.#imported,
+      skipped: this.#skipped,
+      rejected: this.#rejected,
+      bytes: this.#bytesRead,
+      durationMs: clock.monotonic() - startMs,
+    }
+  }
+
+  /**
+   * Whether the file has grown since an interrupted run has stored rows after its mark. That run may
+   * have stored a row that ended with the file, and so was incomplete, or as rows the lines after a
+   * quote that was not closed yet. In the whole file their numbers may be those of other rows.
+   */
+  #hasGrownSince(mark: ImportMark | null): mark is ImportMark {
+    // A compressed file of which only a part is read counts as damaged.
+    if (mark === null || mark.isEnd || this.#options.gzip) return false
+    return mark.size < this.#parts.identity.size && mark.cursor.row < this.#storedRow
+  }
+
+  /** Imports the file as far as it has this identity. @param growing see {@link ImportOptions} */
+  async #readUpTo(identity: FileIdentity, growing: boolean): Promise<void> {
+    this.#identity = identity
+    await this.#read(growing)
+    // What is left for later as incomplete, an earlier run has stored as it is.
+    if (growing && this.#cursor.row < this.#storedRow) await this.#read(false)
+  }
+
+  async #read(growing: boolean): Promise<void> {
+    const { signal } = this.#options
+    const { file } = this.#parts
+    const { size } = this.#identity
+    file.readableBytes = size
+    const source = await openSource(file, { ...this.#options, growing })
+    const readBefore = file.bytesRead
+    // Committed before anything is appended, because a later run searches from this commit on, and
+    // has to know how much of the file this one has read.
+    if (this.#begunBytes !== size || this.#isCommitDue(this.#cursor.row)) await this.#commit()
+    this.#begunBytes = size
     const batches = source.read(this.#cursor)
     const readNext = (): ReturnType<typeof batches.next> => {
       const next = batches.next()
@@ -197,15 +246,7 @@ class ImportRun {
       await reading.catch(() => undefined)
       await batches.return()
     }
-    await this.#commit({ isEnd: true })
-    return {
-      rows: this.#cursor.row,
-      imported: this.#imported,
-      skipped: this.#skipped,
-      rejected: this.#rejected,
-      bytes: this.#parts.file.bytesRead - readBefore,
-      durationMs: clock.monotonic() - startMs,
-    }
+    this.#bytesRead += file.bytesRead - readBefore
   }
 
   async #take({ rows, rejects, end }: RowBatch): Promise<void> {
@@ -250,13 +291,13 @@ class ImportRun {
   }
 
   async #commit({ isEnd = false } = {}): Promise<void> {
-    const { journal, rejects, identity } = this.#parts
+    const { journal, rejects } = this.#parts
     const cursor = this.#cursor
     const partitionCount = this.#target.partitionCountBehind(cursor.row)
     await rejects.sync()
     const rejectBytes = rejects.lengthUpTo(cursor.row)
     const mark = { cursor, partitionCount, rejectBytes, rejectFile: rejects.id, isEnd }
-    await journal.commit({ ...identity, ...mark }, this.#target.places)
+    await journal.commit({ ...this.#identity, ...mark }, this.#target.places)
     this.#committedRow = cursor.row
     this.#target.onCommitted(partitionCount)
   }

@@ -30,6 +30,8 @@ export class InputFile {
   readonly size: number
   /** Distinguishes it from other files of its file system, whatever its name. */
   readonly fileIdentity: string
+  /** How much of it {@link InputFile.chunks} reads: up to `size` bytes. */
+  readableBytes: number
   readonly #file: File
   #bytesRead = 0
   #position = 0
@@ -38,6 +40,7 @@ export class InputFile {
     this.path = file.path
     this.#file = file
     this.size = sizeBytes
+    this.readableBytes = sizeBytes
     this.fileIdentity = identity
   }
 
@@ -128,8 +131,8 @@ export class InputFile {
 
   async *#plainChunks(from: number): AsyncGenerator<Buffer, void, undefined> {
     let at = from
-    while (at < this.size) {
-      const bytes = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, this.size - at))
+    while (at < this.readableBytes) {
+      const bytes = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, this.readableBytes - at))
       await this.#fill(bytes, at)
       at += bytes.length
       yield bytes

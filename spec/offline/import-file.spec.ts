@@ -1029,6 +1029,62 @@ describe('the file of an import', () => {
     expect(rejects).toEqual([])
   })
 
+  it.each([false, true])(
+    'must not grow in its last row after a run that has stored it was interrupted, growing: %s',
+    async (growing) => {
+      const { put, run, values, broker } = await setUp()
+      put('/f.ndjson', '1\n2')
+      await expect(run('/f.ndjson', until(2))).rejects.toThrow('broken off')
+      if (growing) expect(await run('/f.ndjson', { growing })).toMatchObject({ rows: 2 })
+      put('/f.ndjson', '1\n23\n4\n')
+      const running = run('/f.ndjson', { growing })
+      await expect(running).rejects.toThrow(ImportFileChangedError)
+      await expect(running).rejects.toThrow('had no line end and has grown')
+      expect(await values()).toEqual(['1', '2'])
+      await broker.close()
+    },
+  )
+
+  it('may grow in its last row after a run was interrupted before it', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n3')
+    await expect(run('/f.ndjson', until(2))).rejects.toThrow('broken off')
+    put('/f.ndjson', '1\n2\n34\n5\n')
+    expect(await run('/f.ndjson')).toMatchObject({ rows: 4, imported: 2, skipped: 2 })
+    expect(await values()).toEqual(['1', '2', '34', '5'])
+    await broker.close()
+  })
+
+  it.each([false, true])(
+    'keeps the rows in a quote that is closed after a run was interrupted, growing: %s',
+    async (growing) => {
+      const { put, run, values, rejects, broker } = await setUp()
+      const begun = 'a,b\n1,"x\n2,y\n3,z\n'
+      put('/f.csv', begun)
+      await expect(run('/f.csv', until(3))).rejects.toThrow('broken off')
+      put('/f.csv', `${begun}"\n4,d\n5,e\n`)
+      expect(await run('/f.csv', { growing })).toMatchObject({ rows: 6 - Number(growing) * 3 })
+      put('/f.csv', `${begun}"\n4,d\n5,e\n6,"f"\n`)
+      expect(await run('/f.csv', { growing })).toMatchObject({ rows: 7 })
+      const rows = [2, 3, 4, 5, 6].map((a) => `{"a":"${a}","b":"${'xyzdef'[a - 1]}"}`)
+      expect(await values()).toEqual(rows)
+      expect(new Set(rejects.map(({ row }) => row))).toEqual(new Set([1, 4]))
+      await broker.close()
+    },
+  )
+
+  it('is refused if it is shorter than an interrupted run has read after it had grown', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.ndjson', '1\n2\n')
+    await expect(run('/f.ndjson', until(1))).rejects.toThrow('broken off')
+    put('/f.ndjson', '1\n2\n3\n4\n')
+    await expect(run('/f.ndjson', until(4))).rejects.toThrow('broken off')
+    put('/f.ndjson', '1\n2\n5\n')
+    await expect(run('/f.ndjson')).rejects.toThrow(ImportFileChangedError)
+    expect(await values()).toEqual(['1', '2', '3', '4'])
+    await broker.close()
+  })
+
   it('is read up to its last line break while it is growing', async () => {
     const { put, run, values, rejects, broker } = await setUp()
     put('/f.ndjson', '1\n2')
