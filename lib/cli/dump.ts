@@ -1,5 +1,5 @@
 import type { Partition } from '../broker/partition.ts'
-import { VarveError } from '../errors.ts'
+import { OffsetOutOfRangeError, VarveError } from '../errors.ts'
 import type { StoredRecord } from '../record/decode.ts'
 import type { Command, CommandStreams } from './command.ts'
 import { InputError } from './command-arguments.ts'
@@ -134,8 +134,11 @@ async function startIn(
   return from === null || from >= end ? null : from
 }
 
-/** Where the last `count` records before `end` start. Not every offset still has a record. */
-async function startOfLast(
+/**
+ * Where the last `count` records before `end` start. Not every offset still has a record. If the
+ * owner deletes records down to which it has counted, all that are left belong to them.
+ */
+export async function startOfLast(
   partition: Partition,
   count: number,
   end: number,
@@ -143,10 +146,17 @@ async function startOfLast(
 ): Promise<number | null> {
   let first: number | null = null
   let found = 0
-  for await (const { offset } of partition.records({ reverse: true, until: end, signal })) {
-    first = offset
-    found += 1
-    if (found === count) break
+  try {
+    for await (const { offset } of partition.records({ reverse: true, until: end, signal })) {
+      first = offset
+      found += 1
+      if (found === count) break
+    }
+  } catch (error) {
+    const { logStartOffset } = partition
+    const isGone = error instanceof OffsetOutOfRangeError && error.offset < logStartOffset
+    if (!isGone) throw error
+    return logStartOffset
   }
   return first
 }

@@ -7,6 +7,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import { runCommandLine } from '../../lib/cli/command-line.ts'
 import { LineWriter } from '../../lib/cli/line-writer.ts'
+import { startOfLast } from '../../lib/cli/dump.ts'
 import { liveRecords } from '../../lib/cli/live-records.ts'
 import { jsonLine, recordLine } from '../../lib/cli/record-line.ts'
 import { timeText } from '../../lib/cli/report.ts'
@@ -336,6 +337,27 @@ describe('varve dump', () => {
     // What was read before the deletion is delivered.
     expect(deleted).toEqual([`${before.length} to 24`, `${25 + behind.length} to 38`])
   })
+
+  it.each([
+    ['the first of those that are left', 25, 25],
+    ['the end, if none are left', 40, 40],
+  ])(
+    'starts the last ones at %s if records are deleted while it counts',
+    async (_, below, start) => {
+      await using broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+      const partition = (await broker.createTopic('t')).partition(0)
+      for (let id = 0; id < 40; id += 1) await partition.append({ value: String(id) })
+      const records = partition.records.bind(partition)
+      partition.records = async function* (options) {
+        for await (const record of records(options)) {
+          if (record.offset === 30) await partition.deleteRecords(below)
+          yield record
+        }
+      }
+      const { signal } = new AbortController()
+      expect(await startOfLast(partition, 1_000, 40, signal)).toBe(start)
+    },
+  )
 
   it('waits for a slow output after each record', async () => {
     const dir = await filled()
