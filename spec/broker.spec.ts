@@ -853,6 +853,39 @@ describe('a read-only broker', () => {
     await reader.close()
     await writer.close()
   })
+
+  it('forgets the committed offsets of a directory that its owner empties and begins anew', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const group = { groupId: 'g', enableAutoCommit: false }
+    const begin = async (): Promise<Broker> => {
+      const owner = await open(fileSystem, { clock })
+      const topic = await owner.createTopic('a')
+      await topic.partition(0).append(['x', 'y', 'z', 'w'].map((value) => ({ value })))
+      return owner
+    }
+    let owner = await begin()
+    for (const offset of [1, 2, 3]) await owner.consumer(group).commit([{ ...A0, offset }])
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const committed = async (): Promise<number | undefined> => {
+      await clock.advance(1_000)
+      return (await reader.consumer(group).committed(A0))?.offset
+    }
+    expect(await committed()).toBe(3)
+    await owner.close()
+    for (const path of fileSystem.snapshot().keys()) await fileSystem.unlink(path)
+    owner = await begin()
+    expect(await committed()).toBe(undefined)
+    await owner.consumer(group).commit([{ ...A0, offset: 1 }])
+    expect(await committed()).toBe(1)
+    await owner.close()
+    for (const path of fileSystem.snapshot().keys()) await fileSystem.unlink(path)
+    owner = await begin()
+    await owner.consumer(group).commit([{ ...A0, offset: 2 }])
+    expect(await committed()).toBe(2)
+    await reader.close()
+    await owner.close()
+  })
 })
 
 describe('a broker in memory', () => {

@@ -38,8 +38,11 @@ const REPLAY_BYTES = 1024 * 1024
 export class OffsetReplay {
   /** End of what has been read, exclusive. */
   #nextOffset = 0
-  /** Generation of the log when the last run began. */
-  #generation: number | null = null
+  /** The reader of the log and its generation when the last run began. */
+  #read: {
+    readonly reader: OffsetsPartition['log']['reader']
+    readonly generation: number
+  } | null = null
   /** Commits of open transactions, by producer. */
   readonly #pending: Map<bigint, PendingOffsets> = new Map()
   /**
@@ -59,17 +62,20 @@ export class OffsetReplay {
 
   /**
    * Whether something that was read may no longer be in the log, because its owner has truncated it
-   * or replaced its files. Then only a replay from the start tells what counts.
+   * or replaced its files, or this is the log of another topic. Then only a replay from the start
+   * tells what counts.
    */
-  isOutdated({ log }: OffsetsPartition): boolean {
-    return this.#generation !== null && this.#generation !== log.reader.generation
+  isOutdated({ log: { reader } }: OffsetsPartition): boolean {
+    if (this.#read === null) return false
+    return this.#read.reader !== reader || this.#read.generation !== reader.generation
   }
 
   /**
    * Reads on to the current end. If it rejects, the next call continues after the last whole batch.
    */
   async run(partition: OffsetsPartition, groups: Map<string, GroupOffsets>): Promise<void> {
-    this.#generation = partition.log.reader.generation
+    const { reader } = partition.log
+    this.#read = { reader, generation: reader.generation }
     const endOffset = partition.highWatermark
     let offset = Math.max(this.#nextOffset, partition.logStartOffset)
     while (offset < endOffset) {

@@ -54,7 +54,10 @@ export class OffsetReplays {
    * @throws {@link CorruptRecordError} when one is damaged, after all were tried
    */
   async run(partitions: readonly OffsetsPartition[]): Promise<void> {
-    this.#partitionCount = Math.max(1, partitions.length)
+    const partitionCount = Math.max(1, partitions.length)
+    // The topic was removed, or this is another one whose groups belong in other partitions.
+    if (partitions.length === 0 || partitionCount !== this.#partitionCount) this.#forgetAll()
+    this.#partitionCount = partitionCount
     for (const partition of partitions) {
       const { index } = partition
       try {
@@ -81,6 +84,12 @@ export class OffsetReplays {
     if (known !== undefined) this.#forget(index)
     this.#replays.set(index, replay)
     for (const [groupId, offsets] of groups) this.#groups.set(groupId, offsets)
+  }
+
+  #forgetAll(): void {
+    this.#groups.clear()
+    this.#replays.clear()
+    this.#damages.clear()
   }
 
   #forget(index: number): void {
