@@ -854,6 +854,33 @@ describe('a read-only broker', () => {
     await writer.close()
   })
 
+  it.each<[string, (reader: Broker) => unknown]>([
+    ['logStartOffset', (reader) => reader.topic('a').partition(0).logStartOffset],
+    ['logEndOffset', (reader) => reader.topic('a').partition(0).logEndOffset],
+    ['diskUsage()', (reader) => reader.topic('a').partition(0).diskUsage()],
+    ['diskUsage() of the topic', (reader) => reader.topic('a').diskUsage()],
+    ['beginningOffsets()', (reader) => reader.consumer().beginningOffsets([A0])],
+  ])('shows by %s what the owner changed before an earlier call of it', async (_call, ask) => {
+    const fileSystem = new SimulatedFileSystem()
+    const clock = new ManualClock()
+    const writer = await open(fileSystem, { clock })
+    const partition = (await writer.createTopic('a')).partition(0)
+    for (const value of ['x', 'y']) await partition.append({ value })
+    const reader = await open(fileSystem, { clock, readOnly: true })
+    const before = await ask(reader)
+    await clock.advance(10_000)
+    await partition.append({ value: 'z' })
+    await partition.deleteRecords(1)
+    expect(await ask(reader)).toEqual(before)
+    await clock.advance(100)
+    const now = await ask(reader)
+    expect(now).not.toEqual(before)
+    expect(now).toEqual(await ask(writer))
+    await reader.close()
+    await writer.close()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
   it('forgets the committed offsets of a directory that its owner empties and begins anew', async () => {
     const fileSystem = new SimulatedFileSystem()
     const clock = new ManualClock()

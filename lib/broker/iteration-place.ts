@@ -19,12 +19,14 @@ export function ensureInLog({ log }: Partition, offset: number): void {
 }
 
 /**
- * Refuses to call `end` the end of the records if the log ends there because of damage: nobody knows
- * how many records are behind it.
+ * Refuses to call `end` the end of the records if the log ends there because of damage, or its owner's
+ * appends cannot be followed any more: nobody knows how many records are behind it.
  *
- * @throws {@link CorruptRecordError}, the damage, in that case.
+ * @throws {@link CorruptRecordError}, the damage, or the reason why it cannot be followed.
  */
-export function ensureUndamagedEnd({ log }: Partition, end: number): void {
+export function ensureUndamagedEnd(partition: Partition, end: number): void {
+  const { log } = partition
+  partition.ensureFollowed()
   if (log.damage !== null && end >= log.logEndOffset) throw log.damage
 }
 

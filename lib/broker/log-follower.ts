@@ -3,6 +3,8 @@ import { StorageError, VarveError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { LOOKS_BESIDE_A_WRITER } from '../storage/beside-writer.ts'
 import type { Log } from '../storage/log.ts'
+import type { PartitionContext } from './partition-context.ts'
+import type { VisibleEnd } from './visible-end.ts'
 
 const FOLLOW_INTERVAL_MS = 50
 
@@ -30,6 +32,8 @@ export class LogFollower {
   readonly #log: Log
   readonly #onLooked: (hasFailed: boolean) => boolean
   #timer: Timer | null = null
+  /** Whether a check was asked for since the last timer has fired. */
+  #isWanted = false
   #isStopped = false
   /** The failed checks since the last successful one. */
   #failed: { readonly sinceMs: number; readonly looks: number } | null = null
@@ -49,11 +53,16 @@ export class LogFollower {
     this.#onLooked = onLooked
   }
 
-  /** Schedules a check, unless one is scheduled. */
+  /**
+   * Schedules a check, unless one is scheduled. One that already runs may have read less than a
+   * reader that asks now is to see, so another one follows it.
+   */
   start(): void {
+    this.#isWanted = true
     if (this.#isStopped) return
     this.#timer ??= this.#clock.startTimer(
       () => {
+        this.#isWanted = false
         void this.#lookAgain()
       },
       FOLLOW_INTERVAL_MS,
@@ -96,7 +105,8 @@ export class LogFollower {
     // If it meets a change of the owner, the next one follows soon.
     await this.#refresh((log, isQuick) => log.refresh(isQuick))
     this.#timer = null
-    if (this.#onLooked(this.#failure !== null)) this.start()
+    const isAwaited = this.#onLooked(this.#failure !== null)
+    if (isAwaited || this.#isWanted) this.start()
   }
 
   async #refresh(check: (log: Log, isQuick: boolean) => Promise<Error | null>): Promise<void> {
@@ -139,4 +149,18 @@ export async function lookAt(log: Log, isQuick: boolean): Promise<Error | null> 
     const error = await log.refresh(isQuick)
     if (error === null || looks === LOOKS_BESIDE_A_WRITER) return error
   }
+}
+
+/** Makes `end` follow what the owner writes; `null` in the owner's own broker. */
+export function followerOf(
+  { readOnly, clock }: Pick<PartitionContext, 'readOnly' | 'clock'>,
+  log: Log,
+  end: VisibleEnd,
+): LogFollower | null {
+  if (!readOnly) return null
+  return new LogFollower(clock, log, (hasFailed) => {
+    end.follow()
+    if (hasFailed) end.notify()
+    return end.isAwaited
+  })
 }

@@ -12,7 +12,7 @@ import type { AppendOptions } from './append-options.ts'
 import { ensureDurable } from './durable-below.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
-import { LogFollower, lookAt } from './log-follower.ts'
+import { followerOf, lookAt, type LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
 import type { WholeAppend } from './pending-append.ts'
@@ -85,17 +85,12 @@ export class Partition {
       },
     })
     this.#writer = new PartitionWriter(context.clock, owner)
-    this.#follower = context.readOnly
-      ? new LogFollower(context.clock, log, (hasFailed) => {
-          this.#end.follow()
-          if (hasFailed) this.#end.notify()
-          return this.#end.isAwaited
-        })
-      : null
+    this.#follower = followerOf(context, log, this.#end)
   }
 
   /** Lowest offset that can be read. */
   get logStartOffset(): number {
+    this.#follower?.start()
     return this.log.logStartOffset
   }
 
@@ -108,6 +103,7 @@ export class Partition {
 
   /** Offset that the next append gets. */
   get logEndOffset(): number {
+    this.#follower?.start()
     return this.log.logEndOffset
   }
 
@@ -178,9 +174,7 @@ export class Partition {
    * @param count at least 0.
    * @throws {@link CorruptRecordError} when damage is among them, or ends the log; {@link StorageError} when the disk fails.
    */
-  async readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
-    this.ensureOpen()
-    if (this.#context.readOnly) await this.refresh()
+  readLast(count: number, options: ReadLastOptions = {}): Promise<StoredRecord[]> {
     return readLast(this, count, options)
   }
 
@@ -228,6 +222,7 @@ export class Partition {
 
   /** Number and total size of the log files, without indexes and without what recovery has set aside. */
   diskUsage(): FreedSpace {
+    this.#follower?.start()
     return { segments: this.log.segments.length, bytes: this.log.size }
   }
 
@@ -301,6 +296,11 @@ export class Partition {
   /** Like `refresh`, for a reader with nothing to read at `offset`; `null` if not needed. Never rejects. @internal */
   lookBehind(offset: number): Promise<void> | null {
     return offset < this.#end.offset ? null : (this.#follower?.look() ?? null)
+  }
+
+  /** @throws the reason why what follows the known records cannot be determined. @internal */
+  ensureFollowed(): void {
+    this.#follower?.ensureAble(true)
   }
 
   /** Calls `listener` after each change that a reader may wait for. @returns a function that removes it. @internal */

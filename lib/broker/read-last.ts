@@ -20,13 +20,16 @@ const READ_LAST_OPTIONS: Checks<ReadLastOptions> = { maxBytes: wholeNumber(1) }
 
 /**
  * The last `count` records below the high watermark in offset order, or all if there are fewer; see
- * `Partition.readLast`.
+ * `Partition.readLast`. If another process appends, the log is refreshed first.
  */
 export async function readLast(
   partition: Partition,
   count: number,
   options: ReadLastOptions,
 ): Promise<StoredRecord[]> {
+  partition.ensureOpen()
+  const looking = partition.lookBehind(Infinity)
+  if (looking !== null) await looking
   checkWholeNumber('count', count, 0, Number.MAX_SAFE_INTEGER)
   const checked = checkOptions('readLast options', options, READ_LAST_OPTIONS)
   const { maxBytes = Number.MAX_SAFE_INTEGER } = checked

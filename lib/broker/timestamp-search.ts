@@ -38,5 +38,6 @@ export async function findByTimestamp(
   // What the other process had appended by the time of the call is known only after the refresh.
   const end = looking === null ? endAtCall : searchEndOf(partition)
   const found = await partition.log.offsetForTimestamp(timestamp, end.endOffset)
+  if (looking !== null && found === null) partition.ensureFollowed()
   return { found, ...end }
 }

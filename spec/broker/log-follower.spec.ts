@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { StorageError } from '../../lib/errors.ts'
+import { OffsetOutOfRangeError, StorageError } from '../../lib/errors.ts'
+import type { StoredRecord } from '../../lib/record/stored-record.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { textsOf } from '../helpers/partitions.ts'
@@ -29,6 +30,14 @@ async function nextOf(records: AsyncIterable<unknown>): Promise<unknown> {
   for await (const record of records) return record
   return null
 }
+
+async function allOf(records: AsyncIterable<StoredRecord>): Promise<StoredRecord[]> {
+  const all: StoredRecord[] = []
+  for await (const record of records) all.push(record)
+  return all
+}
+
+const LATER = 4_000_000_000_000
 
 const FAULTS: [string, (disk: SimulatedFileSystem) => Promise<void> | void][] = [
   [
@@ -85,6 +94,34 @@ describe.each(FAULTS)('a followed log whose directory %s', (_, strike) => {
     await followed.reader.close()
   })
 
+  it.each<[string, (partition: Partition) => Promise<unknown>]>([
+    ['records() up to the end', (partition) => allOf(partition.records({ until: 'end' }))],
+    [
+      'records() from the end up to the end',
+      (partition) => allOf(partition.records({ from: 2, until: 'end' })),
+    ],
+    ['records() backwards', (partition) => allOf(partition.records({ reverse: true }))],
+    ['readLast()', (partition) => partition.readLast(1)],
+    ['offsetForTimestamp() of a later time', (partition) => partition.offsetForTimestamp(LATER)],
+  ])('rejects %s once it could not be checked for some seconds', async (_call, read) => {
+    const { clock, disk, owner, reader, partition } = await fixture()
+    const before = await read(partition)
+    await clock.advance(1_000)
+    await strike(disk)
+    for (let second = 0; second < 5; second += 1) {
+      expect(await read(partition)).toEqual(before)
+      await clock.advance(1_000)
+    }
+    await expect(read(partition)).rejects.toThrow(StorageError)
+    expect(await partition.offsetForTimestamp(0)).toBe(0)
+    expect(textsOf(await allOf(partition.records({ until: 2 })))).toEqual(['0', '1'])
+    disk.clearFaults()
+    if ((await disk.stat('/elsewhere')) !== null) await disk.rename('/elsewhere', '/data/a-0')
+    await owner.append({ value: '2', timestamp: LATER })
+    expect(await read(partition)).not.toEqual(before)
+    await reader.close()
+  })
+
   it('ends a wait for many bytes with the known records, and rejects the next one', async () => {
     const followed = await fixture()
     const { clock, partition } = followed
@@ -128,4 +165,30 @@ describe.each(FAULTS)('a followed log whose directory %s', (_, strike) => {
     expect(textsOf(await fetching)).toEqual(['2'])
     await reader.close()
   })
+})
+
+it('a read during a check is followed by another one, which sees what the owner has deleted meanwhile', async () => {
+  const { clock, disk, owner, reader, partition } = await fixture()
+  await clock.advance(100)
+  const idle = clock.pendingTimers
+  await partition.read(0)
+  const stat = disk.stat.bind(disk)
+  let during: unknown = null
+  disk.stat = async (path) => {
+    const found = await stat(path)
+    // The check has read where the log starts.
+    if (path.endsWith('/a-0/varve-segments')) {
+      disk.stat = stat
+      await owner.deleteRecords(1)
+      during = textsOf(await partition.read(0))
+    }
+    return found
+  }
+  await clock.advance(50)
+  expect(during).toEqual(['0', '1'])
+  await clock.advance(50)
+  await expect(partition.read(0)).rejects.toThrow(OffsetOutOfRangeError)
+  await clock.advance(100)
+  expect(clock.pendingTimers).toBe(idle)
+  await reader.close()
 })
