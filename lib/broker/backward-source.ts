@@ -1,7 +1,7 @@
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { ensureInLog, ensureNotCut, ensureUndamagedEnd, epochOf } from './iteration-place.ts'
+import { ensureInLog, ensureNotCut, ensureEndKnown, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
@@ -89,7 +89,7 @@ export class BackwardSource implements RecordSource {
     this.#end = until === 'end' ? visibleEnd : Math.min(until, visibleEnd)
     const offset = from === 'earliest' ? logStartOffset : from
     ensureInLog(this.#partition, offset)
-    if (until === 'end') ensureUndamagedEnd(this.#partition, this.#end)
+    if (until === 'end') ensureEndKnown(this.#partition, this.#end)
     return offset
   }
 }

@@ -24,7 +24,7 @@ export function ensureInLog({ log }: Partition, offset: number): void {
  *
  * @throws {@link CorruptRecordError}, the damage, or the reason why it cannot be followed.
  */
-export function ensureUndamagedEnd(partition: Partition, end: number): void {
+export function ensureEndKnown(partition: Partition, end: number): void {
   const { log } = partition
   partition.ensureFollowed()
   if (log.damage !== null && end >= log.logEndOffset) throw log.damage

@@ -183,7 +183,7 @@ export class Partition {
    * @throws TypeError or RangeError for illegal options, or when `until` is below `from`.
    * @throws as {@link Partition.fetch}, from the iteration; {@link StorageError} also at the end of a log that takes no more
    * writes; {@link OffsetOutOfRangeError} also when there is nothing to read because `from` is beyond the end, when records that
-   * were returned, or are due up to `'end'`, were truncated and, with `reverse`, when the next were deleted or truncated.
+   * were returned, or are due up to `'end'` and not replaced, were truncated; with `reverse`, if the next no longer exist.
    */
   records(options: RecordsOptions = {}): AsyncGenerator<StoredRecord, void, undefined> {
     return recordsOf(this.#context.clock, this, options)
