@@ -21,6 +21,12 @@ export interface CleanedState {
   readonly offset: number
   /** When the first of the remaining tombstones may be removed; `null` if there are none. */
   readonly horizonMs: number | null
+  /**
+   * Whether each of them has a delete horizon. Kafka gives one to any tombstone below the offset in
+   * its file, and takes for granted that what the tombstone deletes is gone. So an offset for which
+   * that is not certain is kept in memory only.
+   */
+  readonly isDated: boolean
 }
 
 /** A log with its state. */
@@ -37,7 +43,7 @@ interface Cut {
   readonly leaderEpoch: number
 }
 
-const NEVER_CLEANED: CleanedState = { offset: 0, horizonMs: null }
+const NEVER_CLEANED: CleanedState = { offset: 0, horizonMs: null, isDated: false }
 
 /**
  * Where the last pass over each log ended, in Kafka's form, and when tombstones alone make a pass
@@ -76,9 +82,12 @@ export class CleanerCheckpoint {
   async #read(): Promise<void> {
     const horizonsMs = await readNumbers(this.#horizons)
     this.#hasHorizons = horizonsMs.size > 0
+    for (const [key, { topic, partition, number }] of horizonsMs) {
+      this.#logs.set(key, { ...NEVER_CLEANED, topic, partition, horizonMs: number })
+    }
     for (const [key, { topic, partition, number }] of await readNumbers(this.#file)) {
       const horizonMs = horizonsMs.get(key)?.number ?? null
-      this.#logs.set(key, { topic, partition, offset: number, horizonMs })
+      this.#logs.set(key, { topic, partition, offset: number, horizonMs, isDated: true })
     }
   }
 
@@ -172,7 +181,8 @@ export class CleanerCheckpoint {
     this.#lazyQueue ??= new SerialQueue()
     return this.#lazyQueue.run(async () => {
       const logs = [...this.#logs.values()]
-      await this.#file.write(logs.map((log) => [log.topic, log.partition, log.offset]))
+      const dated = logs.filter(({ isDated }) => isDated)
+      await this.#file.write(dated.map((log) => [log.topic, log.partition, log.offset]))
       const horizons = logs.flatMap(({ topic, partition, horizonMs }) =>
         horizonMs === null ? [] : [[topic, partition, horizonMs]],
       )

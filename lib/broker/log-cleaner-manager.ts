@@ -185,7 +185,7 @@ export class LogCleanerManager {
     try {
       const state = await this.#checkpoint.begin(topic, index, leaderEpoch)
       const { offset: checkpoint, horizonMs } = state
-      const report = await cleaner.compact({
+      const { isDated, ...report } = await cleaner.compact({
         checkpoint,
         horizonMs,
         dedupeBufferBytes: this.#options.cleanerDedupeBufferBytes,
@@ -195,7 +195,7 @@ export class LogCleanerManager {
         },
       })
       this.#note(partition, report)
-      await this.#save(partition, report)
+      await this.#save(partition, report, isDated)
       publishCompaction({ ...place, type: 'end', report })
       return report
     } catch (error) {
@@ -247,8 +247,9 @@ export class LogCleanerManager {
   }
 
   /** If this fails, the same range is compacted again after the next open. */
-  async #save({ log }: Partition, report: CompactionReport): Promise<void> {
-    const state = { offset: report.endOffset, horizonMs: report.earliestDeleteHorizonMs }
+  async #save({ log }: Partition, report: CompactionReport, isDated: boolean): Promise<void> {
+    const { endOffset: offset, earliestDeleteHorizonMs: horizonMs } = report
+    const state = { offset, horizonMs, isDated }
     const keys = new Set(this.#options.partitions().map((each) => `${each.topic} ${each.index}`))
     const isThere = (topic: string, partition: number): boolean => keys.has(`${topic} ${partition}`)
     await this.#checkpoint.save(log.topic, log.partition, state, isThere).catch(() => undefined)

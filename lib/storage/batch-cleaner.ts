@@ -48,6 +48,8 @@ export class BatchCleaner {
     tombstonesRemoved: 0,
     earliestDeleteHorizonMs: null,
   }
+  /** Whether a tombstone is kept without a delete horizon. */
+  leavesUndated = false
   readonly #rule: CleaningRule
   /** Whether a replaced record is kept: the tombstone that deletes it must be kept as well. */
   #leavesReplaced = false
@@ -97,11 +99,13 @@ export class BatchCleaner {
       if (!mustStay) return null
       return recordCount === 0 ? batch : ((await this.#rebuilt(batch, kept)) ?? batch)
     }
-    const horizonMs = this.#horizonOf(batch, kept)
+    const hasTombstone = kept.some(({ value }) => value === null)
+    const horizonMs = hasTombstone ? this.#horizonOf(batch) : null
     const isNew = horizonMs !== null && batch.deleteHorizonMs === null
     const noted = isNew ? await this.#rebuilt(batch, kept, horizonMs) : null
     if (horizonMs !== null && (noted !== null || !isNew)) this.#noteHorizon(horizonMs)
     if (noted !== null) return noted
+    this.leavesUndated ||= hasTombstone && batch.deleteHorizonMs === null
     return kept.length === recordCount ? batch : ((await this.#rebuilt(batch, kept)) ?? batch)
   }
 
@@ -157,16 +161,15 @@ export class BatchCleaner {
   }
 
   /**
-   * When the tombstones of a batch may be removed; `null` if it has none, or that is not determined
-   * yet.
+   * When the tombstones of a batch may be removed; `null` if that is not determined yet.
    *
    * It is determined in the one pass whose map holds the tombstones, since that pass removes the
    * older records of their keys. So no tombstone is removed before what it deletes, whatever the
    * cleaner checkpoint says.
    */
-  #horizonOf(batch: RecordBatch, kept: readonly StoredRecord[]): number | null {
+  #horizonOf(batch: RecordBatch): number | null {
     const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
-    if (batch.isTransactional || !kept.some(({ value }) => value === null)) return null
+    if (batch.isTransactional) return null
     if (batch.deleteHorizonMs !== null) return batch.deleteHorizonMs
     if (this.#leavesReplaced) return null
     const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset

@@ -60,6 +60,9 @@ export interface CompactionReport {
   readonly earliestDeleteHorizonMs: number | null
 }
 
+/** `isDated` is true if the pass has seen that all tombstones below its end have a delete horizon. */
+export type CompactionResult = CompactionReport & { readonly isDated: boolean }
+
 /** The log has changed, so that the data on which a pass is based is no longer valid. */
 class CleaningInterrupted extends Error {}
 
@@ -111,7 +114,7 @@ export class LogCleaner {
    * @throws {@link CorruptRecordError} if a batch is damaged, {@link StorageError} if the disk
    * fails: segments not replaced by then are unchanged. {@link ClosedError} if the log is closed.
    */
-  async compact(options: CompactionOptions): Promise<CompactionReport> {
+  async compact(options: CompactionOptions): Promise<CompactionResult> {
     const pass = this.#compact(options)
     this.#pass = pass
     try {
@@ -132,7 +135,7 @@ export class LogCleaner {
     return this.#pass?.catch(() => undefined) ?? null
   }
 
-  async #compact(options: CompactionOptions): Promise<CompactionReport> {
+  async #compact(options: CompactionOptions): Promise<CompactionResult> {
     const epoch = this.#log.leaderEpoch
     let wantedEnd = 0
     const ensureTrue = (): void => {
@@ -175,8 +178,9 @@ export class LogCleaner {
     } catch (error) {
       if (!(error instanceof CleaningInterrupted)) throw error
     }
-    const counts = (cleaner ?? new BatchCleaner(this.#rule(map, 0, 0))).counts
-    const report = { fromOffset: firstDirtyOffset, endOffset, bytesBefore, bytesAfter, ...counts }
+    const { counts, leavesUndated } = cleaner ?? new BatchCleaner(this.#rule(map, 0, 0))
+    const covered = { fromOffset: firstDirtyOffset, endOffset, isDated: isWhole && !leavesUndated }
+    const report = { ...covered, bytesBefore, bytesAfter, ...counts }
     if (isWhole) return report
     // The pass has not reached all tombstones left by the previous one.
     const left = Math.min(report.earliestDeleteHorizonMs ?? Infinity, options.horizonMs ?? Infinity)

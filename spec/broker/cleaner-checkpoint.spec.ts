@@ -11,7 +11,7 @@ it('limits a pass to the offset of a truncation unless it began after the trunca
     await fileSystem.createDirectory('/data')
     const checkpoint = new CleanerCheckpoint(fileSystem, '/data')
     const save = (end: number): Promise<void> =>
-      checkpoint.save('t', 0, { offset: end, horizonMs: null }, () => true)
+      checkpoint.save('t', 0, { offset: end, horizonMs: null, isDated: true }, () => true)
     await save(7)
     await checkpoint.truncateTo('t', 0, 2, 5)
     expect(await checkpoint.begin('t', 0, epochAtStart)).toMatchObject({ offset: 2 })

@@ -6,6 +6,7 @@ import type { CompactionEvent } from '../../lib/broker/compaction-events.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { TopicConfig } from '../../lib/config.ts'
 import { PolicyViolationError, ReadOnlyError, StorageError } from '../../lib/errors.ts'
+import { RecordBatchBuilder } from '../../lib/record/record-batch-builder.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
@@ -386,6 +387,52 @@ describe('automatic compaction', () => {
     const last = await open(fileSystem, clock)
     expect((await last.topic('table').compact())[0]).toMatchObject({ fromOffset: 0, endOffset: 3 })
     expect(await contentOf(last.topic('table').partition(0))).toEqual(['2:a=3'])
+  })
+
+  describe('of a log with a tombstone of a transaction', () => {
+    const path = '/data/cleaner-offset-checkpoint'
+    const transaction = { producerId: 7, producerEpoch: 0, baseSequence: 0, isTransactional: true }
+
+    /** `a=1`, then the tombstone of `a` in a transaction, then `pairs`; compacted. */
+    async function start(...pairs: string[]) {
+      const [disk, clock] = [new SimulatedFileSystem({ seed: 1 }), new ManualClock(NOW)]
+      const broker = await open(disk, clock)
+      const topic = await broker.createTopic('table', { ...COMPACTED, minCleanableDirtyRatio: 1 })
+      const partition = topic.partition(0)
+      await put(partition, clock, 'a=1')
+      const builder = new RecordBatchBuilder(transaction)
+      builder.append(NOW, Buffer.from('a'), null)
+      await partition.log.appendBatches([builder.buildUncompressed()])
+      await put(partition, clock, ...pairs)
+      await partition.compact()
+      return { disk, clock, broker, partition }
+    }
+
+    it("is not in Kafka's checkpoint file, which would let Kafka remove the tombstone alone, until it is replaced", async () => {
+      const { disk, clock, broker, partition } = await start('b=1')
+      expect(String(disk.readFile(path))).toBe('0\n0\n')
+      await put(partition, clock, 'b=2')
+      const next = { fromOffset: 3, endOffset: 4 }
+      expect(await partition.compact(), 'goes on in this life').toMatchObject(next)
+      expect(String(disk.readFile(path))).toBe('0\n0\n')
+      await broker.close()
+      const again = (await open(disk, clock)).topic('table').partition(0)
+      expect(await again.compact()).toMatchObject({ fromOffset: 0, endOffset: 4 })
+      expect(String(disk.readFile(path))).toBe('0\n0\n')
+      await put(again, clock, 'a=')
+      expect(await again.compact()).toMatchObject({ fromOffset: 4, endOffset: 5 })
+      expect(await contentOf(again)).toEqual(['3:b=2', '4:a='])
+      expect(String(disk.readFile(path))).toBe('0\n1\ntable 0 5\n')
+    })
+
+    it('still lets other tombstones be removed when their time has come, after a restart', async () => {
+      const { disk, clock, broker } = await start('b=1', 'b=')
+      await broker.close()
+      const again = (await open(disk, clock)).topic('table').partition(0)
+      expect(await contentOf(again)).toEqual(['0:a=1', '1:a=', '3:b='])
+      await clock.advance(90_000)
+      expect(await contentOf(again)).toEqual(['0:a=1', '1:a='])
+    })
   })
 
   it('compacts an added partition from its start, although Kafka has compacted another in its place', async () => {
