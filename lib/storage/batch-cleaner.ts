@@ -1,5 +1,6 @@
 import type { Resolved } from '../checks.ts'
 import { InvalidRecordError, RecordTooLargeError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { batchOfSome } from '../record/batch-filter.ts'
 import type { CompressionLevels } from '../record/codecs/levels.ts'
@@ -24,6 +25,8 @@ export interface CleaningRule {
   readonly firstDirtyOffset: number
   readonly endOffset: number
   readonly nowMs: number
+  /** For new delete horizons: a pass may take long, and they count from when a batch is cleaned. */
+  readonly clock: Pick<Clock, 'now'>
   readonly deleteRetentionMs: number
   /** Compression levels for batches that are rebuilt. */
   readonly levels: Resolved<CompressionLevels>
@@ -168,12 +171,12 @@ export class BatchCleaner {
    * cleaner checkpoint says.
    */
   #horizonOf(batch: RecordBatch): number | null {
-    const { firstDirtyOffset, endOffset, nowMs, deleteRetentionMs } = this.#rule
+    const { firstDirtyOffset, endOffset, clock, deleteRetentionMs } = this.#rule
     if (batch.isTransactional) return null
     if (batch.deleteHorizonMs !== null) return batch.deleteHorizonMs
     if (this.#leavesReplaced) return null
     const isCovered = batch.baseOffset >= firstDirtyOffset && batch.nextOffset <= endOffset
-    return isCovered ? Math.min(nowMs + deleteRetentionMs, LATEST_HORIZON_MS) : null
+    return isCovered ? Math.min(clock.now() + deleteRetentionMs, LATEST_HORIZON_MS) : null
   }
 
   #noteHorizon(horizonMs: number): void {

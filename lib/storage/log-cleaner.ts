@@ -195,7 +195,7 @@ export class LogCleaner {
       ...{ map, endOffset },
       // The map covers everything readable, even if the first batch begins below the log start.
       firstDirtyOffset: firstDirtyOffset <= this.#log.logStartOffset ? 0 : firstDirtyOffset,
-      nowMs: clock.now(),
+      ...{ clock, nowMs: clock.now() },
       deleteRetentionMs: config.deleteRetentionMs,
       levels: config,
       lastOffsets: new Set(producers.entries.map(({ lastOffset }) => lastOffset)),

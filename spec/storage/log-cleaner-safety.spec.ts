@@ -95,6 +95,24 @@ describe('transactional records', () => {
 })
 
 describe('a tombstone', () => {
+  it('stays for deleteRetentionMs from when its segment is compacted, however long the pass takes', async () => {
+    const { log, clock } = await open({ segmentBytes: 200 })
+    await put(log, 'a=1', 'b=1', 'c=1', 'a=', 'd=1')
+    await log.roll()
+    const { endOffset } = await log.cleaner.compact({
+      ...{ checkpoint: 0, dedupeBufferBytes: 4096 },
+      onProgress: () => {
+        clock.setTime(clock.now() + 1000)
+      },
+    })
+    clock.setTime(NOW + 1500)
+    await compact(log, endOffset)
+    expect(await contentOf(log)).toContain('3:a=')
+    clock.setTime(NOW + 10_000)
+    await compact(log, endOffset)
+    expect(await contentOf(log)).not.toContain('3:a=')
+  })
+
   it('is also removed from a batch that begins below the log start offset', async () => {
     const { log, clock } = await open()
     await log.append(['a=1', 'a=', 'b=1'].map(recordOf))
