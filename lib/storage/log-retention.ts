@@ -64,6 +64,7 @@ export async function retentionTarget(
   const { all } = segments
   let restBytes = segments.sizeBytes
   let isBySize = false
+  let agedSlots = 0
   for (const [slot, segment] of all.entries()) {
     const endOffset = all[slot + 1]?.baseOffset ?? logEndOffset
     // Invisible records are kept, and so is the empty segment that marks the end of the log.
@@ -71,7 +72,8 @@ export async function retentionTarget(
     const { sizeBytes } = segment
     if (endOffset > target && restBytes <= request.maxSizeBytes) {
       const isBeyond = isBeyondSize(config, restBytes - sizeBytes)
-      if (!isBeyond && !(await isBeyondAge(log, segment, request.nowMs))) break
+      if (!isBeyond && slot >= agedSlots) agedSlots = await countAged(log, slot, request.nowMs)
+      if (!isBeyond && slot >= agedSlots) break
       isBySize ||= isBeyond
     }
     target = Math.max(target, endOffset)
@@ -113,14 +115,16 @@ export class RetentionOutlook {
   }
 
   /**
-   * When the last record was added to the oldest segment; `Infinity` if the log is empty.
+   * When the last record was added to the oldest segment that has one; `Infinity` if the log is
+   * empty.
    *
    * @returns a promise only if the file has to be accessed.
    */
   oldestSinceMs(nowMs: number): number | Promise<number> {
-    const [oldest] = this.#log.segments.all
-    if (oldest === undefined || oldest.sizeBytes === 0) return Infinity
-    return knownSinceMs(oldest, nowMs) ?? completeSinceMs(oldest, nowMs)
+    // A truncation may have emptied the first one.
+    const oldest = this.#log.segments.all.find(({ sizeBytes }) => sizeBytes > 0)
+    if (oldest === undefined) return Infinity
+    return knownSinceMs(oldest, nowMs) ?? addedBy(this.#log, oldest, nowMs).then(({ ms }) => ms)
   }
 }
 
@@ -130,14 +134,44 @@ function isBeyondSize(config: Readonly<ResolvedTopicConfig>, restBytes: number):
   return deletes(config) && retentionBytes >= 0 && restBytes >= retentionBytes
 }
 
-async function isBeyondAge(log: LocalLog, segment: LogSegment, nowMs: number): Promise<boolean> {
+/**
+ * The number of leading segments that are older than the limit, if all before `slot` are. It may be
+ * less than there are, but more than `slot` if that segment is one of them.
+ */
+async function countAged(log: LocalLog, slot: number, nowMs: number): Promise<number> {
   const { config, segments } = log
-  if (!deletes(config) || config.retentionMs < 0) return false
+  const segment = segments.all[slot]
+  if (segment === undefined || !deletes(config) || config.retentionMs < 0) return slot
   const knownMs = knownSinceMs(segment, nowMs)
-  if (knownMs !== null) return nowMs - knownMs > config.retentionMs
-  const sinceMs = await completeSinceMs(segment, nowMs)
+  const { ms, judged } =
+    knownMs === null ? await addedBy(log, segment, nowMs) : { ms: knownMs, judged: segment }
+  return nowMs - ms > config.retentionMs ? segments.all.indexOf(judged) + 1 : slot
+}
+
+/**
+ * {@link completeSinceMs}, unless that is in the future: the clock was wrong when the file was
+ * written. What follows in the log was added later, so the first later segment is judged instead
+ * whose timestamps and modification time are not in the future.
+ */
+async function addedBy(
+  log: LocalLog,
+  segment: LogSegment,
+  nowMs: number,
+): Promise<{ readonly ms: number; readonly judged: LogSegment }> {
+  const { segments } = log
+  const ms = await completeSinceMs(segment, nowMs)
   await segments.touch(segment)
-  return nowMs - sinceMs > config.retentionMs
+  if (ms <= nowMs) return { ms, judged: segment }
+  const { all } = segments
+  for (const later of all.slice(all.indexOf(segment) + 1)) {
+    if (later.sizeBytes === 0) continue
+    const { modifiedMs } = await later.file.use((file) => file.stat())
+    const laterMs = Math.max(modifiedMs, await completeSinceMs(later, nowMs))
+    await segments.touch(later)
+    // If the clock is wrong now, the files of that time are in the future too, and nothing is judged.
+    if (laterMs <= nowMs) return { ms: laterMs, judged: later }
+  }
+  return { ms, judged: segment }
 }
 
 /**

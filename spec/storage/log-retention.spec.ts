@@ -82,6 +82,25 @@ describe('retention by time', () => {
     expect(await log.enforceRetention(() => request(log))).toEqual(NOTHING_FREED)
   })
 
+  it('keeps what was written before the clock was set back, although old records follow it', async () => {
+    const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
+    const old = NOW - 20 * DAY_MS
+    await fill(log, [NOW, NOW, old, old, old])
+    clock.setTime(NOW - DAY_MS / 2)
+    const nowMs = clock.now()
+    expect(await log.enforceRetention(() => request(log, { nowMs }))).toEqual(NOTHING_FREED)
+  })
+
+  it('judges a partition whose first segment was emptied by a truncation by its oldest record', async () => {
+    const { log } = await open({ ...SMALL, retentionMs: -1 })
+    const records = [NOW - 7, NOW - 7].map((timestamp) => ({ value: 'x', timestamp }))
+    await log.append(records)
+    await log.truncateTo(1)
+    await fill(log, [NOW - 5, NOW, NOW])
+    expect(log.segments[0]).toMatchObject({ baseOffset: 0, sizeBytes: 0 })
+    expect(await log.reader.outlook.oldestSinceMs(NOW)).toBe(NOW)
+  })
+
   it('uses the modification time of the file instead of a timestamp in the future', async () => {
     const { log, clock } = await open({ ...SMALL, retentionMs: DAY_MS })
     await fill(log, [NOW + 1000 * DAY_MS, NOW, NOW])
@@ -131,16 +150,33 @@ describe('retention by time', () => {
       expect(oldestMs).toBeLessThanOrEqual(2 * DAY_MS + 2 * HOUR_MS)
     })
 
+    it('or, once the time that it names has come, than retentionMs from then on', async () => {
+      const opened = await open(config)
+      const timestamp = NOW + 2 * DAY_MS - HOUR_MS
+      await opened.log.append([{ value: 'due soon', timestamp }])
+      const oldestMs = await hours(opened, 10 * 24)
+      expect(oldestMs).toBeGreaterThan(2 * DAY_MS + 2 * HOUR_MS)
+      expect(oldestMs).toBeLessThanOrEqual(3 * DAY_MS + HOUR_MS)
+    })
+
     it.each([
-      ['in the same life', Infinity],
-      ['over many', 5],
-    ])('if the file times were wrong as well and the clock is set right: %s', async (_, every) => {
+      ['in the same life', Infinity, 0],
+      ['over many', 5, 0],
+      ['in the same life, with sealed segments', Infinity, 3],
+      ['over many, with sealed segments', 5, 3],
+    ])('if the file times were wrong as well and the clock is set right: %s', async (...row) => {
+      const [, every, sealed] = row
       const opened = await open(config)
       const { log, clock } = opened
       clock.setTime(NOW + 365 * DAY_MS)
       await log.roll()
       await log.append([{ value: 'of a wrong clock', timestamp: clock.now() }])
+      for (let segment = 0; segment < sealed; segment += 1) {
+        await log.roll()
+        await log.append([{ value: 'of a wrong clock', timestamp: clock.now() }])
+      }
       clock.setTime(NOW)
+      if (sealed > 0) await log.roll()
       const oldestMs = await hours(opened, 10 * 24, every)
       expect(oldestMs).toBeLessThanOrEqual(2 * DAY_MS + 2 * HOUR_MS)
     })
