@@ -86,12 +86,15 @@ export function loadEvery(
   }
   const repeat = async (): Promise<void> => {
     const startMs = clock.monotonic()
+    let beat = 0
     while (!stopping.signal.aborted) {
       await load().catch((error: unknown) => {
         process.emitWarning(loadWarning(`onError of the load '${name}' has failed`, error))
       })
       const passedMs = clock.monotonic() - startMs
-      const delayMs = intervalMs - (passedMs % intervalMs)
+      // A timer may fire early, so that the beat it was for seems to be still to come.
+      beat = Math.max(beat, Math.floor(passedMs / intervalMs)) + 1
+      const delayMs = beat * intervalMs - passedMs
       await pause(clock, delayMs, stopping.signal).catch(() => undefined)
     }
     stopFollowing?.()

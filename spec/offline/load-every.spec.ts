@@ -67,6 +67,23 @@ describe('loadEvery', () => {
     await broker.close()
   })
 
+  it('runs once at each interval if timers fire a little early', async () => {
+    const { clock, broker, sink, plan } = await setUp()
+    const early = {
+      now: () => clock.now(),
+      monotonic: () => clock.monotonic(),
+      startTimer: (callback: () => void, delayMs: number) =>
+        clock.startTimer(callback, delayMs - 1.25),
+    }
+    const times: number[] = []
+    const onLoad = (): void => void times.push(clock.monotonic())
+    const schedule = loadEvery(1000, broker, plan, sink, { clock: early, onLoad })
+    await clock.advance(3500)
+    expect(times).toEqual([0, 998.75, 1998.75, 2998.75])
+    await schedule.stop()
+    await broker.close()
+  })
+
   it('continues after a failure', async () => {
     const { clock, broker, partition, loaded, state, sink, plan } = await setUp()
     await partition.append({ value: 'a' })
