@@ -58,6 +58,56 @@ function sinkOn(abort: (loads: Loaded[], task: LoadTask) => void): SinkUnderTest
   }
 }
 
+/** Each writer holds a transaction open until it ends, as inserts of a unique key do. */
+function waitingSink(subject: SinkUnderTest): SinkUnderTest {
+  const held = new Map<string, { readonly ended: Promise<void>; readonly end: () => void }>()
+  const waiting = (sink: Sink): Sink => ({
+    ...sink,
+    open: async (task, context) => {
+      const key = JSON.stringify(task)
+      for (let other = held.get(key); other !== undefined; other = held.get(key)) await other.ended
+      let release = (): void => undefined
+      const ended = new Promise<void>((resolve) => (release = resolve))
+      const end = (): void => {
+        held.delete(key)
+        release()
+      }
+      held.set(key, { ended, end })
+      const writer = await sink.open(task, context)
+      return {
+        write: (records) => writer.write(records),
+        commit: () => Promise.resolve(writer.commit()).finally(end),
+        abort: () => Promise.resolve(writer.abort()).finally(end),
+      }
+    },
+  })
+  return {
+    ...subject,
+    sink: waiting(subject.sink),
+    reopen: async (after) => {
+      if (after.hasCrashed) for (const { end } of [...held.values()]) end()
+      return waiting(await subject.reopen(after))
+    },
+  }
+}
+
+/** Joins ranges that are adjacent. */
+function joined(sink: Sink): Sink {
+  return {
+    ...sink,
+    published: async (place, fromOffset, context) => {
+      const ranges = await sink.published(place, 0, context)
+      const all: { startOffset: number; endOffset: number }[] = []
+      for (const { startOffset, endOffset } of ranges) {
+        const before = all.find((each) => each.endOffset === startOffset)
+        if (before === undefined) all.push({ startOffset, endOffset })
+        else before.endOffset = endOffset
+      }
+      return all.filter((each) => each.endOffset > fromOffset)
+    },
+  }
+}
+
 /** The names of the cases that a sink does not pass. */
 async function failedBy(makeSink: () => SinkUnderTest): Promise<readonly string[]> {
   const failed: string[] = []
@@ -70,6 +120,18 @@ async function failedBy(makeSink: () => SinkUnderTest): Promise<readonly string[
 describe('sinkConformance', () => {
   it('passes a sink that commits each task as a whole', async () => {
     expect(await failedBy(() => sinkOn(() => undefined))).toEqual([])
+  })
+
+  it('passes a sink of which the second writer of a task waits until the first has ended', async () => {
+    expect(await failedBy(() => waitingSink(sinkOn(() => undefined)))).toEqual([])
+  })
+
+  it('passes a sink that joins its ranges', async () => {
+    const joining = (): SinkUnderTest => {
+      const subject = sinkOn(() => undefined)
+      return { ...subject, sink: joined(subject.sink), reopen: () => joined(subject.sink) }
+    }
+    expect(await failedBy(joining)).toEqual([])
   })
 
   it('reports an invalid makeSink, sink or reopen', async () => {
