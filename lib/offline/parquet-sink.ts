@@ -37,6 +37,8 @@ const CODECS = { none: 'UNCOMPRESSED', snappy: 'SNAPPY', gzip: 'GZIP', zstd: 'ZS
 
 /** Longer than what the writer stores of a value, so that it can tell that the value was longer. */
 const MAX_STATISTIC_BYTES = 64
+/** The only beginning of a text for which no text of at most 16 bytes is greater. */
+const GREATEST_TEXT: Buffer = Buffer.from('\u{10ffff}'.repeat(4))
 /**
  * The footer stays in memory until the file ends and has an entry for each column of each row
  * group. A table with many columns has larger row groups, so that the footer stays small compared
@@ -210,7 +212,15 @@ function keepStatistics(group: RowGroup | undefined): void {
       statistics.min_value = statistics.min_value.slice(0, MAX_STATISTIC_BYTES)
     }
     if (types.isUint8Array(statistics?.max_value)) {
-      statistics.max_value = statistics.max_value.slice(0, MAX_STATISTIC_BYTES)
+      const { max_value: max } = statistics
+      statistics.max_value = max.slice(0, MAX_STATISTIC_BYTES)
+      // The writer stores such a maximum as it is, and a part of it is less than the value.
+      if (
+        max.length > MAX_STATISTIC_BYTES &&
+        GREATEST_TEXT.equals(max.subarray(0, GREATEST_TEXT.length))
+      ) {
+        delete statistics.max_value
+      }
     }
   }
 }

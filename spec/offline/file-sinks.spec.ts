@@ -1244,12 +1244,15 @@ describe('a Parquet file', () => {
     const fileSystem = new SimulatedFileSystem()
     const sink = parquetSink(OUT, { fileSystem, fields: { name: 'string' }, rowGroupRows: 2 })
     const long = 'y'.repeat(300)
-    const names = ['b', 'a', 'd', 'c', 'z', long]
+    const greatest = '\u{10ffff}'
+    // The maximum is whole, or missing, if no shorter text is greater.
+    const last = ['e', greatest.repeat(16), 'f', greatest.repeat(20)]
+    const names = ['b', 'a', 'd', 'c', 'z', long, ...last]
     const records = names.map((each, offset) =>
       record(offset, { value: Buffer.from(JSON.stringify({ name: each })) }),
     )
-    await put(sink, task(0, 6), records)
-    const bytes = new Uint8Array(fileSystem.readFile(`${OUT}/${name(0, 6, 'parquet')}`)).buffer
+    await put(sink, task(0, 10), records)
+    const bytes = new Uint8Array(fileSystem.readFile(`${OUT}/${name(0, 10, 'parquet')}`)).buffer
     const found = parquetMetadata(bytes).row_groups.map(({ columns }) => {
       const statistics = columns.map(({ meta_data }) => meta_data?.statistics)
       const [offset, , , , column] = statistics
@@ -1259,6 +1262,8 @@ describe('a Parquet file', () => {
       [0n, 1n, 'a', 'b'],
       [2n, 3n, 'c', 'd'],
       [4n, 5n, 'y'.repeat(16), 'z'],
+      [6n, 7n, 'e', greatest.repeat(16)],
+      [8n, 9n, 'f', undefined],
     ])
   })
 
