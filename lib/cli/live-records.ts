@@ -18,11 +18,14 @@ export async function* liveRecords(
   range: LiveRange,
   onDeleted: (first: number, last: number) => void,
 ): AsyncGenerator<StoredRecord, void, undefined> {
-  const { until = Infinity } = range
+  const { until = Infinity, signal } = range
   let { from } = range
   while (from < until) {
     try {
-      for await (const record of partition.records({ ...range, from })) {
+      // Up to the end, which notices a truncation; an offset is waited for, even in vain.
+      const end = range.until === undefined ? undefined : 'end'
+      for await (const record of partition.records({ from, until: end, signal })) {
+        if (record.offset >= until) return
         from = record.offset + 1
         yield record
       }

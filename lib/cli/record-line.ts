@@ -29,9 +29,12 @@ export function recordLine(partition: number, record: StoredRecord): string {
   }
 }
 
+/** What ends a line elsewhere, or is interpreted by a terminal; JSON escapes the other such characters. */
+const UNSAFE = /[\u007f-\u009f\u2028\u2029\p{Bidi_Control}]/gu
+
 /** JSON on one line, without characters that a terminal would interpret. */
 export function jsonLine(value: unknown): string {
-  return JSON.stringify(value).replace(/[\u007f-\u009f]/g, (character) => {
+  return JSON.stringify(value).replace(UNSAFE, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
   })
 }

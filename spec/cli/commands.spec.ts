@@ -776,3 +776,9 @@ describe('output formats', () => {
     expect(jsonLine({ a: '\u009b2J\u007f\u001b' })).toBe('{"a":"\\u009b2J\\u007f\\u001b"}')
   })
 })
+
+it('a line of JSON escapes text direction marks and line separators, and says the same', () => {
+  const value = { a: '\u202e\u2066\u2028' }
+  expect(jsonLine(value)).toBe('{"a":"\\u202e\\u2066\\u2028"}')
+  expect(JSON.parse(jsonLine(value))).toEqual(value)
+})

@@ -559,7 +559,7 @@ it('an iteration after one that a deserializer has failed commits the records it
     groupId: 'g',
     enableAutoCommit: false,
     valueDeserializer: {
-      deserialize: (bytes: Buffer) => {
+      deserialize: (_topic, bytes) => {
         failures -= 1
         if (failures >= 0) throw new Error('not yet')
         return bytes.toString()

@@ -192,9 +192,9 @@ describe('a push', () => {
     const watched: Clock = {
       now: () => clock.now(),
       monotonic: () => clock.monotonic(),
-      startTimer: (callback, delayMs, options) => {
+      startTimer: (callback, delayMs) => {
         delays.push(delayMs)
-        return clock.startTimer(callback, delayMs, options)
+        return clock.startTimer(callback, delayMs)
       },
     }
     let attempts = 0

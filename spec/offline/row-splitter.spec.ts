@@ -65,7 +65,7 @@ describe('RowSplitter', () => {
         ['abcde\r', 'too-long'],
         ['12345', null],
         ['abcde\r', 'too-long'],
-      ].map(([bytes = '', fault = null]) => [bytes.slice(0, 5), fault])
+      ].map(([bytes, fault = null]) => [bytes?.slice(0, 5), fault])
       expect(rows('abcde\r\nabcdef\r\nabcde\r\r\n12345\nabcde\r', null)).toEqual(all)
       expect(rows('abcde\r\nabcdef\r\nabcde\r\r\n12345\nabcde\r', ',')).toEqual(all)
       expect(rows('"a\nb"\r\n"abcd\r\n1\n', ',')).toEqual([
