@@ -132,9 +132,9 @@ export function pushAsTold(
   write: (input: ConsumerRecord | readonly ConsumerRecord[]) => void,
   options: PushOptions,
 ): Push {
-  pushTo(consumer, (record) => record.offset)
-  pushTo(consumer, (records) => records.length, { batchRecords: 5 })
+  void pushTo(consumer, (record) => record.offset)
+  void pushTo(consumer, (records) => records.length, { batchRecords: 5 })
   // @ts-expect-error the write might receive several records
-  pushTo(consumer, (record: ConsumerRecord) => record.offset, options)
+  void pushTo(consumer, (record: ConsumerRecord) => record.offset, options)
   return pushTo(consumer, write, options)
 }

@@ -224,8 +224,8 @@ export class NodeFileSystem implements FileSystem {
       const there = promptIo.attempt(() => statSync(path)) ?? (await stat(path))
       if (there.isDirectory()) return []
     }
-    // Before anything is created: for lack of a descriptor, the call may be repeated.
-    const { ensureDir } = await loadFsExtra()
+    // Before anything is created: for lack of a descriptor, the caller may repeat the call.
+    const { ensureDir } = await processFiles.withRoom(loadFsExtra)
     const [first] = missing
     if (first !== undefined) await this.#createFirst(first)
     await ensureDir(path, this.#directoryMode)

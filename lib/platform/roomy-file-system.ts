@@ -40,9 +40,8 @@ export class RoomyFileSystem implements FileSystem {
     return this.#behind.statNow?.(path)
   }
 
-  /** Nothing is created yet when the module that does it is loaded for the first time. */
   createDirectory(path: string): Promise<string[]> {
-    return this.#files.withRoom(() => this.#behind.createDirectory(path))
+    return this.#behind.createDirectory(path)
   }
 
   rename(from: string, to: string): Promise<void> {

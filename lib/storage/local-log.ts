@@ -267,8 +267,10 @@ export class LocalLog {
 
   /** Writes what the recovery point promises: all indexes, and the segment record. */
   async writeUpToDurable(): Promise<void> {
-    await this.#writeIndexes()
-    if (this.#hasNewNames) await this.segments.syncNames()
+    const hadNewNames = this.#hasNewNames
+    // If it fails half-way, it does not tell whether it has added names.
+    this.#hasNewNames = true
+    if ((await this.segments.writeIndexes()) || hadNewNames) await this.segments.syncNames()
     this.#hasNewNames = false
     await this.recordSegments()
     if (this.producers.entries.length === 0 || this.durableEndOffset < this.logEndOffset) return
@@ -280,22 +282,15 @@ export class LocalLog {
 
   /** Writes everything besides the segments that lets the next open avoid a scan. */
   async seal(): Promise<void> {
-    if ((await this.segments.active?.seal()) === true) this.#hasNewNames = true
-    await this.#writeIndexes()
+    const isSealNew = (await this.segments.active?.seal()) ?? false
+    const hasNewNames = (await this.segments.writeIndexes()) || isSealNew || this.#hasNewNames
     // Otherwise the next open would continue with an epoch whose records may be lost.
     if (this.epochs.latestEpoch >= 0) this.epochs.assign(this.leaderEpoch, this.logEndOffset)
     await this.epochs.write()
     await this.#recorder.settle(this.logStartOffset, this.segments)
     // Its sync of the directory covers the names of new index files.
     const isSynced = await this.producers.takeSnapshot(this.logEndOffset)
-    if (this.#hasNewNames && !isSynced) await this.segments.syncNames()
-  }
-
-  async #writeIndexes(): Promise<void> {
-    // If it fails half-way, it does not tell whether it has added names.
-    const hadNewNames = this.#hasNewNames
-    this.#hasNewNames = true
-    this.#hasNewNames = (await this.segments.writeIndexes()) || hadNewNames
+    if (hasNewNames && !isSynced) await this.segments.syncNames()
   }
 
   /** End of the records of an epoch and of all earlier ones: never beyond the log end offset. */

@@ -1,9 +1,21 @@
 import { execFileSync } from 'node:child_process'
 import Module from 'node:module'
+import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { compiledUrl } from '../helpers/compiled-lib.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
+
+function failNextRequire(): void {
+  // The function that every require of Node.js calls.
+  const loader = vi.spyOn(Module as unknown as { _load: () => unknown }, '_load')
+  onTestFinished(() => {
+    loader.mockRestore()
+  })
+  loader.mockImplementationOnce(() => {
+    throw systemError('EMFILE', 'open', 'index.js', 'too many open files')
+  })
+}
 
 it.each([
   ['proper-lockfile', 'lock'],
@@ -14,18 +26,29 @@ it.each([
     vi.resetModules()
     const modules = await import('../../lib/platform/foreign-modules.ts')
     const load = name === 'fs-extra' ? modules.loadFsExtra : modules.loadProperLockfile
-    // The function that every require of Node.js calls.
-    const loader = vi.spyOn(Module as unknown as { _load: () => unknown }, '_load')
-    onTestFinished(() => {
-      loader.mockRestore()
-    })
-    loader.mockImplementationOnce(() => {
-      throw systemError('EMFILE', 'open', 'index.js', 'too many open files')
-    })
+    failNextRequire()
     await expect(load()).rejects.toMatchObject({ code: 'EMFILE' })
     expect(await load()).toHaveProperty(member)
   },
 )
+
+it('fs-extra is loaded for a new directory even if a file has to be closed for that', async () => {
+  vi.resetModules()
+  const { NodeFileSystem } = await import('../../lib/platform/node-file-system.ts')
+  const { openFilesOf } = await import('../../lib/platform/open-files.ts')
+  const fileSystem = new NodeFileSystem()
+  let isParked = false
+  const park = (): Promise<void> => {
+    isParked = true
+    return Promise.resolve()
+  }
+  const idle = { isOpen: true, isIdle: true, takeUse: () => false, park }
+  void openFilesOf(fileSystem).opened(idle)
+  const path = join(await temporaryDirectory(), 'a')
+  failNextRequire()
+  expect(await fileSystem.createDirectory(path)).toEqual([path])
+  expect(isParked).toBe(true)
+})
 
 /** Runs a script in a process of few descriptors. @returns what it writes, as JSON */
 function runWithFewDescriptors(source: string): unknown {
