@@ -2,7 +2,7 @@ import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
-import { ensureInLog, ensureNotCut, ensureEndKnown, epochOf } from './iteration-place.ts'
+import { ensureInLog, ensureNotCut, ensureUndamagedEnd, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
@@ -70,7 +70,7 @@ export class ForwardSource implements RecordSource {
     const end = this.#end
     const batch = this.#batches[this.#batchSlot]
     if (this.#offset >= end) {
-      if (this.#range.until === 'end') ensureEndKnown(this.#partition, end)
+      if (this.#range.until === 'end') ensureUndamagedEnd(this.#partition, end)
       return null
     }
     if (batch === undefined) {
@@ -116,6 +116,7 @@ export class ForwardSource implements RecordSource {
     const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
     // If there is nothing to read up to the end, nothing else checks the offset.
     ensureInLog(this.#partition, offset)
+    if (until === 'end') this.#partition.ensureFollowed()
     return offset
   }
 

@@ -17,8 +17,8 @@ export class FreeSpace {
   readonly #clock: Pick<Clock, 'monotonic'>
   #bytes = 0
   #askedMs = -Infinity
-  /** When it was asked last, even if it did not answer. */
-  #triedMs = -Infinity
+  /** When it last did not answer. */
+  #failedMs = -Infinity
   /** Bytes of all appends that were ever granted. */
   #grantedBytes = 0
   /** Granted bytes whose append is written or has failed. */
@@ -57,7 +57,7 @@ export class FreeSpace {
    * @returns `null` if there is nothing to wait for; the promise never rejects
    */
   look(): Promise<unknown> | null {
-    if (this.#isKnown || this.#clock.monotonic() - this.#triedMs < MAX_AGE_MS) return null
+    if (this.#isKnown || this.#clock.monotonic() - this.#failedMs < MAX_AGE_MS) return null
     return this.#ask().catch(() => undefined)
   }
 
@@ -68,11 +68,11 @@ export class FreeSpace {
   }
 
   async #ask(): Promise<number> {
-    this.#triedMs = this.#clock.monotonic()
     const [granted, settled] = [this.#grantedBytes, this.#settledBytes]
     try {
       this.#bytes = await this.#fileSystem.freeBytes(this.#dir)
     } catch (error) {
+      this.#failedMs = this.#clock.monotonic()
       const reason = reasonOf(error)
       const message = `the free space of ${this.#dir} could not be determined: ${reason}`
       throw new StorageError(message, { path: this.#dir, outcome: 'not-written' }, { cause: error })

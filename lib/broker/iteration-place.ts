@@ -25,8 +25,12 @@ export function ensureInLog({ log }: Partition, offset: number): void {
  * @throws {@link CorruptRecordError}, the damage, or the reason why it cannot be followed.
  */
 export function ensureEndKnown(partition: Partition, end: number): void {
-  const { log } = partition
   partition.ensureFollowed()
+  ensureUndamagedEnd(partition, end)
+}
+
+/** {@link ensureEndKnown} for an end that was known when the iteration began. */
+export function ensureUndamagedEnd({ log }: Partition, end: number): void {
   if (log.damage !== null && end >= log.logEndOffset) throw log.damage
 }
 

@@ -96,7 +96,7 @@ export class LogFollower {
    * @throws {@link StorageError} if that cannot be found out: the log may continue to `offset`.
    */
   async reach(offset: number): Promise<void> {
-    const error = await lookAt(this.#log, false)
+    const error = await lookAt(this.#log, false).catch(errorOf)
     this.#onLooked(false)
     if (error !== null && offset > this.#log.logEndOffset) throw this.#failureOf(error)
   }
@@ -144,7 +144,7 @@ export class LogFollower {
  *
  * @returns the error of the last look, see `Log.refresh`.
  */
-export async function lookAt(log: Log, isQuick: boolean): Promise<Error | null> {
+async function lookAt(log: Log, isQuick: boolean): Promise<Error | null> {
   for (let looks = 1; ; looks += 1) {
     const error = await log.refresh(isQuick)
     if (error === null || looks === LOOKS_BESIDE_A_WRITER) return error

@@ -12,7 +12,7 @@ import type { AppendOptions } from './append-options.ts'
 import { ensureDurable } from './durable-below.ts'
 import { readLast, type ReadLastOptions } from './read-last.ts'
 import { compactPartition } from './partition-compaction.ts'
-import { followerOf, lookAt, type LogFollower } from './log-follower.ts'
+import { followerOf, type LogFollower } from './log-follower.ts'
 import { LogUpkeep } from './log-upkeep.ts'
 import { PartitionBatches } from './partition-batches.ts'
 import type { WholeAppend } from './pending-append.ts'
@@ -287,10 +287,9 @@ export class Partition {
     return this.batches.readNow(offset, maxBytes, end)
   }
 
-  /** In a directory open for reading only, looks for what its owner has appended. @internal */
+  /** In a read-only directory, looks for what its owner has changed. @throws {@link StorageError} if that fails. @internal */
   async refresh(): Promise<void> {
-    await lookAt(this.log, false)
-    this.#end.follow()
+    await this.#follower?.reach(Infinity)
   }
 
   /** Like `refresh`, for a reader with nothing to read at `offset`; `null` if not needed. Never rejects. @internal */

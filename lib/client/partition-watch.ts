@@ -49,7 +49,7 @@ export class PartitionWatch {
     return this.#hasForgotten || this.#assigned !== assigned
   }
 
-  /** Called when all partitions have a position, without a look at them. */
+  /** Called before all partitions without a position get one, without a look at them. */
   notePlaced(assigned: Assigned): void {
     if (this.#assigned !== assigned) this.#follow(assigned)
     this.#hasForgotten = false

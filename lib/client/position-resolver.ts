@@ -164,14 +164,19 @@ export class PositionResolver {
    * end that is known from long ago would have old records returned as new ones.
    *
    * @returns `null` if no look is needed
+   * @throws {@link StorageError} if the look fails
    */
   lookForEnd(state: AssignedPartition): Promise<void> | null {
     const source = this.source(state)
-    if (source === null) return null
+    if (source === null || source.isClosed) return null
     const { position, reset } = state
     const isKept = position !== null && (state.isPaused || position >= source.logStartOffset)
     const to = position === null ? (reset ?? this.#autoOffsetReset) : this.#autoOffsetReset
-    return isKept || to !== 'latest' ? null : source.lookBehind(Infinity)
+    if (isKept || to !== 'latest') return null
+    return source.refresh().catch((error: unknown) => {
+      // Whoever comes next notices that the topic is being deleted, or the broker closed.
+      if (!source.isClosed) throw error
+    })
   }
 
   /**

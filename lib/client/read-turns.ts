@@ -111,12 +111,13 @@ export class ReadTurns {
   /** Finds the positions of partitions that have none, because the end changes with time. */
   place(): void {
     const { assigned } = this.#subscription
+    // First, because a callback for a reset may move a partition to an end, or assign others.
+    this.#watch.notePlaced(assigned)
     for (const state of assigned.values()) {
       if (state.position !== null || state.isGivenUp) continue
       const source = this.#positions.source(state)
       if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
     }
-    this.#watch.notePlaced(assigned)
   }
 
   /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */

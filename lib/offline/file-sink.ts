@@ -216,7 +216,7 @@ class FileTaskWriter implements TaskWriter {
   /** Publishes the rejects first: once the task counts as done, nobody would publish them. */
   async #publish(output: OutputFile, published: readonly OffsetRange[]): Promise<void> {
     const { data, rejects, format } = this.#context
-    data.refuseDoubtful(this.#task, format.extension)
+    await data.replaceDoubtful(this.#task, format.extension)
     const isLeft = await this.#removeStaleRejects(published)
     await this.#rejects.publish()
     await data.publish(output, this.#task, format.extension)

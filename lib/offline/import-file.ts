@@ -136,7 +136,7 @@ class ImportRun {
   readonly #target: ImportTarget
   /** The file as far as it is read now. */
   #identity: FileIdentity
-  /** The largest row that an earlier run has stored. */
+  /** The largest row that an earlier run has stored or rejected. */
   readonly #storedRow: number
   #cursor: Cursor
   #committedRow: number
@@ -154,7 +154,7 @@ class ImportRun {
     this.#options = options
     this.#parts = parts
     this.#identity = parts.identity
-    this.#storedRow = Math.max(0, ...state.lastRows)
+    this.#storedRow = Math.max(0, rejects.lastRow, ...state.lastRows)
     // After a mark of the end, no records are retained for an import. Rejected rows are searched
     // for in the file that the mark names.
     const isNamed = rejects.id === '' || mark?.rejectFile === rejects.id

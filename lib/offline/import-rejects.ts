@@ -20,6 +20,8 @@ import type { InputFile } from './input-file.ts'
 export interface RejectSink {
   /** Distinguishes the file from others, by its path; empty without a file. */
   readonly id: string
+  /** The largest row after the mark that an earlier run has rejected; 0 without a file. */
+  readonly lastRow: number
   /**
    * Length of the content before the first line of a row after `row`, for the mark. The next run
    * reads those rows again and searches the file from this position.
@@ -59,6 +61,7 @@ export async function openRejects(
   }
   return {
     id: '',
+    lastRow: 0,
     lengthUpTo: () => 0,
     write: async (rows) => {
       for (const each of rows) await rejects?.(each)
@@ -89,6 +92,7 @@ const inUse: WeakMap<object, Set<string>> = new WeakMap()
  */
 class RejectFile implements RejectSink {
   readonly id: string
+  readonly lastRow: number
   readonly #file: File
   /** The first fields of each line of this import. */
   readonly #origin: RejectOrigin
@@ -114,6 +118,7 @@ class RejectFile implements RejectSink {
     this.#sizeBytes = found.sizeBytes
     this.#lines = [...found.lines]
     this.#known = new Set(found.lines.map(({ row }) => row))
+    this.lastRow = found.lines.reduce((last, { row }) => Math.max(last, row), 0)
     this.#claim = claim
   }
 

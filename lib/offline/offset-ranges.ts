@@ -21,6 +21,11 @@ export function overlaps(left: OffsetRange, right: OffsetRange): boolean {
   return left.startOffset < right.endOffset && right.startOffset < left.endOffset
 }
 
+/** Whether all offsets of `inner` are in `outer`. */
+export function contains(outer: OffsetRange, inner: OffsetRange): boolean {
+  return outer.startOffset <= inner.startOffset && inner.endOffset <= outer.endOffset
+}
+
 /** Orders ranges by their start; an argument for `sort`. */
 export function byStart(left: OffsetRange, right: OffsetRange): number {
   return left.startOffset - right.startOffset || left.endOffset - right.endOffset

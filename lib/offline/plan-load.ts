@@ -138,7 +138,7 @@ async function placesNow(broker: Broker, topics: readonly string[]): Promise<Pla
     // The last look at what the owner of the directory has appended may be long ago.
     await Promise.all(
       partitions.map(async (each) => {
-        await each.lookBehind(Infinity)
+        await each.refresh()
         each.ensureOpen()
       }),
     )

@@ -7,7 +7,7 @@ import { doubtfulNamesIn, type DoubtfulNames } from './doubtful-names.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { describeTask } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
-import { overlaps } from './offset-ranges.ts'
+import { contains, overlaps } from './offset-ranges.ts'
 import { OutputFile } from './output-file.ts'
 
 /** Digits of an offset in a name, as in Kafka's file names, so that names sort by offset. */
@@ -138,19 +138,23 @@ export class RangeDirectory {
   }
 
   /**
-   * Checks that `range` can be published, although some names of the last listing do not count.
+   * Makes way for the file of `range`: files in it under other names that a failed sync has left in
+   * doubt would have their records twice. They are removed, as that file has all of their records.
    *
-   * @throws {@link StorageError} if a part of it is in a file under another name that a failed sync
-   * has left in doubt: it would be there twice.
+   * @throws {@link StorageError} if such a file has records of other ranges, too.
    */
-  refuseDoubtful(range: OffsetRange, extension: string): void {
+  async replaceDoubtful(range: OffsetRange, extension: string): Promise<void> {
     for (const name of this.#doubtful) {
       if (name === nameOf(range, extension)) continue
       const other = this.#fileOf(name)
       if (other?.kind !== 'published' || !overlaps(other.range, range)) continue
+      if (contains(range, other.range)) {
+        await this.#unlink(name)
+        continue
+      }
       throw new StorageError(
         `a sync of ${this.path} has failed: ${name} may be lost in a power failure, and this process ` +
-          'can replace it only with a file of the same name',
+          'can replace it only with a file that has all of its offsets',
         { path: this.path, outcome: 'not-written' },
       )
     }

@@ -143,7 +143,7 @@ async function placeThatHolds(
       const topic = broker.topic(task.topic)
       const partition = topic.partition(task.partition)
       // The last look at what the owner has appended or truncated may be long ago.
-      await partition.lookBehind(Infinity)
+      await partition.refresh()
       partition.ensureOpen()
       if (partition.highWatermark >= task.endOffset) return { topicId: topic.id, partition }
       if (remainingMs <= 0) {

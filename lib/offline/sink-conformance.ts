@@ -244,9 +244,12 @@ const CASES: readonly (readonly [string, (subject: SinkUnderTest) => Promise<voi
         settled.abort()
       })
       await pause(systemClock, SETTLE_MS, settled.signal).catch(() => undefined)
-      await commit(first)
-      const second = await beginning
-      await second?.abort().catch(() => undefined)
+      try {
+        await commit(first)
+      } finally {
+        const second = await beginning
+        await second?.abort().catch(() => undefined)
+      }
       await expectOffsets(offsets, [[0, 10]])
       await expectPublished(await reopen(STILL_RUNNING), [[0, 10]])
     },

@@ -51,6 +51,20 @@ describe('minFreeBytes', () => {
     },
   )
 
+  it('accepts those appends of one tick that there is space for after much was written in one second', async () => {
+    const { broker, partition, fileSystem } = await openTopic({
+      ...{ minFreeBytes: 10_000, segmentBytes: 100_000_000, maxMessageBytes: 5_000_000 },
+    })
+    await partition.append({ value: 'x' })
+    await partition.append({ value: Buffer.alloc(4_200_000) })
+    const used = [...fileSystem.snapshot().values()].reduce((sum, { length }) => sum + length, 0)
+    fileSystem.capacityBytes = used + 10_000 + 2_500
+    const pair = [{ value: 'x'.repeat(500) }, { value: 'x'.repeat(500) }]
+    const appends = Array.from({ length: 4 }, () => outcomeOf(partition.append(pair)))
+    expect(await Promise.all(appends)).toEqual(['taken', 'taken', 'LOG_FULL', 'LOG_FULL'])
+    await broker.close()
+  })
+
   it('rejects an append when the file system fails to report its free space', async () => {
     const { broker, partition, fileSystem } = await openTopic({ minFreeBytes: 1 })
     fileSystem.failNext('freeBytes', 'EIO')

@@ -81,7 +81,7 @@ it('a reader does not show the log of a topic as empty while the owner deletes t
   const partition = reader.topic('a').partition(0)
   fileSystem.failNext('unlink', 'EIO', { path: /partition\.metadata$/ })
   await expect(owner.deleteTopic('a')).rejects.toThrow('EIO')
-  await partition.refresh()
+  await expect(partition.refresh()).rejects.toThrow('cannot be followed')
   expect([partition.logStartOffset, partition.highWatermark]).toEqual([0, 10])
   await expect(partition.read(0)).rejects.toThrow(UnknownTopicOrPartitionError)
   await reader.close()
@@ -426,6 +426,23 @@ describe('a consumer of a reader that is to start at the end of a log', () => {
     await reader.close()
     await owner.close()
   })
+})
+
+it('a poll of a reader rejects if it cannot look for the end at which it would start', async () => {
+  const { owner, openReader, fileSystem } = await fixture()
+  const owned = (await makeTopic(owner, 'old')).partition(0)
+  const reader = await openReader()
+  await owned.append({ value: 'missed' })
+  const consumer = reader.consumer({ autoOffsetReset: 'latest', valueDeserializer: string() })
+  consumer.assign([PLACE])
+  fileSystem.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
+  await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  fileSystem.clearFaults()
+  expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+  await owned.append({ value: 'new' })
+  expect(values(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['new'])
+  await reader.close()
+  await owner.close()
 })
 
 describe('a look of a reader that the owner meets with a compaction', () => {

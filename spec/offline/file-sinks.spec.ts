@@ -507,10 +507,27 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     fileSystem.failNext('syncDirectory', 'EIO', { path })
     await expect(put(sink, task(0, 2), [record(0)])).rejects.toThrow('EIO')
     const part = (): Promise<unknown> => put(sinkOn(fileSystem), task(0, 1), [record(0)])
-    await expect(part()).rejects.toThrow('only with a file of the same name')
+    await expect(part()).rejects.toThrow('only with a file that has all of its offsets')
     await fileSystem.unlink(`${OUT}/${name(0, 2, extension)}`)
     await part()
     expect(await offsetsOf(fileSystem)).toEqual([0, 5])
+  })
+
+  it('replaces files whose sync has failed by one of a larger range, as a plan made later has it', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const sink = sinkOn(fileSystem)
+    await put(sink, task(5, 6), [record(5)])
+    for (const start of [0, 1]) {
+      fileSystem.failNext('syncDirectory', 'EIO', { path })
+      const failing = put(sink, task(start, start + 1), [record(start)])
+      await expect(failing).rejects.toThrow('EIO')
+    }
+    await put(sinkOn(fileSystem), task(0, 3), [record(0), record(1), record(2)])
+    const files = namesIn(fileSystem, OUT).filter((each) => each.endsWith(extension))
+    expect(files).toEqual([name(0, 3, extension), name(5, 6, extension)])
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(later)).toEqual([0, 1, 2, 5])
   })
 
   it('removes rejects whose sync has failed once their range is loaded by other tasks', async () => {

@@ -1045,6 +1045,20 @@ describe('the file of an import', () => {
     },
   )
 
+  it('must not grow in its last row after a run that has rejected it was interrupted', async () => {
+    const { put, run, values, fileSystem, broker } = await setUp()
+    put('/f.ndjson', '1\n{"a":')
+    const options = { rejects: '/rejects' }
+    await expect(run('/f.ndjson', { ...options, ...until(2) })).rejects.toThrow('broken off')
+    const rejected = fileSystem.readFile('/rejects').toString()
+    expect(rejected).toContain('"row":2')
+    put('/f.ndjson', '1\n{"a":1}\n')
+    await expect(run('/f.ndjson', options)).rejects.toThrow('had no line end and has grown')
+    expect(await values()).toEqual(['1'])
+    expect(fileSystem.readFile('/rejects').toString()).toBe(rejected)
+    await broker.close()
+  })
+
   it('may grow in its last row after a run was interrupted before it', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.ndjson', '1\n2\n3')
