@@ -12,8 +12,8 @@ still written.
                  2026-11-30T08:00:00Z, or local time without the Z; a date alone is local midnight
   --last N       only the last N records of each partition
   --limit N      at most N records in all
-  --follow       then continue with new records, until Ctrl-C; partitions that are added to the topic
-                 meanwhile are not shown
+  --follow       then continue with new records, until Ctrl-C; partitions that are added to the
+                 topic meanwhile are not shown
   --help         show this text
 
 Exit codes: 0 done; 1 failed, or something could not be read; 2 the command line is invalid; 130
