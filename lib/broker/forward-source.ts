@@ -1,4 +1,5 @@
 import type { Clock } from '../platform/clock.ts'
+import type { VarveError } from '../errors.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
@@ -40,6 +41,8 @@ export class ForwardSource implements RecordSource {
    * iteration starts. `null` before either, or if the batch has none.
    */
   #epoch: number | null = null
+  /** Why the end that was known at the beginning may not have been the end; `null` if it was. */
+  #unfollowed: VarveError | null = null
   #batches: readonly RecordBatch[] = []
   #batchSlot = 0
   #mayWait = true
@@ -70,7 +73,9 @@ export class ForwardSource implements RecordSource {
     const end = this.#end
     const batch = this.#batches[this.#batchSlot]
     if (this.#offset >= end) {
-      if (this.#range.until === 'end') ensureUndamagedEnd(this.#partition, end)
+      if (this.#range.until !== 'end') return null
+      if (this.#unfollowed !== null) throw this.#unfollowed
+      ensureUndamagedEnd(this.#partition, end)
       return null
     }
     if (batch === undefined) {
@@ -116,7 +121,7 @@ export class ForwardSource implements RecordSource {
     const offset = from === 'earliest' ? logStartOffset : from === 'latest' ? visibleEnd : from
     // If there is nothing to read up to the end, nothing else checks the offset.
     ensureInLog(this.#partition, offset)
-    if (until === 'end') this.#partition.ensureFollowed()
+    this.#unfollowed = this.#partition.followFailure
     return offset
   }
 

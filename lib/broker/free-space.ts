@@ -17,6 +17,8 @@ export class FreeSpace {
   readonly #clock: Pick<Clock, 'monotonic'>
   #bytes = 0
   #askedMs = -Infinity
+  /** The question that all partitions share which look at the same time. */
+  #looking: Promise<unknown> | null = null
   /** When it last did not answer. */
   #failedMs = -Infinity
   /** Bytes of all appends that were ever granted. */
@@ -58,7 +60,12 @@ export class FreeSpace {
    */
   look(): Promise<unknown> | null {
     if (this.#isKnown || this.#clock.monotonic() - this.#failedMs < MAX_AGE_MS) return null
-    return this.#ask().catch(() => undefined)
+    this.#looking ??= this.#ask()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#looking = null
+      })
+    return this.#looking
   }
 
   get #isKnown(): boolean {

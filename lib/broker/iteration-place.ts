@@ -25,7 +25,7 @@ export function ensureInLog({ log }: Partition, offset: number): void {
  * @throws {@link CorruptRecordError}, the damage, or the reason why it cannot be followed.
  */
 export function ensureEndKnown(partition: Partition, end: number): void {
-  partition.ensureFollowed()
+  if (partition.followFailure !== null) throw partition.followFailure
   ensureUndamagedEnd(partition, end)
 }
 

@@ -1,6 +1,7 @@
 import { errorOf, reasonOf } from '../checks.ts'
 import { StorageError, VarveError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import { LOOKS_BESIDE_A_WRITER } from '../storage/beside-writer.ts'
 import type { Log } from '../storage/log.ts'
 import type { PartitionContext } from './partition-context.ts'
@@ -76,12 +77,19 @@ export class LogFollower {
     this.#timer?.cancel()
   }
 
-  /** @throws the reason why the next records cannot be determined, if the reader is at the end. */
-  ensureAble(isAtEnd: boolean): void {
+  /** Why it cannot be determined what follows the known records; `null` if it can. */
+  get failure(): VarveError | null {
     // Without waiting readers there are no checks: an old failure may be over, and the next check
     // tells.
     const isFresh = this.#clock.monotonic() - this.#lookedMs <= 2 * FOLLOW_INTERVAL_MS
-    if (isAtEnd && isFresh && this.#failure !== null) throw this.#failure
+    return isFresh ? this.#failure : null
+  }
+
+  /** @throws the reason why the next records cannot be determined, if the reader is at the end. */
+  ensureAble(isAtEnd: boolean): void {
+    if (this.#failure === null || !isAtEnd) return
+    const { failure } = this
+    if (failure !== null) throw failure
   }
 
   /** Checks now, as {@link lookAt} does. */
@@ -94,11 +102,14 @@ export class LogFollower {
    * Checks now for what has been appended up to `offset`, which is beyond the known end.
    *
    * @throws {@link StorageError} if that cannot be found out: the log may continue to `offset`.
+   * @throws {@link UnknownTopicOrPartitionError} if the owner has deleted the topic.
    */
   async reach(offset: number): Promise<void> {
     const error = await lookAt(this.#log, false).catch(errorOf)
     this.#onLooked(false)
-    if (error !== null && offset > this.#log.logEndOffset) throw this.#failureOf(error)
+    if (error === null || offset <= this.#log.logEndOffset) return
+    const isGone = isSystemError(error, 'ENOENT')
+    throw (isGone ? await this.#log.reader.whyGone() : null) ?? this.#failureOf(error)
   }
 
   async #lookAgain(): Promise<void> {

@@ -297,9 +297,9 @@ export class Partition {
     return offset < this.#end.offset ? null : (this.#follower?.look() ?? null)
   }
 
-  /** @throws the reason why what follows the known records cannot be determined. @internal */
-  ensureFollowed(): void {
-    this.#follower?.ensureAble(true)
+  /** Why it cannot be determined what follows the known records; `null` if it can. @internal */
+  get followFailure(): VarveError | null {
+    return this.#follower?.failure ?? null
   }
 
   /** Calls `listener` after each change that a reader may wait for. @returns a function that removes it. @internal */

@@ -1,4 +1,5 @@
 import { CorruptRecordError, StorageError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import type { AppendRecord } from '../storage/append-record.ts'
 import { isReadFailure, readFailureReason } from '../storage/read-failure.ts'
@@ -47,6 +48,8 @@ export class ReadableOffsets implements OffsetsPartition {
     try {
       await this.#partition.refresh()
     } catch (error) {
+      // The owner may be in the middle of a change. The next refresh sees the result.
+      if (error instanceof StorageError && isSystemError(error.cause, 'ENOENT')) return
       this.#damage = this.#damageOf(error, this.highWatermark)
     }
   }

@@ -38,6 +38,7 @@ export async function findByTimestamp(
   // What the other process had appended by the time of the call is known only after the refresh.
   const end = looking === null ? endAtCall : searchEndOf(partition)
   const found = await partition.log.offsetForTimestamp(timestamp, end.endOffset)
-  if (looking !== null && found === null) partition.ensureFollowed()
+  const { followFailure } = partition
+  if (looking !== null && found === null && followFailure !== null) throw followFailure
   return { found, ...end }
 }

@@ -32,6 +32,8 @@ export class ReadTurns {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
   readonly #watch: PartitionWatch
+  /** Partitions that get no position yet: why the end at which they start could not be looked for. */
+  readonly #unseen: Map<AssignedPartition, unknown> = new Map()
 
   constructor(subscription: SubscriptionState, positions: PositionResolver, watch: PartitionWatch) {
     this.#subscription = subscription
@@ -58,7 +60,7 @@ export class ReadTurns {
     for (const watched of this.#watch.due(this.#subscription.assigned)) {
       const { state } = watched
       // A callback for the reset of another partition may have given it up.
-      if (state.isGivenUp) continue
+      if (state.isGivenUp || this.#unseen.has(state)) continue
       if (state.isPaused) {
         // The start position must not depend on when it is resumed.
         const source = state.position === null ? this.#positions.source(state) : null
@@ -84,28 +86,37 @@ export class ReadTurns {
       const { generation } = reader
       turns.push({ watched, state, partition, offset, end, damage, generation })
     }
+    const [unseen] = this.#unseen.values()
+    // Once nothing else is known that can be returned.
+    if (this.#unseen.size > 0 && withDataCount === 0 && !limits.onlyWithData) throw unseen
     return { turns, withDataCount, isPart }
   }
 
   /**
    * Must be awaited before a look if another process appends; see
-   * {@link PositionResolver.lookForEnd}.
+   * {@link PositionResolver.lookForEnd}. Never rejects: a partition that cannot be looked at is left
+   * out of the next look, which reports it.
    *
    * @returns `null` if that process need not be looked at
    */
   lookForEnds(): Promise<unknown> | null {
     if (!this.#positions.readOnly) return null
+    this.#unseen.clear()
     const looks: Promise<void>[] = []
     for (const state of this.#subscription.assigned.values()) {
       const looking = this.#positions.lookForEnd(state)
-      if (looking !== null) looks.push(looking)
+      if (looking === null) continue
+      const noting = looking.catch((error: unknown) => {
+        this.#unseen.set(state, error)
+      })
+      looks.push(noting)
     }
     return looks.length === 0 ? null : Promise.all(looks)
   }
 
   /** Whether {@link ReadTurns.place} may find a partition without a position. */
   get mayLackPosition(): boolean {
-    return this.#watch.mayLackPosition(this.#subscription.assigned)
+    return this.#unseen.size > 0 || this.#watch.mayLackPosition(this.#subscription.assigned)
   }
 
   /** Finds the positions of partitions that have none, because the end changes with time. */
@@ -114,7 +125,7 @@ export class ReadTurns {
     // First, because a callback for a reset may move a partition to an end, or assign others.
     this.#watch.notePlaced(assigned)
     for (const state of assigned.values()) {
-      if (state.position !== null || state.isGivenUp) continue
+      if (state.position !== null || state.isGivenUp || this.#unseen.has(state)) continue
       const source = this.#positions.source(state)
       if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
     }

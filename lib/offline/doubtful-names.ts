@@ -25,8 +25,8 @@ export function doubtfulNamesIn(fileSystem: FileSystem, path: string): DoubtfulN
 /**
  * The names in a directory that a failed sync has left in doubt. The kernel may have dropped them,
  * and would still report success for the next sync. So they must not be relied on until they are
- * given to a file once more. They are never removed: another writer may rely on them, as its own
- * sync may have succeeded before.
+ * given to a file once more. They are removed only to make way for a file with all of their records:
+ * another writer may rely on them, as its own sync may have succeeded before.
  */
 export class DoubtfulNames {
   /** By name, what has left it in doubt. */

@@ -216,9 +216,11 @@ class FileTaskWriter implements TaskWriter {
   /** Publishes the rejects first: once the task counts as done, nobody would publish them. */
   async #publish(output: OutputFile, published: readonly OffsetRange[]): Promise<void> {
     const { data, rejects, format } = this.#context
-    await data.replaceDoubtful(this.#task, format.extension)
+    const doubtful = data.doubtfulIn(this.#task, format.extension)
     const isLeft = await this.#removeStaleRejects(published)
     await this.#rejects.publish()
+    // At the last moment: another process may have counted them.
+    await data.replace(doubtful)
     await data.publish(output, this.#task, format.extension)
     // Not earlier: until the data is published, another attempt at the same task still needs its
     // files.

@@ -138,18 +138,20 @@ export class RangeDirectory {
   }
 
   /**
-   * Makes way for the file of `range`: files in it under other names that a failed sync has left in
-   * doubt would have their records twice. They are removed, as that file has all of their records.
+   * Checks that `range` can be published, although some names of the last listing do not count.
    *
+   * @returns the names of files that a failed sync has left in doubt, and whose records would then
+   * be there twice: to be given to {@link RangeDirectory.replace}.
    * @throws {@link StorageError} if such a file has records of other ranges, too.
    */
-  async replaceDoubtful(range: OffsetRange, extension: string): Promise<void> {
+  doubtfulIn(range: OffsetRange, extension: string): string[] {
+    const names: string[] = []
     for (const name of this.#doubtful) {
       if (name === nameOf(range, extension)) continue
       const other = this.#fileOf(name)
       if (other?.kind !== 'published' || !overlaps(other.range, range)) continue
       if (contains(range, other.range)) {
-        await this.#unlink(name)
+        names.push(name)
         continue
       }
       throw new StorageError(
@@ -158,6 +160,14 @@ export class RangeDirectory {
         { path: this.path, outcome: 'not-written' },
       )
     }
+    return names
+  }
+
+  /** Durably removes files whose records the file that is published next has, too. */
+  async replace(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return
+    for (const name of names) await this.#unlink(name)
+    await this.#syncRemovals()
   }
 
   /**
@@ -189,7 +199,11 @@ export class RangeDirectory {
       await this.#unlink(file.name)
       isChanged = true
     }
-    if (!isChanged) return
+    if (isChanged) await this.#syncRemovals()
+  }
+
+  async #syncRemovals(): Promise<void> {
+    const files = this.#fileSystem
     const doubtful = this.#doubtful
     await syncOnce(files, this.path, () => doubtful.watch(() => files.syncDirectory(this.path)))
   }

@@ -31,9 +31,7 @@ export interface BatchLimits {
 
 /** How much {@link LogReader.readBatchesNow} returns. */
 export interface PromptBatchLimits extends BatchLimits {
-  /**
-   * Whether `maxBytes` applies to the first batch too, because it follows others of the same read.
-   */
+  /** Whether `maxBytes` applies to the first batch too: it follows others of the same read. */
   readonly mustFit?: boolean
 }
 
@@ -303,6 +301,11 @@ export class LogReader {
       looks += 1
       await this.#lookAgain?.()
     }
+  }
+
+  /** See `LogPlace.whyGone`; `null` if nobody can tell. */
+  async whyGone(): Promise<VarveError | null> {
+    return (await this.#place.whyGone?.()) ?? null
   }
 
   /** Decodes a batch. Damage inside it is reported with its position in the file. */
