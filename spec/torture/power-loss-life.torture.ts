@@ -12,7 +12,7 @@ const LIVES = 200
 describe(`power losses in the life of a log (seed ${seed})`, () => {
   it('lose only what compaction and retention may remove', async () => {
     const workloads = [...RETENTION, ...COMPACTION, ...CODECS, ...drawnLives(LIVES)]
-    const count = runs({ short: 6_000, full: 500_000 })
+    const count = runs({ short: 4_000, full: 500_000 })
     expect(await losePower('power losses in lives', workloads, count)).toBe('')
   })
 })

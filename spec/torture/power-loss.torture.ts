@@ -5,7 +5,7 @@ import { runs, seed } from './size.ts'
 
 describe(`random power losses (seed ${seed})`, () => {
   it('lose nothing that was acknowledged as durable, on any disk', async () => {
-    const count = runs({ short: 20_000, full: 1_000_000 })
+    const count = runs({ short: 12_000, full: 1_000_000 })
     expect(await losePower('power losses', WORKLOADS, count)).toBe('')
   })
 })
