@@ -1,5 +1,5 @@
-import type { Clock } from '../platform/clock.ts'
 import type { VarveError } from '../errors.ts'
+import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'

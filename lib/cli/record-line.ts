@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { StoredRecord } from '../record/decode.ts'
 import { InputError } from './command-arguments.ts'
+import { UNSAFE } from './report.ts'
 
 /** A byte of text may take six bytes in JSON, and no string is longer than 512 MiB. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024
@@ -28,9 +29,6 @@ export function recordLine(partition: number, record: StoredRecord): string {
     throw new InputError(`${place} is too large for a line`, { cause: error })
   }
 }
-
-/** What ends a line elsewhere, or is interpreted by a terminal; JSON escapes the other such characters. */
-const UNSAFE = /[\u007f-\u009f\u2028\u2029\p{Bidi_Control}]/gu
 
 /** JSON on one line, without characters that a terminal would interpret. */
 export function jsonLine(value: unknown): string {

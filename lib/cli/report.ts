@@ -12,9 +12,12 @@ export function counted(count: number, noun: string): string {
   return `${thousands(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
+/** What ends a line, or is interpreted by a terminal. */
+export const UNSAFE: RegExp = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu
+
 /** Text from outside, without characters that a terminal would interpret. */
 export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, '\ufffd')
+  return text.replace(UNSAFE, '\ufffd')
 }
 
 /** Bytes in the largest unit that leaves at least one, with at most one decimal. */
