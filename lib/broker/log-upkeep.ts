@@ -78,7 +78,7 @@ export class LogUpkeep {
   }
 
   #saveRecoveryPoint(): void {
-    if (this.#isSaving || this.#log.bytesSinceCheckpoint < CHECKPOINT_BYTES) return
+    if (this.#isSaving || !isCheckpointDue(this.#log, CHECKPOINT_BYTES)) return
     this.#isSaving = true
     // The recovery point is a lower bound: if it cannot be saved, the next open checks more.
     const done = (): void => {
@@ -86,4 +86,14 @@ export class LogUpkeep {
     }
     this.#log.checkpoint().then(done, done)
   }
+}
+
+/**
+ * Whether a checkpoint of `log` is worth its twenty calls: at least `bytes` were appended since the
+ * last one, and the recovery point can move. While nothing more has become durable, as in a bulk
+ * load of a relaxed topic, the next open after a crash checks everything above it all the same, and
+ * drops the index entries that a checkpoint would have written.
+ */
+export function isCheckpointDue(log: Log, bytes: number): boolean {
+  return log.bytesSinceCheckpoint >= bytes && log.durableEndOffset > log.state.recoveryPoint
 }

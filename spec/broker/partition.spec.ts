@@ -112,7 +112,7 @@ describe('appending to a partition', () => {
 
   it('saves the recovery point once enough is appended, and retries after a failed save', async () => {
     const fileSystem = new SimulatedFileSystem()
-    const partition = await openPartition({ fileSystem, config: { flushMessages: 1000 } })
+    const partition = await openPartition({ fileSystem, config: { flushMessages: 10 } })
     const saved = (): string =>
       fileSystem.readFile('/data/orders-0/recovery-point-offset-checkpoint').toString()
     const value = Buffer.alloc(1_000_000)
@@ -130,6 +130,19 @@ describe('appending to a partition', () => {
     await partition.log.roll()
     expect(saved()).not.toBe('0\n1\norders 0 0\n')
     expect(partition.log.bytesSinceCheckpoint).toBeLessThan(40_000_000)
+  })
+
+  it('writes no checkpoint while nothing has become durable since the last one', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const config = { flushMessages: 1000, segmentBytes: 2 ** 30 }
+    const partition = await openPartition({ fileSystem, config })
+    const checkpoints = vi.spyOn(partition.log, 'checkpoint')
+    const value = Buffer.alloc(1_000_000)
+    for (let each = 0; each < 40; each += 1) await partition.append({ value })
+    expect(checkpoints).not.toHaveBeenCalled()
+    await partition.flush()
+    await partition.append({ value })
+    expect(checkpoints).toHaveBeenCalledOnce()
   })
 
   it('rejects an append with OffsetConflictError if its expectedOffset is not the next offset', async () => {
