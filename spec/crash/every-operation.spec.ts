@@ -4,10 +4,11 @@ import { LONG } from './torture.ts'
 import { WORKLOADS } from './workloads.ts'
 
 /**
- * One in this many recoveries is itself interrupted, at each of its operations.
- * `npm run test:durability -- crash` interrupts all of them, in the shorter half of the workloads.
+ * One in this many recoveries is itself interrupted, at each of its operations: enough to notice
+ * that one is broken without making everybody wait who runs the tests. `npm run test:durability`
+ * interrupts all of them in the shorter half of the workloads, `npm run test:torture` in each.
  */
-const RECOVERIES_INTERRUPTED = 12
+const RECOVERIES_INTERRUPTED = 48
 
 describe('a crash at every operation, and in the recovery from it', () => {
   it.each(WORKLOADS)('keeps every promise: $name', async (workload) => {

@@ -5,7 +5,7 @@ import type { Workload } from './workload.ts'
 
 /**
  * Half of the workloads would take nine tenths of the time. The short size leaves them to
- * `every-operation.spec.ts`, which interrupts one in twelve of their recoveries.
+ * `every-operation.spec.ts`, which interrupts few of their recoveries.
  */
 export const LONG: ReadonlySet<string> = new Set([
   'add partitions and append to them',

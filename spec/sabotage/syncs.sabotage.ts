@@ -25,7 +25,7 @@ const ALL_SITES = findSyncSites()
 const SITES = ALL_SITES.filter(({ name }) => !PLANTED.includes(name) && !(name in WITHOUT_NEED))
 const SEED = Number(process.env['VARVE_SEED'] ?? 1)
 const TRIALS = Number(process.env['VARVE_RUNS'] ?? 2_000)
-/** As in `spec/crash/every-operation.spec.ts`. */
+/** One in this many recoveries is interrupted as well: see `spec/crash/exhaustive.ts`. */
 const RECOVERIES_INTERRUPTED = 12
 
 /** The sync that is left out; `null` for none. */
