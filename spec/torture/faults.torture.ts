@@ -22,18 +22,25 @@ const CODES = isFull ? ALL_CODES : ['EIO', 'EMFILE']
 /** Each of these runs is followed by twice as many opens. */
 const CODES_FOR_GOOD = isFull ? ALL_CODES : ['EIO']
 
+interface Fault {
+  readonly name: string
+  /** Matches the line of the operation log at which the fault strikes. */
+  readonly strikes: RegExp
+  /** Orders the fault at the `n`-th call that it can strike. */
+  readonly order: (disk: SimulatedFileSystem, n: number) => void
+}
+
 async function sweep(
   workload: Workload,
-  faults: readonly { name: string; order: (disk: SimulatedFileSystem, n: number) => void }[],
+  faults: readonly Fault[],
   isForGood = false,
 ): Promise<number> {
   const { disk, told: start } = await prepare(workload)
   const dry = { disk: disk.fork(), workload, told: new Map(start) }
   const { count } = await runFaulty(dry, () => undefined)
   let runs = 0
-  for (let n = 1; n <= count; n += 1) {
-    for (const { name, order } of faults) {
-      runs += 1
+  for (const { name, order, strikes } of faults) {
+    for (let n = 1; n <= count; n += 1) {
       const fileSystem = disk.fork({ seed: n })
       const told = new Map(start)
       let from = 0
@@ -41,8 +48,10 @@ async function sweep(
         from = faulty.operationCount + n - 1
         order(faulty, n)
       })
-      const struck =
-        fileSystem.operations.slice(from).find((line) => / ! |\(short/.test(line)) ?? ''
+      const struck = fileSystem.operations.slice(from).find((line) => strikes.test(line))
+      // There are no more writes, or reads, that could stop short.
+      if (struck === undefined) break
+      runs += 1
       const trace = `${workload.name}: ${name} at operation ${n} (${struck})`
       const isSyncLost = fileSystem.operations.some((line) => FAILED_SYNC.test(line))
       if (isForGood) {
@@ -75,6 +84,7 @@ describe('a file system call', () => {
     async (workload) => {
       const faults = CODES.map((code) => ({
         name: code,
+        strikes: / ! /,
         order: (disk: SimulatedFileSystem, n: number) => {
           disk.failAt(n, code)
         },
@@ -88,6 +98,7 @@ describe('a file system call', () => {
     async (workload) => {
       const faults = CODES_FOR_GOOD.map((code) => ({
         name: `${code} for good`,
+        strikes: / ! /,
         order: (disk: SimulatedFileSystem, n: number) => {
           disk.failAt(n, code, { persistent: true })
         },
@@ -100,17 +111,20 @@ describe('a file system call', () => {
     const faults = [0, 1, 30].flatMap((bytes) => [
       {
         name: `write of ${bytes} bytes`,
+        strikes: /\(short/,
         order: (disk: SimulatedFileSystem, n: number) => {
           disk.shortWriteAt(n, bytes)
         },
       },
       {
         name: `read of ${bytes + 1} bytes`,
+        strikes: /\(short/,
         order: (disk: SimulatedFileSystem, n: number) => {
           disk.shortReadAt(n, bytes + 1)
         },
       },
     ])
-    expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3 * faults.length)
+    // Each workload writes, but not all of them read.
+    expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3)
   })
 })
