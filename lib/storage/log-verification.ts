@@ -1,8 +1,6 @@
 import { CorruptRecordError, StorageError } from '../errors.ts'
-import { readFully } from '../platform/file-io.ts'
-import type { File, FileSystem } from '../platform/file-system.ts'
+import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { continueCrc32c } from '../record/crc32c.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { damageKey, LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
 import { epochsBy, type EpochEntry } from './leader-epoch-cache.ts'
@@ -12,9 +10,8 @@ import type { LogGuard } from './log-guard.ts'
 import type { LogContext } from './log-options.ts'
 import type { LogSegment } from './log-segment.ts'
 import { scanBatches } from './segment-scan.ts'
+import { SegmentSum } from './segment-sum.ts'
 import type { SerialQueue } from './serial-queue.ts'
-
-const READ_BYTES = 1024 * 1024
 
 /**
  * Verifies a log beside its appends. A segment that looks damaged is checked again in the queue of
@@ -184,13 +181,16 @@ async function verifySegment(
     }
     const gaps = entry.isDense ? 'none' : 'any'
     const range = { position: 0, end, baseOffset, nextOffset: baseOffset, gaps, objection } as const
-    const scan = await scanBatches(file, range, () => undefined)
+    const sum = new SegmentSum(baseOffset)
+    const scan = await scanBatches(file, range, (batch, position) => {
+      sum.note(batch, position)
+    })
     const offsets = { firstOffset: scan.nextOffset, lastOffset: nextOffset - 1 }
     if (scan.reason !== null) {
       return new CorruptRecordError(scan.reason, { path, position: scan.position, ...offsets })
     }
-    const crc = entry.crc === null ? null : await checksumOf(file, end, ensureOpen)
-    if (crc === entry.crc) return null
+    const { crc } = sum.state
+    if (entry.crc === null || crc === entry.crc) return null
     return new CorruptRecordError(
       `the checksum of the file is ${hex(crc)}, but the recorded one is ${hex(entry.crc)}`,
       { path, position: 0, firstOffset: baseOffset, lastOffset: nextOffset - 1 },
@@ -211,18 +211,6 @@ function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) =>
     const known = epochOf(baseOffset)
     return known === null || known === epoch ? null : `its leader epoch is ${epoch}, not ${known}`
   }
-}
-
-/** CRC-32C of the first bytes of a file. */
-async function checksumOf(file: File, sizeBytes: number, ensureOpen: () => void): Promise<number> {
-  const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, sizeBytes))
-  let crc = 0
-  for (let at = 0; at < sizeBytes; at += chunk.length) {
-    ensureOpen()
-    const wanted = chunk.subarray(0, Math.min(chunk.length, sizeBytes - at))
-    crc = continueCrc32c(crc, wanted.subarray(0, await readFully(file, wanted, at)))
-  }
-  return crc
 }
 
 function hex(crc: number | null): string {
