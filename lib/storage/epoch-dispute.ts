@@ -24,13 +24,13 @@ export interface DisputeEvidence {
  * checkpoint explains all differences.
  */
 export class EpochDispute {
+  readonly #epochs: LeaderEpochCache
   readonly #evidence: DisputeEvidence
-  readonly #known: readonly EpochEntry[]
   #isRaised = false
   #isCheckpointWrong: boolean | null = null
 
   constructor(epochs: LeaderEpochCache, evidence: DisputeEvidence) {
-    this.#known = [...epochs.entries]
+    this.#epochs = epochs
     this.#evidence = evidence
   }
 
@@ -56,8 +56,8 @@ export class EpochDispute {
 
   /** The epoch of a batch by the checkpoint; `null` if the batch agrees, or it is unknown. */
   #contradiction({ baseOffset, partitionLeaderEpoch }: RecordBatch): number | null {
-    const epoch = this.#known.findLast((entry) => entry.startOffset <= baseOffset)?.epoch
-    return epoch === undefined || epoch === partitionLeaderEpoch ? null : epoch
+    const epoch = this.#epochs.epochOf(baseOffset)
+    return epoch < 0 || epoch === partitionLeaderEpoch ? null : epoch
   }
 
   async #ask(segments: readonly LogSegment[]): Promise<boolean> {
@@ -81,7 +81,7 @@ export class EpochDispute {
       endOffset = scan.nextOffset
     }
     const range = { logStartOffset, endOffset }
-    return seen.isProven || isOneDigitOff(this.#known, found, range)
+    return seen.isProven || isOneDigitOff(this.#epochs.entries, found, range)
   }
 
   /** Reads a log file from its start up to the first bad batch. */

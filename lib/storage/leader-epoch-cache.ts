@@ -176,16 +176,3 @@ export class LeaderEpochCache {
     this.#isDirty = false
   }
 }
-
-/**
- * Returns a function that maps offsets, in ascending order, to the epochs that wrote them; `null`
- * if unknown. For all batches of a log it passes over the entries once.
- */
-export function epochsBy(entries: readonly EpochEntry[]): (offset: number) => number | null {
-  let slot = 0
-  return (offset) => {
-    while ((entries[slot + 1]?.startOffset ?? Infinity) <= offset) slot += 1
-    const known = entries[slot]
-    return known === undefined || known.startOffset > offset ? null : known.epoch
-  }
-}

@@ -3,7 +3,7 @@ import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { damageKey, LOOKS_BESIDE_A_WRITER } from './beside-writer.ts'
-import { epochsBy, type EpochEntry } from './leader-epoch-cache.ts'
+import type { LeaderEpochCache } from './leader-epoch-cache.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogFollower } from './log-follower.ts'
 import type { LogGuard } from './log-guard.ts'
@@ -149,7 +149,7 @@ export class LogVerifier {
       this.#guard.ensureOpen()
     }
     ensureOpen()
-    const objection = epochObjection(this.#log.epochs.entries)
+    const objection = epochObjection(this.#log.epochs)
     return await verifySegment(this.#fileSystem, segment, objection, ensureOpen)
   }
 }
@@ -201,15 +201,13 @@ async function verifySegment(
 }
 
 /**
- * Returns a function that tells for each batch, in offset order, why its leader epoch is wrong;
- * `null` if it is correct or unknown. The CRC of a batch does not cover it, and an open only checks
- * the last ones.
+ * Returns a function that tells for each batch why its leader epoch is wrong; `null` if it is
+ * correct or unknown. The CRC of a batch does not cover it, and an open only checks the last ones.
  */
-function epochObjection(entries: readonly EpochEntry[]): (batch: RecordBatch) => string | null {
-  const epochOf = epochsBy(entries)
+function epochObjection(epochs: LeaderEpochCache): (batch: RecordBatch) => string | null {
   return ({ baseOffset, partitionLeaderEpoch: epoch }) => {
-    const known = epochOf(baseOffset)
-    return known === null || known === epoch ? null : `its leader epoch is ${epoch}, not ${known}`
+    const known = epochs.epochOf(baseOffset)
+    return known < 0 || known === epoch ? null : `its leader epoch is ${epoch}, not ${known}`
   }
 }
 

@@ -4,7 +4,7 @@ import { LEADER_EPOCH_POSITION } from '../record/batch-layout.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader } from './batch-reader.ts'
 import { loadEpochs } from './epoch-refill.ts'
-import { epochsBy, LeaderEpochCache } from './leader-epoch-cache.ts'
+import { LeaderEpochCache } from './leader-epoch-cache.ts'
 import { isBadMedium } from './read-failure.ts'
 
 const READ_BYTES = 1024 * 1024
@@ -18,7 +18,6 @@ const READ_BYTES = 1024 * 1024
 export class SalvagedEpochs {
   readonly #fileSystem: FileSystem
   readonly #source: LeaderEpochCache
-  #epochOf = epochsBy([])
   /** Copied files with batches that contradict the checkpoint. */
   readonly #disputed: string[] = []
   #isCheckpointWrong = false
@@ -39,14 +38,14 @@ export class SalvagedEpochs {
     } catch (error) {
       if (!isBadMedium(error)) throw error
     }
-    this.#epochOf = epochsBy(this.#source.entries)
   }
 
   /** Notes a batch, in offset order. @returns whether the checkpoint names another epoch */
   note({ baseOffset, partitionLeaderEpoch: epoch }: RecordBatch): boolean {
     if (this.#inLine !== null && this.#inLine <= epoch) this.#isCheckpointWrong = true
     this.#inLine = null
-    const isDisputed = (this.#epochOf(baseOffset) ?? epoch) !== epoch
+    const expected = this.#source.epochOf(baseOffset)
+    const isDisputed = expected >= 0 && expected !== epoch
     if (!isDisputed) this.#known = epoch
     else if (epoch >= this.#known) this.#inLine = epoch
     return isDisputed
@@ -66,15 +65,14 @@ export class SalvagedEpochs {
   }
 
   async #putRight(path: string): Promise<void> {
-    const epochOf = epochsBy(this.#source.entries)
     const file = await this.#fileSystem.open(path, 'update')
     try {
       const reader = new BatchReader(file, 0, (await file.stat()).sizeBytes)
       while (!reader.isAtEnd()) {
         const { baseOffset } = await reader.header(READ_BYTES)
         const { partitionLeaderEpoch } = await reader.batch()
-        const epoch = epochOf(baseOffset)
-        if (epoch !== null && epoch !== partitionLeaderEpoch) {
+        const epoch = this.#source.epochOf(baseOffset)
+        if (epoch >= 0 && epoch !== partitionLeaderEpoch) {
           const bytes = Buffer.alloc(4)
           bytes.writeInt32BE(epoch)
           await writeFully(file, [bytes], reader.position + LEADER_EPOCH_POSITION)
