@@ -1,11 +1,5 @@
-import type {
-  DirectoryEntry,
-  DirectoryLock,
-  File,
-  FileStat,
-  FileSystem,
-} from '../platform/file-system.ts'
-import { openFilesOf, shareOpenFiles } from '../platform/open-files.ts'
+import type { DirectoryEntry, File, FileStat } from '../platform/file-system.ts'
+import { RoomyFileSystem } from '../platform/roomy-file-system.ts'
 import { isReadFailure } from './read-failure.ts'
 
 /** The first read that failed. */
@@ -17,60 +11,23 @@ export interface FailedRead {
 }
 
 /**
- * A read-only file system that notes the first failed read: the system's error does not say which
- * file it is about.
+ * A file system that opens files for reading only, and notes the first failed read: the system's
+ * error does not say which file it is about.
  */
-export class ReadWatch implements FileSystem {
+export class ReadWatch extends RoomyFileSystem {
   /** `null` while no read has failed. */
   failure: FailedRead | null = null
-  readonly #behind: FileSystem
 
-  constructor(behind: FileSystem) {
-    this.#behind = behind
-    shareOpenFiles(this, openFilesOf(behind))
+  override open(path: string): Promise<File> {
+    return this.#noting(path, 0, async () => this.#watched(await super.open(path, 'read')))
   }
 
-  open(path: string): Promise<File> {
-    return this.#noting(path, 0, async () => {
-      const file = await this.#behind.open(path, 'read')
-      return this.#watched(file)
-    })
+  override list(path: string): Promise<DirectoryEntry[]> {
+    return this.#noting(path, 0, () => super.list(path))
   }
 
-  list(path: string): Promise<DirectoryEntry[]> {
-    return this.#noting(path, 0, () => this.#behind.list(path))
-  }
-
-  stat(path: string): Promise<FileStat | null> {
-    return this.#noting(path, 0, () => this.#behind.stat(path))
-  }
-
-  createDirectory(path: string): Promise<string[]> {
-    return refused(path)
-  }
-
-  rename(from: string): Promise<void> {
-    return refused(from)
-  }
-
-  unlink(path: string): Promise<void> {
-    return refused(path)
-  }
-
-  removeDirectory(path: string): Promise<void> {
-    return refused(path)
-  }
-
-  syncDirectory(path: string): Promise<void> {
-    return refused(path)
-  }
-
-  freeBytes(path: string): Promise<number> {
-    return this.#behind.freeBytes(path)
-  }
-
-  lock(path: string): Promise<DirectoryLock> {
-    return refused(path)
+  override stat(path: string): Promise<FileStat | null> {
+    return this.#noting(path, 0, () => super.stat(path))
   }
 
   #watched(file: File): File {
