@@ -7,7 +7,7 @@ import type { SegmentFileKind } from './log-files.ts'
 import { NOTHING_FREED, totalFreed, type FreedSpace } from './log-retention.ts'
 import type { LogSegment } from './log-segment.ts'
 import { RecentSegments } from './recent-segments.ts'
-import { LOG_KINDS, removeIndexFiles, removeSegmentFiles } from './segment-removal.ts'
+import { INDEX_KINDS, LOG_KINDS, removeSegmentFiles } from './segment-removal.ts'
 import type { ReadLimits } from './segment-search.ts'
 
 /** Number of inactive segments, the most recently read ones, whose files stay open. */
@@ -44,8 +44,7 @@ export class LogSegments {
     this.#fileSystem = fileSystem
     this.#dir = dir
     this.#segments = [...segments]
-    const removeLog = (segment: LogSegment): Promise<void> => this.#remove([segment], LOG_KINDS)
-    this.#leftOvers = new LeftOverSegments(fileSystem, dir, removeLog)
+    this.#leftOvers = new LeftOverSegments(fileSystem, dir, (one) => this.#remove([one], LOG_KINDS))
   }
 
   get all(): readonly LogSegment[] {
@@ -250,7 +249,8 @@ export class LogSegments {
     let isRemoved = false
     for (const [slot, { baseOffset }] of this.#segments.entries()) {
       if ((this.#segments[slot + 1]?.baseOffset ?? Infinity) > offset) break
-      isRemoved = (await removeIndexFiles(this.#fileSystem, this.#dir, baseOffset)) || isRemoved
+      const isFound = await removeSegmentFiles(this.#fileSystem, this.#dir, baseOffset, INDEX_KINDS)
+      isRemoved ||= isFound
     }
     return isRemoved
   }
