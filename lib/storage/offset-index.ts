@@ -88,12 +88,6 @@ export class OffsetIndex extends IndexFile {
     this.entries.writeInt32BE(position, slot + FILE_POSITION_POSITION)
   }
 
-  /** The entry with the largest offset at or below `target`; the segment's start if none is. */
-  lookup(target: number): OffsetPosition {
-    const slot = this.slotOf(target)
-    return slot < 0 ? { offset: this.baseOffset, position: 0 } : this.entry(slot)
-  }
-
   /** Slot of the entry with the largest offset at or below `target`; -1 if there is none. */
   slotOf(target: number): number {
     const relativeTarget = target - this.baseOffset
@@ -124,12 +118,6 @@ export class OffsetIndex extends IndexFile {
       else high = middle - 1
     }
     return high
-  }
-
-  /** First entry at or after `position`; its offset bounds what a read up to there returns. */
-  fetchUpperBound(position: number): OffsetPosition | null {
-    const slot = this.floorSlot((each) => (this.positionAt(each) < position ? -1 : 1)) + 1
-    return slot < this.count ? this.entry(slot) : null
   }
 
   /** Drops every entry at or above `offset`. */

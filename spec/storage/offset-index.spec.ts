@@ -23,43 +23,41 @@ async function filled(
   return { fs, index }
 }
 
-describe('lookup', () => {
-  it('returns the segment start in an empty index and below the first entry', async () => {
+describe('slotOf', () => {
+  it('is -1 in an empty index and below the first entry', async () => {
     const { index } = await filled([])
-    expect(index.lookup(60)).toEqual({ offset: 50, position: 0 })
+    expect(index.slotOf(60)).toBe(-1)
     index.append(55, 100)
-    expect(index.lookup(54)).toEqual({ offset: 50, position: 0 })
-    expect(index.lookup(55)).toEqual({ offset: 55, position: 100 })
+    expect(index.slotOf(54)).toBe(-1)
   })
 
-  it('returns the last entry for offsets above all entries', async () => {
+  it('is the slot of the entry at or below an offset', async () => {
     const { index } = await filled([
       [55, 100],
       [59, 200],
     ])
-    expect(index.lookup(Number.MAX_SAFE_INTEGER)).toEqual({ offset: 59, position: 200 })
+    expect([54, 55, 58, 59, 60].map((offset) => index.slotOf(offset))).toEqual([-1, 0, 0, 1, 1])
+    expect(index.slotOf(Number.MAX_SAFE_INTEGER)).toBe(1)
     expect(index.lastEntry).toEqual({ offset: 59, position: 200 })
   })
 
-  it('returns the same as a linear search', () => {
+  it('is the same as by a linear search', () => {
     const gaps = fc.array(fc.integer({ min: 1, max: 9 }), { maxLength: 40 })
     fc.assert(
       fc.property(gaps, fc.integer({ min: 0, max: 300 }), (steps, target) => {
         const index = indexIn(new SimulatedFileSystem(), 8 * 40, 0)
-        let [offset, position] = [0, 0]
-        let expected = { offset: 0, position: 0 }
+        let [offset, expected] = [0, -1]
         for (const step of steps) {
           offset += step
-          position += 10 * step
-          index.append(offset, position)
-          if (offset <= target) expected = { offset, position }
+          index.append(offset, 10 * offset)
+          if (offset <= target) expected += 1
         }
-        expect(index.lookup(target)).toEqual(expected)
+        expect(index.slotOf(target)).toBe(expected)
       }),
     )
   })
 
-  it('returns the same as a linear search among many entries, whether or not their gaps are alike', () => {
+  it('is the same as by a linear search among many entries, whether or not their gaps are alike', () => {
     const alike = fc.integer({ min: 250, max: 260 })
     const unlike = fc.oneof(fc.constant(1), alike, fc.integer({ min: 1, max: 1_000_000 }))
     const sizes = { minLength: 30, maxLength: 200 }
@@ -76,7 +74,7 @@ describe('lookup', () => {
           const between = Math.floor((offset + (offsets[slot + 1] ?? offset + 9)) / 2)
           const targets = [offset - 1, offset, between]
           expect(targets.map((each) => index.slotOf(each))).toEqual([slot - 1, slot, slot])
-          expect(index.lookup(between)).toEqual({ offset, position: 100 * (slot + 1) })
+          expect(index.entry(slot)).toEqual({ offset, position: 100 * (slot + 1) })
         }
         expect(index.slotOf(0)).toBe(-1)
         expect(index.slotOf(Number.MAX_SAFE_INTEGER)).toBe(offsets.length - 1)
@@ -144,29 +142,6 @@ describe('truncateTo', () => {
     index.append(58, 150)
     expect(await index.write()).toBe(false)
     expect(fs.readFile(PATH).toString('hex')).toBe('0000000500000064' + '0000000800000096')
-  })
-})
-
-describe('slotOf', () => {
-  it('returns the slot of the entry at or below an offset', async () => {
-    const { index } = await filled([
-      [55, 100],
-      [59, 200],
-    ])
-    expect([54, 55, 58, 59, 60].map((offset) => index.slotOf(offset))).toEqual([-1, 0, 0, 1, 1])
-  })
-})
-
-describe('fetchUpperBound', () => {
-  it('returns the first entry at or after a position, and null after the last', async () => {
-    const { index } = await filled([
-      [55, 100],
-      [59, 200],
-    ])
-    expect(index.fetchUpperBound(0)).toEqual({ offset: 55, position: 100 })
-    expect(index.fetchUpperBound(100)).toEqual({ offset: 55, position: 100 })
-    expect(index.fetchUpperBound(101)).toEqual({ offset: 59, position: 200 })
-    expect(index.fetchUpperBound(201)).toBeNull()
   })
 })
 
