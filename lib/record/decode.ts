@@ -4,34 +4,11 @@ import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
 import { codecFor, MAX_DECOMPRESSED_BYTES, type CompressionType } from './compression.ts'
 import type { RecordBatch } from './record-batch.ts'
-import { readRecords, type BatchPlace } from './record-reader.ts'
+import { readRecords, type BatchPlace, type DecodeOptions } from './record-reader.ts'
 import type { StoredRecord } from './stored-record.ts'
 
-export type { BatchPlace } from './record-reader.ts'
+export type { BatchPlace, DecodeOptions } from './record-reader.ts'
 export { newRecords, type StoredRecord } from './stored-record.ts'
-
-/** Which records of a batch are decoded, and where they are stored. */
-export interface DecodeOptions {
-  /**
-   * Records below this offset are skipped.
-   *
-   * @defaultValue 0
-   */
-  readonly fromOffset?: number
-  /**
-   * The most records to decode, at least 1. Later ones are not examined.
-   *
-   * @defaultValue all of them
-   */
-  readonly maxRecords?: number
-  /**
-   * The array that the records are appended to, and that is returned. Nothing is appended if
-   * anything in the batch is wrong.
-   *
-   * @defaultValue a new one
-   */
-  readonly into?: StoredRecord[]
-}
 
 /**
  * The records of a batch, for readers of the log: synchronously if the batch is not compressed,

@@ -27,13 +27,18 @@ export type RecordsHeader = Pick<
   | 'logAppendTime'
 >
 
-/** Which records of a batch are read. */
-export interface RecordRange {
-  /** Records below this offset are skipped. */
+/** Which records of a batch are read, and where they are stored. */
+export interface DecodeOptions {
+  /** Records below this offset are skipped. @defaultValue 0 */
   readonly fromOffset?: number
-  /** At least 1; later records are not examined. */
+  /** The most records to read, at least 1; later ones are not examined. @defaultValue all */
   readonly maxRecords?: number
-  /** The array that the records are appended to, and that is returned. @defaultValue a new one */
+  /**
+   * The array that the records are appended to, and that is returned. Nothing is appended if
+   * anything in the batch is wrong.
+   *
+   * @defaultValue a new one
+   */
   readonly into?: StoredRecord[]
 }
 
@@ -55,7 +60,7 @@ export function readRecords(
   bytes: Buffer,
   position: number,
   place: BatchPlace,
-  { fromOffset = 0, maxRecords = Infinity, into = [] }: RecordRange,
+  { fromOffset = 0, maxRecords = Infinity, into = [] }: DecodeOptions,
 ): StoredRecord[] {
   const { recordCount } = batch
   ensureCount(recordCount, bytes.length - position, position)
