@@ -50,7 +50,7 @@ async function lastRangeOf(
   let offset = start
   while (offset < endOffset) {
     try {
-      const { batches } = await readRange(view, offset, limits)
+      const batches = await readRange(view, offset, limits)
       if (batches.length === 0) break
       last = batches
       offset = batches.at(-1)?.nextOffset ?? endOffset

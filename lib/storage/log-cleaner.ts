@@ -313,7 +313,7 @@ export class LogCleaner {
       ensureTrue()
       // A deletion closes the file of a segment even while it is being read.
       if (!this.#log.segments.all.includes(segment)) throw new CleaningInterrupted()
-      const { batches } = await segment
+      const batches = await segment
         .read(from, { maxBytes: READ_BYTES, endOffset })
         .catch((error: unknown) => {
           throw this.#reasonFor(error, segment, generation, ensureTrue)

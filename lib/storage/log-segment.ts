@@ -24,7 +24,6 @@ import {
   noteAgain,
   readRange,
   restBelow,
-  type BatchRange,
   type ReadLimits,
   type SegmentView,
 } from './segment-search.ts'
@@ -167,7 +166,7 @@ export class LogSegment implements IndexedSegment {
    * @returns no batches if there are none in [`offset`, `limits.endOffset`).
    * @throws {@link CorruptRecordError} if the first batch is damaged; later damage ends the range.
    */
-  read(offset: number, limits: ReadLimits): Promise<BatchRange> {
+  read(offset: number, limits: ReadLimits): Promise<readonly RecordBatch[]> {
     return this.#lookUp((view) => readRange(view, offset, limits))
   }
 

@@ -112,7 +112,7 @@ export class LogSegments {
     for (let slot = this.floorSlot(offset); slot < segments.length; slot += 1) {
       const segment = segments[slot]
       if (segment === undefined || segment.baseOffset >= limits.endOffset) break
-      const { batches } = await segment.read(offset, limits)
+      const batches = await segment.read(offset, limits)
       await this.touch(segment)
       // Compaction may have left nothing in this segment from here on: continue with the next one.
       if (batches.length > 0) return batches

@@ -24,12 +24,6 @@ export interface SegmentView {
   readonly indexes: SegmentIndexes
 }
 
-/** Whole consecutive batches of one segment. */
-export interface BatchRange {
-  readonly batches: readonly RecordBatch[]
-  readonly sizeBytes: number
-}
-
 /** How much {@link readRange} returns. */
 export interface ReadLimits {
   /** Limit for all batches together; the first one is returned even if it is larger. */
@@ -52,7 +46,7 @@ export async function readRange(
   view: SegmentView,
   offset: number,
   limits: ReadLimits,
-): Promise<BatchRange> {
+): Promise<readonly RecordBatch[]> {
   const { maxBytes, endOffset } = limits
   const batches: RecordBatch[] = []
   let sizeBytes = 0
@@ -89,7 +83,7 @@ export async function readRange(
     // The sound batches before the damage are returned; the next read starts at the damage.
     if (!(error instanceof CorruptRecordError) || batches.length === 0) throw error
   }
-  return { batches, sizeBytes }
+  return batches
 }
 
 /** Where the search for an offset ended. */

@@ -18,7 +18,7 @@ export async function findBatchByTimestamp(
   const isHelpful = hint.offset > startOffset && (await confirm(view, hint)) === true
   let offset = isHelpful ? hint.offset : startOffset
   for (;;) {
-    const { batches } = await readRange(view, offset, wholeOf(view))
+    const batches = await readRange(view, offset, wholeOf(view))
     const found = batches.find((batch) => batch.maxTimestamp >= timestamp)
     if (found !== undefined) return found
     const last = batches.at(-1)
@@ -51,7 +51,7 @@ export async function findMaxTimestamp(
   let offset = isTrue === true ? claim.offset : view.baseOffset
   try {
     for (;;) {
-      const { batches } = await readRange(view, offset, wholeOf(view))
+      const batches = await readRange(view, offset, wholeOf(view))
       for (const { maxTimestamp, lastOffset } of batches) {
         if (maxTimestamp > max.timestamp) max = { timestamp: maxTimestamp, offset: lastOffset }
       }

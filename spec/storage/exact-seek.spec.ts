@@ -33,7 +33,7 @@ describe('a read of one record', () => {
   it('returns the batch of every record', async () => {
     const { segment } = await segmentOf(6)
     for (let offset = 0; offset < 12; offset += 1) {
-      const { batches } = await segment.read(offset, one(offset))
+      const batches = await segment.read(offset, one(offset))
       expect(batches.map(({ baseOffset }) => baseOffset)).toEqual([offset - (offset % 2)])
     }
   })
@@ -54,6 +54,6 @@ describe('a read of one record', () => {
     bytes.writeBigInt64BE(16n, 3 * BATCH_BYTES)
     fs.writeFile(pathOf(0), bytes)
     await expect(segment.read(6, one(6))).rejects.toThrow('offsets 16 to 17')
-    expect((await segment.read(8, one(8))).batches[0]?.baseOffset).toBe(8)
+    expect((await segment.read(8, one(8)))[0]?.baseOffset).toBe(8)
   })
 })

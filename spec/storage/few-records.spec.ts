@@ -48,7 +48,7 @@ async function expectedAt(
   offset: number,
   count: number,
 ): Promise<StoredRecord[]> {
-  const { batches } = await segment.read(offset, { maxBytes: MIB, endOffset: offset + count })
+  const batches = await segment.read(offset, { maxBytes: MIB, endOffset: offset + count })
   return batches
     .flatMap((batch) => decodeUncompressed(batch, PLACE))
     .filter((record) => record.offset >= offset && record.offset < offset + count)

@@ -35,7 +35,7 @@ async function reopened(fs: SimulatedFileSystem, readOnly = false): Promise<LogS
 }
 
 async function baseAt(segment: LogSegment, offset: number): Promise<number | undefined> {
-  return (await segment.read(offset, LIMITS)).batches[0]?.baseOffset
+  return (await segment.read(offset, LIMITS))[0]?.baseOffset
 }
 
 /** Swaps two entries in the middle of an index. */

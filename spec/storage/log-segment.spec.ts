@@ -51,7 +51,7 @@ async function reopened(fs: SimulatedFileSystem, nextOffset: number): Promise<Lo
 }
 
 async function basesOf(segment: LogSegment, offset: number, limits = END): Promise<number[]> {
-  return (await segment.read(offset, limits)).batches.map((batch) => batch.baseOffset)
+  return (await segment.read(offset, limits)).map((batch) => batch.baseOffset)
 }
 
 describe('read', () => {

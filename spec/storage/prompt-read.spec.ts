@@ -55,7 +55,7 @@ describe('LogSegment.readNow', () => {
             const offset = at % (2 * sizes.length)
             const limits = { maxBytes, endOffset: offset + width }
             const now = bytesOf(segment.readNow(offset, limits))
-            const { batches } = await segment.read(offset, limits)
+            const batches = await segment.read(offset, limits)
             expect(now).toEqual(bytesOf(batches).slice(0, now.length))
             if (maxBytes >= 90_000) expect(now.length).toBeGreaterThan(0)
           }
