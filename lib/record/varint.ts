@@ -98,7 +98,7 @@ export function peekVarint(buffer: Buffer, position: number): number {
 }
 
 /**
- * Reads the parts of a record one after another, never beyond the given end.
+ * Reads the parts of a record one after another, never beyond the end of the buffer.
  *
  * The bytes may be damaged or hostile, so every violation throws a {@link CorruptRecordError} with
  * the position in `buffer`. A reader has a position, so it cannot be shared.
@@ -107,32 +107,21 @@ export class ByteReader {
   /** Position of the next byte. May be moved to skip bytes. */
   position: number
   readonly #buffer: Buffer
-  readonly #end: number
 
-  /**
-   * @param position first byte to read, inclusive
-   * @param end end of the bytes, exclusive
-   * @throws RangeError unless 0 <= position <= end <= buffer.length
-   */
-  constructor(buffer: Buffer, position = 0, end: number = buffer.length) {
-    if (!(position >= 0 && position <= end && end <= buffer.length)) {
-      throw new RangeError(
-        `position ${position} and end ${end} must be in order from 0 to ${buffer.length}`,
-      )
-    }
+  /** @param position first byte to read, within `buffer` or at its end. */
+  constructor(buffer: Buffer, position = 0) {
     this.#buffer = buffer
     this.position = position
-    this.#end = end
   }
 
   /** Number of bytes left. */
   get remaining(): number {
-    return this.#end - this.position
+    return this.#buffer.length - this.position
   }
 
   /** @throws {@link CorruptRecordError} at the end of the bytes. */
   readUInt8(): number {
-    const byte = this.position < this.#end ? this.#buffer[this.position] : undefined
+    const byte = this.#buffer[this.position]
     if (byte === undefined) throw this.#endsEarly(1)
     this.position++
     return byte
@@ -219,7 +208,7 @@ export class ByteReader {
   #take(count: number): number {
     const position = this.position
     if (count < 0) throw corrupt(`the length ${count} is negative`, position)
-    if (count > this.#end - position) throw this.#endsEarly(count)
+    if (count > this.remaining) throw this.#endsEarly(count)
     this.position = position + count
     return position
   }
