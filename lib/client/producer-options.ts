@@ -135,7 +135,7 @@ export function resolveProducerOptions<K, V>(
     PRODUCER_OPTIONS,
   )
   const { lingerMs = 0, batchSize = DEFAULT_BATCH_SIZE, compressionType = 'none' } = checked
-  codecFor(compressionType)
+  if (compressionType !== 'none') codecFor(compressionType)
   const serde = defaultSerde() as Serializer<unknown>
   return {
     acks: 'all',

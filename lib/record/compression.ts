@@ -1,5 +1,5 @@
 import { UnsupportedCompressionTypeError } from '../errors.ts'
-import { COMPRESSION_TYPES, tooLarge, type Codec, type CompressionType } from './codecs/codec.ts'
+import { COMPRESSION_TYPES, type Codec, type CompressionType } from './codecs/codec.ts'
 import { GZIP } from './codecs/gzip.ts'
 import { LZ4 } from './codecs/lz4.ts'
 import { SNAPPY } from './codecs/snappy.ts'
@@ -13,42 +13,22 @@ export { COMPRESSION_TYPES, type Codec, type CompressionType } from './codecs/co
  */
 export const MAX_DECOMPRESSED_BYTES: number = 64 * 1024 * 1024
 
-const NONE: Codec = {
-  type: 'none',
-  compress: (bytes) => Promise.resolve(bytes),
-  decompress: (bytes, maxOutputBytes) =>
-    bytes.length > maxOutputBytes
-      ? Promise.reject(tooLarge(maxOutputBytes))
-      : Promise.resolve(bytes),
-}
-
-const codecs: Record<CompressionType, Codec> = {
-  none: NONE,
-  gzip: GZIP,
-  snappy: SNAPPY,
-  lz4: LZ4,
-  zstd: ZSTD,
-}
+const codecs: Record<Codec['type'], Codec> = { gzip: GZIP, snappy: SNAPPY, lz4: LZ4, zstd: ZSTD }
 
 /**
  * The codec for a type.
  *
  * @throws {@link UnsupportedCompressionTypeError} with the reason when the codec is not available
  */
-export function codecFor(type: CompressionType): Codec {
+export function codecFor(type: Codec['type']): Codec {
   const codec = codecs[type]
   const whyMissing = codec.whyMissing?.() ?? null
   if (whyMissing !== null) throw new UnsupportedCompressionTypeError(whyMissing)
   return codec
 }
 
-/**
- * Registers a codec for the whole process, in place of the previous one of its type.
- *
- * @throws TypeError for type 'none', whose records are always read without a codec
- */
+/** Registers a codec for the whole process, in place of the previous one of its type. */
 export function registerCodec(codec: Codec): void {
-  if (codec.type === 'none') throw new TypeError("the codec 'none' cannot be replaced")
   codecs[codec.type] = codec
 }
 

@@ -2,7 +2,7 @@ import { markAsUntransferable } from 'node:worker_threads'
 import { CorruptRecordError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { RECORD_BATCH_OVERHEAD } from './batch-layout.ts'
-import { codecFor, MAX_DECOMPRESSED_BYTES, type CompressionType } from './compression.ts'
+import { codecFor, MAX_DECOMPRESSED_BYTES, type Codec } from './compression.ts'
 import type { RecordBatch } from './record-batch.ts'
 import { readRecords, type BatchPlace, type DecodeOptions } from './record-reader.ts'
 import type { StoredRecord } from './stored-record.ts'
@@ -49,7 +49,7 @@ export function decodeUncompressed(
 
 async function decodeCompressed(
   batch: RecordBatch,
-  compressionType: CompressionType,
+  compressionType: Codec['type'],
   place: BatchPlace,
   options: DecodeOptions,
 ): Promise<StoredRecord[]> {

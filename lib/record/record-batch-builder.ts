@@ -93,12 +93,13 @@ export class RecordBatchBuilder {
    * @throws {@link UnsupportedCompressionTypeError} when there is no codec for `compressionType`
    */
   constructor(options: RecordBatchBuilderOptions = {}) {
-    const { baseOffset = 0, capacityBytes = DEFAULT_CAPACITY_BYTES, compressionType } = options
+    const { baseOffset = 0, capacityBytes = DEFAULT_CAPACITY_BYTES } = options
+    const { compressionType = 'none' } = options
     if (!Number.isSafeInteger(baseOffset) || baseOffset < 0) {
       throw new RangeError(`baseOffset ${baseOffset} must be an integer from 0 to 2^53 - 1`)
     }
-    if (compressionType !== undefined) codecFor(compressionType)
-    const isCompressed = compressionType !== undefined && compressionType !== 'none'
+    const isCompressed = compressionType !== 'none'
+    if (isCompressed) codecFor(compressionType)
     this.#mostBytes = isCompressed ? RECORD_BATCH_OVERHEAD + MAX_DECOMPRESSED_BYTES : MAX_INT32
     this.#options = options
     this.#baseOffset = baseOffset

@@ -10,8 +10,6 @@ import {
 } from '../../lib/record/compression.ts'
 import { withoutZstd } from '../helpers/missing-codec.ts'
 
-const TEXT = Buffer.from('varve '.repeat(1000))
-
 describe('conversion of compression ids', () => {
   it('uses the ids of Kafka', () => {
     expect(COMPRESSION_TYPES.map(compressionIdOf)).toEqual([0, 1, 2, 3, 4])
@@ -27,26 +25,6 @@ describe('conversion of compression ids', () => {
   it.each([5, 6, 7])('throws UnsupportedCompressionTypeError for the unknown id %d', (id) => {
     expect(() => compressionTypeOf(id)).toThrow(UnsupportedCompressionTypeError)
     expect(() => compressionTypeOf(id)).toThrow(`compression id ${id} is unknown`)
-  })
-})
-
-describe('codec none', () => {
-  it('returns the bytes unchanged, without a copy', async () => {
-    const codec = codecFor('none')
-    expect(await codec.compress(TEXT)).toBe(TEXT)
-    expect(await codec.decompress(TEXT, TEXT.length)).toBe(TEXT)
-  })
-
-  it('rejects bytes beyond the decompression limit', async () => {
-    await expect(codecFor('none').decompress(TEXT, TEXT.length - 1)).rejects.toThrow(
-      'more than the allowed 5999 bytes',
-    )
-  })
-
-  it('cannot be replaced', () => {
-    expect(() => {
-      registerCodec(codecFor('none'))
-    }).toThrow("the codec 'none' cannot be replaced")
   })
 })
 

@@ -17,7 +17,7 @@ export type CompressionType = (typeof COMPRESSION_TYPES)[number]
 
 /** Compresses and decompresses the records of a batch. Stateless: calls may overlap. */
 export interface Codec {
-  readonly type: CompressionType
+  readonly type: Exclude<CompressionType, 'none'>
   /**
    * Returns why the codec cannot be used here, `null` if it can. Called before any use of it.
    *
