@@ -58,6 +58,9 @@ describe('resolveProducerOptions', () => {
     ['maxBlockMs', -1],
     ['deliveryTimeoutMs', 0],
     ['deliveryTimeoutMs', Number.NaN],
+    ['compressionGzipLevel', 0],
+    ['compressionLz4Level', 18],
+    ['compressionZstdLevel', 23],
   ])('throws a RangeError that names the option and the value for %s %d', (name, value) => {
     const attempt = () => resolve({ [name]: value })
     expect(attempt).toThrow(RangeError)

@@ -24,10 +24,7 @@ export interface Codec {
    * @defaultValue the codec can always be used
    */
   readonly whyMissing?: () => string | null
-  /**
-   * @param level on the codec's own scale; its default when absent
-   * @throws RangeError if the codec has no such level
-   */
+  /** @param level on the codec's own scale, checked by the caller; its default when absent */
   compress(bytes: Buffer, level?: number): Promise<Buffer>
   /**
    * @param maxOutputBytes the limit of the result: a few hostile bytes can expand to gigabytes

@@ -2,7 +2,7 @@ import { promisify } from 'node:util'
 import { gunzip, gzip } from 'node:zlib'
 import { isError } from '../../checks.ts'
 import { damaged, tooLarge, type Codec } from './codec.ts'
-import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
+import { DEFAULT_LEVELS } from './levels.ts'
 
 const deflate = promisify<Buffer, { level: number }, Buffer>(gzip)
 const inflate = promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip)
@@ -10,8 +10,7 @@ const inflate = promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip)
 /** Gzip (RFC 1952) by Node.js' zlib, on its thread pool. */
 export const GZIP: Codec = {
   type: 'gzip',
-  compress: async (bytes, level = DEFAULT_LEVELS.compressionGzipLevel) =>
-    deflate(bytes, { level: checkLevel('compressionGzipLevel', level) }),
+  compress: async (bytes, level = DEFAULT_LEVELS.compressionGzipLevel) => deflate(bytes, { level }),
   decompress: async (bytes, maxOutputBytes) => {
     try {
       return await inflate(bytes, { maxOutputLength: maxOutputBytes })

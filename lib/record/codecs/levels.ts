@@ -54,13 +54,3 @@ export function levelOf(
       return undefined
   }
 }
-
-/**
- * Checks a level that a codec receives, whoever the caller is.
- *
- * @throws RangeError that names the range
- */
-export function checkLevel(key: keyof CompressionLevels, level: number): number {
-  LEVEL_CHECKS[key](key, level)
-  return level
-}

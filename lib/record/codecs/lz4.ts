@@ -1,7 +1,7 @@
 import { DAMAGED, NO_ROOM } from './block-output.ts'
 import { nextTurn } from '../../platform/event-loop.ts'
 import { BYTES_PER_TURN, damaged, tooLarge, type Codec } from './codec.ts'
-import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
+import { DEFAULT_LEVELS } from './levels.ts'
 import { compressLz4Block, decompressLz4Block } from './lz4-block.ts'
 import { MAX_BLOCK_BYTES } from './matches.ts'
 import { xxh32 } from './xxh32.ts'
@@ -35,7 +35,7 @@ const MAX_ATTEMPTS = 256
 export const LZ4: Codec = {
   type: 'lz4',
   compress: async (bytes, level = DEFAULT_LEVELS.compressionLz4Level) => {
-    const attempts = attemptsOf(checkLevel('compressionLz4Level', level))
+    const attempts = attemptsOf(level)
     const blockCount = Math.ceil(bytes.length / MAX_BLOCK_BYTES)
     const boundBytes = HEADER.length + bytes.length + (blockCount + 1) * LENGTH_BYTES
     const target = Buffer.allocUnsafe(boundBytes)

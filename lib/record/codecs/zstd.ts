@@ -1,6 +1,6 @@
 import { NODE_WITH_ZSTD, ZSTD_PACKAGE } from '../../platform/zstd-module.ts'
 import type { Codec } from './codec.ts'
-import { checkLevel, DEFAULT_LEVELS } from './levels.ts'
+import { DEFAULT_LEVELS } from './levels.ts'
 import { zstdFramesIn } from './zstd-frames.ts'
 import { zstdLibrary, type ZstdLibrary } from './zstd-library.ts'
 
@@ -14,7 +14,7 @@ export function zstdCodec(library: ZstdLibrary): Codec {
         : `compression type 'zstd' needs Node.js ${NODE_WITH_ZSTD} or later, but this is ` +
           `${process.versions.node}; for older versions, install the package '${ZSTD_PACKAGE}'`,
     compress: async (bytes, level = DEFAULT_LEVELS.compressionZstdLevel) =>
-      library.compress(bytes, checkLevel('compressionZstdLevel', level)),
+      library.compress(bytes, level),
     decompress: async (bytes, maxOutputBytes) => {
       const parts: Buffer[] = []
       let totalBytes = 0

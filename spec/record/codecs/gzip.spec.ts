@@ -21,11 +21,6 @@ describe('codec gzip', () => {
     expect(await GZIP.compress(noise, -1)).toEqual(await GZIP.compress(noise))
   })
 
-  it.each([-2, 0, 10, 1.5])('rejects level %d', async (level) => {
-    await expect(GZIP.compress(TEXT, level)).rejects.toThrow(RangeError)
-    await expect(GZIP.compress(TEXT, level)).rejects.toThrow('compressionGzipLevel must be')
-  })
-
   it('stops at the allowed size instead of filling the memory', async () => {
     const bomb = gzipSync(Buffer.alloc(1_000_000))
     expect(bomb.length).toBeLessThan(1100)

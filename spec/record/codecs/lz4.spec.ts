@@ -33,12 +33,11 @@ describe('codec lz4', () => {
     },
   )
 
-  it('compresses better at other levels than at the default, and better at higher ones, and rejects unknown levels', async () => {
+  it('compresses better at other levels than at the default, and better at higher ones', async () => {
     const bytes = records(3000)
     const sizes = []
     for (const level of [9, 1, 4, 17]) sizes.push((await LZ4.compress(bytes, level)).length)
     expect(sizes).toEqual([...new Set(sizes)].sort((a, b) => b - a))
-    await expect(LZ4.compress(bytes, 18)).rejects.toThrow('from 1 to 17, got 18')
   })
 
   it.each([

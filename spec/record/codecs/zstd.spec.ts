@@ -34,15 +34,10 @@ describe.each(CODECS.filter(([name]) => name.startsWith('zstd')))('codec %s', (_
     }
   })
 
-  it('accepts every compression level of Kafka and rejects others', async () => {
+  it('accepts every compression level of Kafka', async () => {
     const bytes = Buffer.from('varve keeps what it is told. '.repeat(50))
     for (const level of [-131_072, -1, 1, 3, 22]) {
       expect(await codec.decompress(await codec.compress(bytes, level), 5000)).toEqual(bytes)
-    }
-    for (const level of [-131_073, 23, 0.5]) {
-      await expect(codec.compress(bytes, level)).rejects.toThrow(
-        `compressionZstdLevel must be a whole number from -131072 to 22, got ${level}`,
-      )
     }
   })
 
