@@ -120,14 +120,9 @@ export class RecordBatch {
     return (this.attributes & CONTROL) !== 0
   }
 
-  /** Whether `baseTimestamp` says when the tombstones in this batch may be removed. */
-  get hasDeleteHorizon(): boolean {
-    return (this.attributes & DELETE_HORIZON) !== 0
-  }
-
   /** When the tombstones in this batch may be removed; `null` if that is not determined yet. */
   get deleteHorizonMs(): number | null {
-    return this.hasDeleteHorizon ? this.baseTimestamp : null
+    return (this.attributes & DELETE_HORIZON) === 0 ? null : this.baseTimestamp
   }
 
   /** Whether everything before this batch was durable when this batch was written. */

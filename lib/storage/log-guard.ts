@@ -66,11 +66,6 @@ export class LogGuard {
     return this.isClosing || this.damage !== null || this.#failure !== null
   }
 
-  /** Whether a failure has left the disk in doubt. */
-  get hasFailed(): boolean {
-    return this.#failure !== null
-  }
-
   /**
    * The error if a failure has lost records below `acknowledgedEnd`, which were not durable; `null`
    * otherwise.

@@ -208,7 +208,7 @@ export class LogWriter {
   async close(): Promise<void> {
     if (this.#log.checkpoint.ended !== null) await this.#log.checkpoint.ended
     try {
-      if (this.#guard.hasFailed) await this.#log.tail.leaveOwedMark(this.#log.segments)
+      if (this.#guard.failure !== null) await this.#log.tail.leaveOwedMark(this.#log.segments)
       if (this.#guard.refusal() === null) await this.#change('close', 'unknown', () => this.#seal())
     } finally {
       await this.#log.segments.close()
@@ -284,7 +284,7 @@ export class LogWriter {
     refusedOutcome: AppendOutcome = 'not-written',
   ): Promise<T> {
     // Each call that is refused after a failure tries again to write the mark of the failure.
-    if (this.#guard.hasFailed && !this.#guard.isClosed)
+    if (this.#guard.failure !== null && !this.#guard.isClosed)
       await this.#log.tail.leaveOwedMark(this.#log.segments)
     this.#guard.ensureWritable(refusedOutcome)
     try {

@@ -213,7 +213,7 @@ export class Log {
    */
   async append(records: readonly AppendRecord[]): Promise<AppendResult> {
     // Rejected, but in its turn: the mark of the failed sync may have to be written again.
-    if (this.#guard.hasFailed) return this.appendBatches([])
+    if (this.#guard.failure !== null) return this.appendBatches([])
     this.#guard.ensureWritable()
     const notes = { hasKeyless: false }
     const encoding = encodeRecords(records, this.config, this.#context.clock.now(), notes)

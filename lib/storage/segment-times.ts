@@ -1,7 +1,6 @@
 import type { RecordBatch } from '../record/record-batch.ts'
 import { BatchReader, headerOrNone } from './batch-reader.ts'
 import type { LogSegment } from './log-segment.ts'
-import type { TimestampOffset } from './time-index.ts'
 import { findBatchByTimestamp, findMaxTimestamp, type LargestTimestamp } from './time-search.ts'
 
 /** The timestamps of one segment's records, as far as somebody has needed them. */
@@ -65,11 +64,6 @@ export class SegmentTimes {
       }
       return this.#keep(segment.sizeBytes, { max: indexes.max, isProven: true })
     })
-  }
-
-  /** The timestamp of {@link SegmentTimes.largest}, whether it is proven or not. */
-  async max(): Promise<TimestampOffset> {
-    return (await this.largest()).max
   }
 
   #keep(sizeBytes: number, largest: LargestTimestamp): LargestTimestamp {

@@ -84,7 +84,7 @@ describe('a built batch', () => {
   it('stores timestamps relative to the delete horizon if it has one', () => {
     const builder = goldenBuilder({ deleteHorizonMs: 5000 })
     const batch = new RecordBatch(builder.buildUncompressed())
-    expect(batch).toMatchObject({ hasDeleteHorizon: true, baseTimestamp: 5000 })
+    expect(batch).toMatchObject({ deleteHorizonMs: 5000, baseTimestamp: 5000 })
     const records = decodeRecords(batch, PLACE) as { timestamp: number }[]
     expect(records.map((record) => record.timestamp)).toEqual([
       GOLDEN_TIMESTAMP,

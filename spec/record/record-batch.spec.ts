@@ -55,7 +55,7 @@ describe('a view of a batch', () => {
       timestampType: 'CreateTime',
       isTransactional: false,
       isControl: false,
-      hasDeleteHorizon: false,
+      deleteHorizonMs: null,
       isGroupStart: false,
       lastOffsetDelta: 2,
       baseTimestamp: GOLDEN_TIMESTAMP,
@@ -110,8 +110,9 @@ describe('a view of a batch', () => {
     )
   })
 
-  it('returns the delete horizon bit and the group start bit', () => {
-    expect(rawBatch('', { attributes: 0x40 })).toMatchObject({ hasDeleteHorizon: true })
+  it('returns the delete horizon and the group start bit', () => {
+    const dated = rawBatch('', { attributes: 0x40, baseTimestamp: 5000 })
+    expect(dated.deleteHorizonMs).toBe(5000)
     expect(rawBatch('', { attributes: 0x4000 })).toMatchObject({
       isGroupStart: true,
       compressionType: 'none',

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { ClosedError, CorruptRecordError } from '../../lib/errors.ts'
 import { LogSegment } from '../../lib/storage/log-segment.ts'
 import type { SegmentOptions } from '../../lib/storage/segment-options.ts'
+import type { TimestampOffset } from '../../lib/storage/time-index.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, batchOf, bytesOf, pathOf, type BatchSpec } from './log-fixtures.ts'
 
@@ -48,6 +49,10 @@ async function reopened(fs: SimulatedFileSystem, nextOffset: number): Promise<Lo
   segment.sizeBytes = (await fs.stat(pathOf(BASE)))?.sizeBytes ?? 0
   segment.nextOffset = nextOffset
   return segment
+}
+
+async function maxOf(segment: LogSegment): Promise<TimestampOffset> {
+  return (await segment.times.largest()).max
 }
 
 async function basesOf(segment: LogSegment, offset: number, limits = END): Promise<number[]> {
@@ -131,7 +136,7 @@ describe('the indexes', () => {
     const { segment } = await segmentWith(
       timestamps.map((timestamp, slot) => ({ baseOffset: 50 + slot, timestamp })),
     )
-    expect(await segment.times.max()).toEqual({ timestamp: 9, offset: 51 })
+    expect(await maxOf(segment)).toEqual({ timestamp: 9, offset: 51 })
     await segment.seal()
     expect(segment.indexes.timeIndex.lastEntry).toEqual({ timestamp: 9, offset: 51 })
   })
@@ -141,7 +146,7 @@ describe('the indexes', () => {
     const { fs, segment } = await segmentWith(specs)
     await segment.seal()
     expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(0)
-    expect(await segment.times.max()).toEqual({ timestamp: -1, offset: BASE })
+    expect(await maxOf(segment)).toEqual({ timestamp: -1, offset: BASE })
     expect(await segment.times.findFirst(0, BASE)).toBeNull()
   })
 
@@ -164,7 +169,7 @@ describe('the indexes', () => {
     await again.seal()
     expect(fs.readFile(pathOf(BASE, 'index'))).toHaveLength(8 * segment.indexes.offsetIndex.count)
     expect((await reopened(fs, 62)).held.isLoaded).toBe(false)
-    expect(await (await reopened(fs, 62)).times.max()).toEqual({ timestamp: 150, offset: 61 })
+    expect(await maxOf(await reopened(fs, 62))).toEqual({ timestamp: 150, offset: 61 })
   })
 
   it('are loaded from their files when they are needed', async () => {
@@ -174,7 +179,7 @@ describe('the indexes', () => {
     expect(await again.held.write()).toBe(false)
     expect(await basesOf(again, 58)).toEqual([58, 60])
     expect(again.indexes.offsetIndex.count).toBe(segment.indexes.offsetIndex.count)
-    expect(await again.times.max()).toEqual({ timestamp: 150, offset: 61 })
+    expect(await maxOf(again)).toEqual({ timestamp: 150, offset: 61 })
   })
 
   it.each<[string, (fs: SimulatedFileSystem) => void | Promise<void>]>([
@@ -213,7 +218,7 @@ describe('the indexes', () => {
     const again = await reopened(fs, 62)
     expect(await basesOf(again, 58)).toEqual([58, 60])
     expect(again.indexes.offsetIndex.lastEntry).toEqual(offsetIndex.lastEntry)
-    expect(await again.times.max()).toEqual({ timestamp: 150, offset: 61 })
+    expect(await maxOf(again)).toEqual({ timestamp: 150, offset: 61 })
     await again.seal()
     expect(fs.readFile(pathOf(BASE, 'index'))).toEqual(before)
   })
@@ -270,7 +275,7 @@ describe('findByTimestamp', () => {
     for (const hex of ['0000000000000065' + '00000015', '0000000000000065' + '00000014']) {
       fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.from(hex, 'hex'))
       const again = await reopened(fs, 66)
-      expect(await again.times.max()).toEqual({ timestamp: 170, offset: 65 })
+      expect(await maxOf(again)).toEqual({ timestamp: 170, offset: 65 })
       expect((await again.times.findFirst(120, BASE))?.baseOffset).toBe(54)
     }
   })
@@ -284,9 +289,9 @@ describe('findByTimestamp', () => {
     await segment.seal()
     fs.writeFile(pathOf(BASE, 'timeindex'), fs.readFile(pathOf(BASE, 'timeindex')).subarray(0, 12))
     const again = await reopened(fs, 58)
-    expect(await again.times.max()).toEqual({ timestamp: 30, offset: 52 })
+    expect(await maxOf(again)).toEqual({ timestamp: 30, offset: 52 })
     fs.writeFile(pathOf(BASE, 'timeindex'), Buffer.alloc(0))
-    expect(await (await reopened(fs, 58)).times.max()).toEqual({ timestamp: 30, offset: 52 })
+    expect(await maxOf(await reopened(fs, 58))).toEqual({ timestamp: 30, offset: 52 })
   })
 })
 
@@ -323,7 +328,7 @@ describe('truncateTo', () => {
     expect(await segment.times.first()).toBe(-1)
     await segment.append([batchOf({ baseOffset: BASE, timestamp: 7 })])
     expect(await segment.times.first()).toBe(7)
-    expect(await segment.times.max()).toEqual({ timestamp: 7, offset: BASE })
+    expect(await maxOf(segment)).toEqual({ timestamp: 7, offset: BASE })
     await segment.seal()
     expect(fs.readFile(pathOf(BASE, 'index'))).toHaveLength(0)
     expect(fs.readFile(pathOf(BASE, 'timeindex'))).toHaveLength(12)
@@ -341,7 +346,7 @@ describe('truncateTo', () => {
   it('leaves the largest timestamp of the remaining batches', async () => {
     const { segment } = await segmentWith(pairs(8))
     await segment.truncateTo(56)
-    expect(await segment.times.max()).toEqual({ timestamp: 120, offset: 55 })
+    expect(await maxOf(segment)).toEqual({ timestamp: 120, offset: 55 })
   })
 })
 
@@ -356,7 +361,7 @@ describe('recover', () => {
     expect(result).toMatchObject({ position: segment.sizeBytes, nextOffset: 62, reason: null })
     expect(bases).toEqual(pairs(6).map((spec) => spec.baseOffset))
     expect(again.indexes.offsetIndex.lastEntry).toEqual(segment.indexes.offsetIndex.lastEntry)
-    expect(await again.times.max()).toEqual(await segment.times.max())
+    expect(await maxOf(again)).toEqual(await maxOf(segment))
     expect(await again.times.first()).toBe(100)
   })
 
