@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { reasonOf } from '../checks.ts'
 import { CorruptRecordError, StorageError } from '../errors.ts'
 import type { FileSystem } from '../platform/file-system.ts'
+import { loadedOnce } from '../platform/loaded-once.ts'
 import { CheckpointFile } from '../storage/checkpoint-file.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
 import { topicPartitionKey } from './topic-partition.ts'
@@ -56,7 +57,8 @@ export class CleanerCheckpoint {
   readonly #logs = new Map<string, CleanedLog>()
   /** Where logs were truncated: a pass in progress may have begun before. */
   readonly #cuts = new Map<string, Cut>()
-  #loading: Promise<void> | null = null
+  /** Reads the files when they are first needed. */
+  readonly #load: () => Promise<void> = loadedOnce(() => this.#read())
   /** Whether the file still contains logs that were forgotten. */
   #isBehind = false
   /** Whether the file of horizons exists and has entries. */
@@ -67,16 +69,6 @@ export class CleanerCheckpoint {
   constructor(fileSystem: FileSystem, dir: string) {
     this.#file = new CheckpointFile(fileSystem, join(dir, CLEANER_CHECKPOINT_FILE), 3)
     this.#horizons = new CheckpointFile(fileSystem, join(dir, DELETE_HORIZONS_FILE), 3)
-  }
-
-  /** Reads the files when they are first needed. */
-  #load(): Promise<void> {
-    this.#loading ??= this.#read().catch((error: unknown) => {
-      // The next pass tries again.
-      this.#loading = null
-      throw error
-    })
-    return this.#loading
   }
 
   async #read(): Promise<void> {

@@ -4,26 +4,18 @@ import { devNull } from 'node:os'
 import { dirname, sep } from 'node:path'
 import type * as fsExtraModule from 'fs-extra/esm'
 import type * as properLockfileModule from 'proper-lockfile'
+import { loadedOnce } from './loaded-once.ts'
 import { requireFromHere } from './require-from-here.ts'
 import { isSystemError } from './system-error.ts'
 
 type FsExtra = Pick<typeof fsExtraModule, 'ensureDir'>
 type ProperLockfile = Pick<typeof properLockfileModule, 'lock'>
 
-let fsExtra: Promise<FsExtra> | null = null
-let properLockfile: Promise<ProperLockfile> | null = null
-
 /**
  * Loads fs-extra when it is first needed, without the side effects of its import on the host
- * process. After a failure, for example for lack of a descriptor, the next call tries again.
+ * process.
  */
-export function loadFsExtra(): Promise<FsExtra> {
-  fsExtra ??= importFsExtra().catch((error: unknown) => {
-    fsExtra = null
-    throw error
-  })
-  return fsExtra
-}
+export const loadFsExtra: () => Promise<FsExtra> = loadedOnce(importFsExtra)
 
 /**
  * Loads a copy of proper-lockfile that belongs to this library alone, without the side effects of
@@ -37,17 +29,8 @@ export function loadFsExtra(): Promise<FsExtra> {
  *
  * In a bundled application, where the package cannot be found on disk, the bundle's copy is used as
  * it is.
- *
- * After a failure the next call tries again: otherwise one moment without a descriptor would keep
- * the process from ever taking a lock.
  */
-export function loadProperLockfile(): Promise<ProperLockfile> {
-  properLockfile ??= importProperLockfile().catch((error: unknown) => {
-    properLockfile = null
-    throw error
-  })
-  return properLockfile
-}
+export const loadProperLockfile: () => Promise<ProperLockfile> = loadedOnce(importProperLockfile)
 
 async function importFsExtra(): Promise<FsExtra> {
   ensureDescriptor()

@@ -1,4 +1,5 @@
 import * as nodeZlib from 'node:zlib'
+import { loadedOnce } from './loaded-once.ts'
 import { requireFromHere } from './require-from-here.ts'
 
 /** The first versions of Node.js with built-in zstd. */
@@ -44,23 +45,12 @@ export function isZstdWasmInstalled(): boolean {
   }
 }
 
-let loading: Promise<ZstdWasm> | null = null
-
 /**
  * Loads the package and initializes it, once for the whole process: it has one memory, and
  * initializing it again would replace that memory while others use it.
  */
-export function loadZstdWasm(): Promise<ZstdWasm> {
-  loading ??= load().catch((error: unknown) => {
-    // A failed load may be retried.
-    loading = null
-    throw error
-  })
-  return loading
-}
-
-async function load(): Promise<ZstdWasm> {
+export const loadZstdWasm: () => Promise<ZstdWasm> = loadedOnce(async () => {
   const zstd = requireFromHere(ZSTD_PACKAGE) as ZstdWasm
   await zstd.init()
   return zstd
-}
+})

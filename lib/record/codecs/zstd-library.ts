@@ -1,5 +1,6 @@
 import { promisify } from 'node:util'
 import { asBuffer, isError } from '../../checks.ts'
+import { loadedOnce } from '../../platform/loaded-once.ts'
 import {
   isZstdWasmInstalled,
   loadZstdWasm,
@@ -86,14 +87,13 @@ export class WasmZstdLibrary implements ZstdLibrary {
   readonly #isInstalled: () => boolean
   readonly #load: () => Promise<ZstdWasm>
   #isThere = false
-  #loading: Promise<ZstdWasm> | null = null
 
   constructor(
     isInstalled: () => boolean = isZstdWasmInstalled,
     load: () => Promise<ZstdWasm> = loadZstdWasm,
   ) {
     this.#isInstalled = isInstalled
-    this.#load = load
+    this.#load = loadedOnce(load)
   }
 
   isThere(): boolean {
@@ -103,25 +103,16 @@ export class WasmZstdLibrary implements ZstdLibrary {
   }
 
   async compress(bytes: Buffer, level: number): Promise<Buffer> {
-    return asBuffer((await this.#loaded()).compress(bytes, level))
+    return asBuffer((await this.#load()).compress(bytes, level))
   }
 
   async decompress(frame: Buffer, mostBytes: number): Promise<Buffer> {
-    const zstd = await this.#loaded()
+    const zstd = await this.#load()
     try {
       return asBuffer(zstd.decompress(frame, { defaultHeapSize: Math.max(mostBytes, 1) }))
     } catch (error) {
       throw wasmZstdError(error, mostBytes)
     }
-  }
-
-  /** If loading fails, say for want of a file descriptor, the next call tries again. */
-  #loaded(): Promise<ZstdWasm> {
-    this.#loading ??= this.#load().catch((error: unknown) => {
-      this.#loading = null
-      throw error
-    })
-    return this.#loading
   }
 }
 
