@@ -23,9 +23,6 @@ export interface IndexFileOptions {
   readonly maxIndexBytes: number
 }
 
-/** Result of {@link IndexFile.load}. After `corrupt` and `missing` the index is empty. */
-export type IndexLoadResult = 'loaded' | 'missing' | 'corrupt'
-
 /**
  * Entries of a fixed size, kept in memory and written to their file from time to time.
  *
@@ -103,34 +100,32 @@ export abstract class IndexFile {
   /** Whether the entry at `slot` may follow the one before it. */
   protected abstract isInOrder(slot: number): boolean
 
-  /** Reads the file. Entries in memory are dropped. */
-  async load(): Promise<IndexLoadResult> {
+  /** Reads the file; entries in memory are dropped. @returns false if it is missing or damaged */
+  async load(): Promise<boolean> {
     this.#drop()
     const content = await this.#readFile()
-    if (typeof content === 'string') return content
-    if (content.length % this.#entrySizeBytes !== 0) return 'corrupt'
+    if (content === null || content.length % this.#entrySizeBytes !== 0) return false
     this.entries = content
     const count = this.#countEntries(content)
-    if (count === null) return 'corrupt'
+    if (count === null) return false
     // A preallocated file consists mostly of zeros, which need not stay in memory.
     if (count < content.length / this.#entrySizeBytes) {
       this.entries = Buffer.from(content.subarray(0, count * this.#entrySizeBytes))
     }
     this.#count = count
     this.#writtenCount = count
-    return 'loaded'
+    return true
   }
 
   /**
    * Reads the last entries of the file and leaves the others to {@link IndexFile.complete}. If the
-   * file does not end with entries in order, all of it is read.
+   * file does not end with entries in order, all of it is read. @returns as {@link IndexFile.load}
    */
-  async loadEnd(): Promise<IndexLoadResult> {
+  async loadEnd(): Promise<boolean> {
     this.#drop()
     const file = await this.#openOrNull()
-    if (file === null) return 'missing'
-    const isLoaded = await this.#readEnd(file).finally(() => file.close())
-    return isLoaded ? 'loaded' : this.load()
+    if (file === null) return false
+    return (await this.#readEnd(file).finally(() => file.close())) || this.load()
   }
 
   async #readEnd(file: File): Promise<boolean> {
@@ -205,15 +200,16 @@ export abstract class IndexFile {
     }
   }
 
-  async #readFile(): Promise<Buffer | 'missing' | 'corrupt'> {
+  /** The content; `null` if the file is missing or too large. */
+  async #readFile(): Promise<Buffer | null> {
     try {
       const content = await readWholeFile(this.#fileSystem, this.path, this.#limitBytes)
       this.#fileSizeBytes = content?.length ?? -1
-      return content ?? 'missing'
+      return content
     } catch (error) {
       if (!(error instanceof CorruptRecordError)) throw error
       this.#fileSizeBytes = null
-      return 'corrupt'
+      return null
     }
   }
 

@@ -1,6 +1,5 @@
 import type { FileSystem } from '../platform/file-system.ts'
 import { RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
-import type { IndexLoadResult } from './index-file.ts'
 import { OffsetIndex, type OffsetPosition } from './offset-index.ts'
 import { TimeIndex, type TimestampOffset } from './time-index.ts'
 
@@ -122,8 +121,8 @@ export class SegmentIndexes {
     return this.offsetIndex.isWritten && this.timeIndex.isWritten
   }
 
-  #take(results: readonly IndexLoadResult[]): boolean {
-    const isLoaded = results.every((result) => result === 'loaded')
+  #take(results: readonly boolean[]): boolean {
+    const isLoaded = !results.includes(false)
     if (!isLoaded) this.clear()
     return isLoaded
   }

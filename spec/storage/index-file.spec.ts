@@ -34,7 +34,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     const { fs, whole } = await written(kind)
     const index = indexIn(fs, kind)
     const before = fs.operationCount
-    expect(await index.loadEnd()).toBe('loaded')
+    expect(await index.loadEnd()).toBe(true)
     expect(fs.operations.slice(before).map((line) => line.split(' ')[1])).toEqual([
       ...['open', 'stat', 'read', 'close'],
     ])
@@ -50,7 +50,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     add(short, 0)
     await short.write()
     const index = indexIn(fs, kind)
-    expect(await index.loadEnd()).toBe('loaded')
+    expect(await index.loadEnd()).toBe(true)
     expect([index.count, index.isComplete, await index.complete()]).toEqual([1, true, true])
   })
 
@@ -79,7 +79,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     const sizeBytes = whole.sizeBytes / 2
     expect(fs.operations.slice(before).join('\n')).toContain(`@${sizeBytes} +${sizeBytes}`)
     const again = indexIn(fs, kind)
-    expect(await again.load()).toBe('loaded')
+    expect(await again.load()).toBe(true)
     expect(again.count).toBe(2 * ENTRIES)
   })
 
@@ -93,7 +93,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(index.isWritten).toBe(false)
     await index.write()
     const again = indexIn(fs, kind)
-    expect(await again.load()).toBe('loaded')
+    expect(await again.load()).toBe(true)
     expect(again.count).toBe(ENTRIES + 1)
   })
 
@@ -106,7 +106,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     damage(bytes)
     fs.writeFile(PATH, bytes)
     const index = indexIn(fs, kind)
-    expect(await index.loadEnd()).toBe('loaded')
+    expect(await index.loadEnd()).toBe(true)
     expect(await index.complete()).toBe(false)
     expect([index.isComplete, index.lastEntry]).toEqual([false, whole.lastEntry])
   })
@@ -124,7 +124,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
 
   it('is reported as missing if there is no file', async () => {
     const index = indexIn(new SimulatedFileSystem(), kind)
-    expect(await index.loadEnd()).toBe('missing')
+    expect(await index.loadEnd()).toBe(false)
     expect(index.count).toBe(0)
   })
 
@@ -138,7 +138,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     const { fs, whole } = await written(kind)
     fs.writeFile(PATH, Buffer.concat([fs.readFile(PATH), Buffer.alloc(24_000)]))
     const index = indexIn(fs, kind)
-    expect(await index.loadEnd()).toBe('loaded')
+    expect(await index.loadEnd()).toBe(true)
     expect([index.count, index.isComplete]).toEqual([ENTRIES, true])
     expect(index.lastEntry).toEqual(whole.lastEntry)
   })
@@ -151,7 +151,7 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     const { fs } = await written(kind)
     fs.writeFile(PATH, change(fs.readFile(PATH)))
     const index = indexIn(fs, kind)
-    expect(await index.loadEnd()).toBe('corrupt')
+    expect(await index.loadEnd()).toBe(false)
     expect(index.count).toBe(0)
   })
 })

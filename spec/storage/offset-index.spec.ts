@@ -153,7 +153,7 @@ describe('the index file', () => {
     ])
     await index.write()
     const again = indexIn(fs)
-    expect(await again.load()).toBe('loaded')
+    expect(await again.load()).toBe(true)
     expect(again.entry(0)).toEqual({ offset: 50, position: 10 })
     expect(again.lastEntry).toEqual({ offset: 59, position: 200 })
     again.append(60, 300)
@@ -170,7 +170,7 @@ describe('the index file', () => {
 
   it('leaves the index empty if it is missing', async () => {
     const { fs, index } = await filled([[55, 100]])
-    expect(await index.load()).toBe('missing')
+    expect(await index.load()).toBe(false)
     expect(index.count).toBe(0)
     expect(fs.snapshot().size).toBe(0)
   })
@@ -186,7 +186,7 @@ describe('the index file', () => {
   ])('is corrupt if it holds %s', async (_, hex) => {
     const { fs, index } = await filled([])
     fs.writeFile(PATH, Buffer.from(hex, 'hex'))
-    expect(await index.load()).toBe('corrupt')
+    expect(await index.load()).toBe(false)
     expect(index.count).toBe(0)
   })
 
@@ -198,7 +198,7 @@ describe('the index file', () => {
       bytes.writeInt32BE(100 + slot, slot * 8 + 4)
     }
     fs.writeFile(PATH, bytes)
-    expect(await index.load()).toBe('loaded')
+    expect(await index.load()).toBe(true)
     expect(index.count).toBe(count)
     index.append(99, 999)
     await index.write()

@@ -104,7 +104,7 @@ describe('the time index file', () => {
       '00000000000003e8' + '00000005' + '00000000000007d0' + '00000009',
     )
     const again = indexIn(fs)
-    expect(await again.load()).toBe('loaded')
+    expect(await again.load()).toBe(true)
     expect(again.lastEntry).toEqual({ timestamp: 2000, offset: 59 })
   })
 
@@ -118,7 +118,7 @@ describe('the time index file', () => {
   ])('is reported as corrupt if it contains %s', async (_, hex) => {
     const { fs, index } = await filled([])
     fs.writeFile(PATH, Buffer.from(hex, 'hex'))
-    expect(await index.load()).toBe('corrupt')
+    expect(await index.load()).toBe(false)
     expect(index.count).toBe(0)
   })
 
@@ -127,10 +127,10 @@ describe('the time index file', () => {
     const bytes = Buffer.alloc(120)
     bytes.write('00000000000003e800000005', 'hex')
     fs.writeFile(PATH, bytes)
-    expect(await index.load()).toBe('loaded')
+    expect(await index.load()).toBe(true)
     expect(index.count).toBe(1)
     fs.writeFile(PATH, Buffer.alloc(120))
-    expect(await index.load()).toBe('loaded')
+    expect(await index.load()).toBe(true)
     expect(index.count).toBe(0)
   })
 
