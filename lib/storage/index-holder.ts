@@ -18,6 +18,8 @@ export interface IndexedSegment {
   noteAgain(indexes: SegmentIndexes, onDone?: () => void): Promise<void>
 }
 
+type Completions = Record<'offsetIndex' | 'timeIndex', Promise<void> | null>
+
 /**
  * The indexes of one segment, loaded as needed.
  *
@@ -32,8 +34,8 @@ export class IndexHolder implements IndexOwner {
   #indexes: SegmentIndexes | null = null
   #end: Promise<void> | null = null
   #isEndLoaded = false
-  #offsets: Promise<void> | null = null
-  #times: Promise<void> | null = null
+  /** Completions, of which none is begun twice; replaced when everything is forgotten. */
+  #completing: Completions = { offsetIndex: null, timeIndex: null }
   /** Number of loads and writes. */
   #callsInFlight = 0
 
@@ -106,36 +108,29 @@ export class IndexHolder implements IndexOwner {
   loadOffsets(): Promise<void> {
     // A small file has been read as a whole.
     if (this.areOffsetsLoaded) return this.load()
-    if (this.#offsets !== null) return this.#offsets
-    const loading: Promise<void> = this.#loading(
-      async () => {
-        await this.load()
-        if (!(await this.indexes.offsetIndex.complete())) await this.#rebuild()
-      },
-      () => {
-        // The end stays loaded, since batches appended meanwhile are added to it.
-        if (this.#offsets === loading) this.#offsets = null
-      },
-    )
-    this.#offsets = loading
-    return loading
+    return this.#complete('offsetIndex', () => this.load())
   }
 
   /** Loads what is needed to look up timestamps, and the corresponding offsets. */
   loadTimes(): Promise<void> {
     if (this.#isEndLoaded && this.indexes.isComplete) return this.load()
-    if (this.#times !== null) return this.#times
-    const loading: Promise<void> = this.#loading(
+    return this.#complete('timeIndex', () => this.loadOffsets())
+  }
+
+  /** @param before loads the stage before. */
+  #complete(kind: keyof Completions, before: () => Promise<void>): Promise<void> {
+    const completing = this.#completing
+    completing[kind] ??= this.#loading(
       async () => {
-        await this.loadOffsets()
-        if (!(await this.indexes.timeIndex.complete())) await this.#rebuild()
+        await before()
+        if (!(await this.indexes[kind].complete())) await this.#rebuild()
       },
       () => {
-        if (this.#times === loading) this.#times = null
+        // The end stays loaded, since batches appended meanwhile are added to it.
+        completing[kind] = null
       },
     )
-    this.#times = loading
-    return loading
+    return completing[kind]
   }
 
   /** Makes the files durable if anything is loaded. @returns whether a file is new. */
@@ -189,8 +184,7 @@ export class IndexHolder implements IndexOwner {
   #forgetLoads(): void {
     this.#end = null
     this.#isEndLoaded = false
-    this.#offsets = null
-    this.#times = null
+    this.#completing = { offsetIndex: null, timeIndex: null }
   }
 
   #make(): SegmentIndexes {
