@@ -3,9 +3,7 @@ import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
 import type { File } from '../platform/file-system.ts'
 import {
-  ATTRIBUTES_POSITION,
   BATCH_LENGTH_POSITION,
-  CRC_POSITION,
   LAST_OFFSET_DELTA_POSITION,
   LOG_OVERHEAD,
   MAGIC_POSITION,
@@ -17,8 +15,8 @@ import {
   RECORD_BATCH_OVERHEAD,
   RECORD_COUNT_POSITION,
 } from '../record/batch-layout.ts'
-import { continueCrc32c } from '../record/crc32c.ts'
 import { readInt64 } from '../record/int64.ts'
+import { isIntact } from './segment-scan.ts'
 
 // A message of format 0 or 1 has its offset, size and magic at the same positions as a batch.
 // Before the magic it has a CRC-32 of the magic and all that follows.
@@ -49,16 +47,12 @@ export async function isUnrepresentable(
   const size = header.readInt32BE(BATCH_LENGTH_POSITION) + LOG_OVERHEAD
   if (size > end - position) return false
   const magic = header.readInt8(MAGIC_POSITION)
-  const [from, to] = [position, position + size]
   if (magic === MAGIC_V2) {
     if (size < RECORD_BATCH_OVERHEAD || !holdsTooMuch(header)) return false
-    const crc = await checksumOf(file, from + ATTRIBUTES_POSITION, to, continueCrc32c)
-    return crc === header.readUInt32BE(CRC_POSITION)
+    return isIntact(file, position, size)
   }
   if ((magic !== 0 && magic !== 1) || size < MESSAGE_OVERHEAD) return false
-  const crc = await checksumOf(file, from + MAGIC_POSITION, to, (before, bytes) =>
-    crc32(bytes, before),
-  )
+  const crc = await crc32Of(file, position + MAGIC_POSITION, position + size)
   return crc === header.readUInt32BE(MESSAGE_CRC_POSITION)
 }
 
@@ -75,19 +69,14 @@ function holdsTooMuch(header: Buffer): boolean {
   }
 }
 
-/** A checksum of [`from`, `to`), read in pieces; `null` if the file ends before `to`. */
-async function checksumOf(
-  file: File,
-  from: number,
-  to: number,
-  add: (before: number, bytes: Buffer) => number,
-): Promise<number | null> {
+/** The CRC-32 of [`from`, `to`), read in pieces; `null` if the file ends before `to`. */
+async function crc32Of(file: File, from: number, to: number): Promise<number | null> {
   const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, to - from))
   let crc = 0
   for (let at = from; at < to; at += chunk.length) {
     const piece = chunk.subarray(0, Math.min(chunk.length, to - at))
     if ((await readFully(file, piece, at)) < piece.length) return null
-    crc = add(crc, piece)
+    crc = crc32(piece, crc)
   }
   return crc
 }
