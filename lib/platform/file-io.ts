@@ -2,7 +2,7 @@ import { dirname } from 'node:path'
 import { types } from 'node:util'
 import { reasonOf } from '../checks.ts'
 import { CorruptRecordError } from '../errors.ts'
-import type { File, FileSystem } from './file-system.ts'
+import type { File, FileSource, FileSystem } from './file-system.ts'
 import { isSystemError, systemError } from './system-error.ts'
 
 /**
@@ -34,7 +34,11 @@ export async function writeFully(
  *
  * @returns the number of bytes read, less than requested only where the file ends; 0 at its end.
  */
-export async function readFully(file: File, buffer: Uint8Array, position: number): Promise<number> {
+export async function readFully(
+  file: FileSource,
+  buffer: Uint8Array,
+  position: number,
+): Promise<number> {
   let size = 0
   while (size < buffer.length) {
     const count = await file.read(size === 0 ? buffer : buffer.subarray(size), position + size)

@@ -107,6 +107,9 @@ export interface File {
   close(): Promise<void>
 }
 
+/** What of a {@link File} is needed to read it. */
+export type FileSource = Pick<File, 'path' | 'read' | 'stat'>
+
 /** The owner of a locked directory. Fields are `null` if unknown. */
 export interface LockHolder {
   readonly pid: number | null

@@ -1,5 +1,5 @@
 import { readFully } from '../platform/file-io.ts'
-import type { File } from '../platform/file-system.ts'
+import type { FileSource } from '../platform/file-system.ts'
 import type { SegmentFile } from './segment-file.ts'
 
 /** Most bytes preallocated at a time. A sync that covers 1 MiB would take three times as long. */
@@ -104,7 +104,11 @@ export class Preallocation {
 }
 
 /** Whether [`position`, `end`) is not empty and all preallocated, so that no batch begins in it. */
-export async function isPreallocated(file: File, position: number, end: number): Promise<boolean> {
+export async function isPreallocated(
+  file: FileSource,
+  position: number,
+  end: number,
+): Promise<boolean> {
   for (let from = position; from < end; from += FILL.length) {
     const bytes = Buffer.allocUnsafe(Math.min(FILL.length, end - from))
     const sizeBytes = await readFully(file, bytes, from)

@@ -1,5 +1,5 @@
 import { readFully } from '../platform/file-io.ts'
-import type { File } from '../platform/file-system.ts'
+import type { FileSource } from '../platform/file-system.ts'
 import { BATCH_LENGTH_POSITION, MAGIC_POSITION } from '../record/batch-layout.ts'
 import { LOG_OVERHEAD, MAGIC_V2, RECORD_BATCH_OVERHEAD } from '../record/record-batch.ts'
 import { liesInValue, type ValueRange } from './torn-batch.ts'
@@ -13,7 +13,7 @@ const CHUNK_BYTES = 1024 * 1024
  * @param values those of the damaged batch and later ones; bytes inside them are no batch either.
  */
 export async function nextCandidate(
-  file: File,
+  file: FileSource,
   position: number,
   end: number,
   values: readonly ValueRange[],

@@ -1,6 +1,5 @@
-import { IllegalStateError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
-import type { File, FileStat } from '../platform/file-system.ts'
+import type { File, FileStat, FileSource } from '../platform/file-system.ts'
 import { isBadMedium } from './read-failure.ts'
 
 /** Unit in which a disk returns bytes or fails to. */
@@ -12,7 +11,7 @@ const PIECE_BYTES = 4096
  *
  * A piece that failed is not read again: a disk may take seconds to report that it cannot read it.
  */
-export class SalvageSource implements File {
+export class SalvageSource implements FileSource {
   readonly #file: File
   /** The system's messages for the pieces that cannot be read, by position. */
   readonly #failures = new Map<number, string>()
@@ -55,22 +54,6 @@ export class SalvageSource implements File {
     return null
   }
 
-  write(): Promise<number> {
-    return onlyRead()
-  }
-
-  truncate(): Promise<void> {
-    return onlyRead()
-  }
-
-  datasync(): Promise<void> {
-    return onlyRead()
-  }
-
-  sync(): Promise<void> {
-    return onlyRead()
-  }
-
   stat(): Promise<FileStat> {
     return this.#file.stat()
   }
@@ -93,9 +76,4 @@ export class SalvageSource implements File {
 
 function pieceOf(position: number): number {
   return position - (position % PIECE_BYTES)
-}
-
-/** A salvage never changes its source. */
-function onlyRead(): Promise<never> {
-  return Promise.reject(new IllegalStateError('a file being salvaged is open for reading only'))
 }

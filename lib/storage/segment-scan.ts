@@ -1,6 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
-import type { File } from '../platform/file-system.ts'
+import type { FileSource } from '../platform/file-system.ts'
 import {
   ATTRIBUTES_POSITION,
   BATCH_LENGTH_POSITION,
@@ -75,7 +75,7 @@ export interface ScanResult {
  * For the same reason, a batch that leaves a gap must not overlap with the next one.
  */
 export async function scanBatches(
-  file: File,
+  file: FileSource,
   range: ScanRange,
   onBatch: (batch: RecordBatch, position: number) => void,
 ): Promise<ScanResult> {
@@ -129,7 +129,7 @@ export async function scanBatches(
  * take too long to check all candidates, one of them, unchecked.
  */
 export async function findLastGroupStart(
-  file: File,
+  file: FileSource,
   range: ScanRange,
   values: readonly ValueRange[] = [],
 ): Promise<{ position: number; baseOffset: number } | null> {
@@ -181,7 +181,7 @@ function plausibleSize(bytes: Buffer, nextOffset: number, remainingBytes: number
 }
 
 /** Checks a large batch in pieces. Memory for all of it is allocated only if it is intact. */
-export async function isIntact(file: File, position: number, size: number): Promise<boolean> {
+export async function isIntact(file: FileSource, position: number, size: number): Promise<boolean> {
   const header = await readChunk(file, position, RECORD_BATCH_OVERHEAD)
   if (header.length < RECORD_BATCH_OVERHEAD) return false
   let crc = 0
@@ -251,7 +251,7 @@ function roughOffset(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
 }
 
-async function readChunk(file: File, position: number, sizeBytes: number): Promise<Buffer> {
+async function readChunk(file: FileSource, position: number, sizeBytes: number): Promise<Buffer> {
   const chunk = Buffer.allocUnsafe(sizeBytes)
   return chunk.subarray(0, await readFully(file, chunk, position))
 }

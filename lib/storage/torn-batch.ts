@@ -1,6 +1,6 @@
 import { CorruptRecordError } from '../errors.ts'
 import { readFully } from '../platform/file-io.ts'
-import type { File } from '../platform/file-system.ts'
+import type { FileSource } from '../platform/file-system.ts'
 import {
   ATTRIBUTES_POSITION,
   BASE_OFFSET_POSITION,
@@ -49,7 +49,10 @@ const MOST_GROUP_BYTES = 16 * 1024 * 1024
  * @returns in order of position; none of a batch that is compressed, or whose header does not
  * match.
  */
-export async function valuesOfTornBatches(file: File, range: TornRange): Promise<ValueRange[]> {
+export async function valuesOfTornBatches(
+  file: FileSource,
+  range: TornRange,
+): Promise<ValueRange[]> {
   const window = new Window(file, range.end)
   const values: ValueRange[] = []
   const most = Math.min(range.end, range.position + MOST_GROUP_BYTES)
@@ -154,11 +157,11 @@ async function readRecord(
 /** Reads small pieces of a file, most of them one after another. */
 class Window {
   readonly end: number
-  readonly #file: File
+  readonly #file: FileSource
   #position = 0
   #bytes: Buffer = Buffer.alloc(0)
 
-  constructor(file: File, end: number) {
+  constructor(file: FileSource, end: number) {
     this.#file = file
     this.end = end
   }
