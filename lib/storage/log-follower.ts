@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { CorruptRecordError } from '../errors.ts'
+import type { CorruptRecordError } from '../errors.ts'
 import { isSystemError, systemError } from '../platform/system-error.ts'
 import type { LocalLog } from './local-log.ts'
 import type { LogGuard } from './log-guard.ts'
-import { ensureDeleted } from './log-inventory.ts'
+import { ensureDeleted, readRecord } from './log-inventory.ts'
 import type { LogState } from './log-state.ts'
 import { segmentFilePath } from './log-files.ts'
 import { LogSegment } from './log-segment.ts'
@@ -273,12 +273,7 @@ export class LogFollower {
   /** The writer's current record; `null` if it cannot be read. */
   async #readRecord(): Promise<SegmentRecord | null> {
     const { fileSystem, dir } = this.#options
-    try {
-      return await new SegmentRecordFile(fileSystem, dir).read()
-    } catch (error) {
-      if (error instanceof CorruptRecordError) return null
-      throw error
-    }
+    return (await readRecord(new SegmentRecordFile(fileSystem, dir))).record
   }
 
   async #follow(

@@ -158,7 +158,8 @@ function areSame(left: SegmentEntry, right: SegmentEntry): boolean {
   return isSameFile && left.nextOffset === right.nextOffset && left.isDense === right.isDense
 }
 
-async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
+/** The record; `null` if there is none, or it is damaged. */
+export async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
   try {
     return { record: await recordFile.read(), isRecordDamaged: false }
   } catch (error) {
