@@ -3,7 +3,8 @@ import type { StoredRecord } from '../record/stored-record.ts'
 import { totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
 import type { CachedBatches } from './batch-cache.ts'
-import { exactCursor, readPromptly, slotOf } from './prompt-read.ts'
+import { exactCursor, slotOf } from './exact-seek.ts'
+import { readPromptly } from './prompt-read.ts'
 import type { ReadLimits, SegmentView } from './segment-search.ts'
 
 /** How much {@link readFewPromptly} returns. */

@@ -3,7 +3,7 @@ import { RECORD_BATCH_OVERHEAD, type RecordBatch } from '../record/record-batch.
 import { shared } from '../record/shared-memory.ts'
 import type { CachedBatches } from './batch-cache.ts'
 import { BatchReader } from './batch-reader.ts'
-import { SEEK_BYTES } from './exact-seek.ts'
+import { exactCursor, SEEK_BYTES, slotOf, type Cursor } from './exact-seek.ts'
 import type { ReadLimits, SegmentView } from './segment-search.ts'
 
 /** Most bytes that are read synchronously. */
@@ -20,17 +20,6 @@ export interface PromptLimits extends ReadLimits {
 
 /** Returned by {@link readPromptly} if the first batch certainly does not fit. */
 export const NONE_FITS: readonly RecordBatch[] = Object.freeze([])
-
-/** Where to find the next batch of a segment, and which offsets it must have. */
-export interface Cursor {
-  /** Slot of the first index entry at or after the batch. */
-  slot: number
-  position: number
-  /** Base offset of the batch; `null` if only its last offset is known. */
-  baseOffset: number | null
-  /** Last offset of the batch; `null` if only its base offset is known. */
-  lastOffset: number | null
-}
 
 /**
  * Reads like `readRange`, but synchronously: the batch that holds `offset` and those that follow,
@@ -63,29 +52,6 @@ export function readPromptly(
     if (readOn(view, offset, limits, { cursor, cache: cached, found })) return NONE_FITS
   }
   return found
-}
-
-/** Slot of the first index entry at or after `offset`; the number of entries if there is none. */
-export function slotOf({ indexes }: SegmentView, offset: number): number {
-  return indexes.offsetIndex.slotOf(offset - 1) + 1
-}
-
-/**
- * The batch that holds an offset, if one index entry names it and the previous entry names the
- * batch before it. Whether other batches lie between the two is not known.
- *
- * @param slot result of {@link slotOf}.
- * @returns `null` if there are no such entries.
- */
-export function exactCursor({ indexes }: SegmentView, slot: number): Cursor | null {
-  const { offsetIndex } = indexes
-  if (slot === 0 || slot >= offsetIndex.count) return null
-  return {
-    slot,
-    position: offsetIndex.positionAt(slot),
-    baseOffset: offsetIndex.offsetAt(slot - 1) + 1,
-    lastOffset: offsetIndex.offsetAt(slot),
-  }
 }
 
 /** Whether the batch at an exact cursor probably follows the batch of the previous entry. */

@@ -217,13 +217,6 @@ export class SegmentIndexes {
     }
   }
 
-  /** The last entry below `offset` and the next one; `null` if one of them is missing. */
-  pairAround(offset: number): { before: OffsetPosition; after: OffsetPosition } | null {
-    const slot = this.offsetIndex.slotOf(offset - 1)
-    if (slot < 0 || slot + 1 >= this.offsetIndex.count) return null
-    return { before: this.offsetIndex.entry(slot), after: this.offsetIndex.entry(slot + 1) }
-  }
-
   /**
    * A position at or after the end of the batch that holds the last offset below `endOffset`;
    * `null` if no entry tells.
