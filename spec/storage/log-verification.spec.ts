@@ -87,6 +87,16 @@ describe('verify', () => {
 })
 
 describe('a log during its verification', () => {
+  it('reports batches that are sound in themselves, but not those whose checksum was recorded', async () => {
+    const fs = await writtenLog(6)
+    const epoch = fs.readFile(pathOf(2)).readInt32BE(LEADER_EPOCH_POSITION)
+    const others = [2, 3].map((baseOffset) => bytesOf({ values: ['v9'], baseOffset, epoch }))
+    fs.writeFile(pathOf(2), Buffer.concat(others))
+    const log = await openLog(fs, { readOnly: true })
+    const message = expect.stringMatching(/the checksum of the file is 0x[0-9a-f]{8}, but the/)
+    expect(await log.verify()).toMatchObject([{ path: pathOf(2), position: 0, message }])
+  })
+
   it('accepts appends, which do not wait for the verification', async () => {
     const log = await openLog(await writtenLog(40))
     const order: string[] = []
