@@ -19,16 +19,18 @@ const PROTO: unique symbol = Symbol('has the key __proto__, which no object can 
  * key of a map, where the text of a Date would have neither milliseconds nor a fixed zone.
  */
 class FileTime extends Date {
+  readonly #ms: number
   readonly #text: string | null
 
-  /** @param text `null` if milliseconds are all of it */
+  /** @param text of this time, until it is set to another; `null` if milliseconds are all of it */
   constructor(ms: number, text: string | null) {
     super(ms)
+    this.#ms = ms
     this.#text = text
   }
 
   override toISOString(): string {
-    return this.#text ?? super.toISOString()
+    return this.#text !== null && this.getTime() === this.#ms ? this.#text : super.toISOString()
   }
 
   override toString(): string {

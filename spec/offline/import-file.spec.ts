@@ -884,6 +884,22 @@ describe('an import of Parquet', () => {
     expect(rejects).toMatchObject([{ row: 3, reason: "its field 'doc' is nested too deeply" }])
   })
 
+  it('writes a time with microseconds that toRecord has set to another as that one', async () => {
+    const { put, run, records } = await setUp()
+    const of = { name: 'at', type: 'INT64', repetition_type: 'REQUIRED' } as const
+    const schema: SchemaElement[] = [{ ...of, converted_type: 'TIMESTAMP_MICROS' }]
+    const data = [1_714_571_110_123_456n, 1_714_571_110_123_000n]
+    put('/f.parquet', parquetOf(schema, [{ name: 'at', data }]))
+    const toRecord = (row: { readonly at: Date }): ImportRecord => {
+      row.at.setUTCHours(0, 0, 0, 0)
+      return { key: String(row.at), value: JSON.stringify(row) }
+    }
+    await run('/f.parquet', { toRecord })
+    const midnight = ['2024-05-01T00:00:00.000Z', '{"at":"2024-05-01T00:00:00.000Z"}']
+    const found = (await records()).map(({ key, value }) => [String(key), String(value)])
+    expect(found).toEqual([midnight, midnight])
+  })
+
   it('continues in the middle of a row group', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.parquet', parquet(100))
