@@ -59,7 +59,8 @@ export async function* parsedRows(
     let sizeBytes = 0
     let end: Cursor | null = null
     for (const text of texts) {
-      const blank = isBlank(text.bytes, options.format)
+      // Of a row that is too long only the beginning is known.
+      const blank = text.fault === null && isBlank(text.bytes, options.format)
       if (!blank) row += 1
       // What follows white space at the end is a row of its own and changes none before it.
       const isOpenEnd = text.isOpenEnd && !blank

@@ -116,6 +116,19 @@ describe('an import of NDJSON', () => {
     await broker.close()
   })
 
+  it('rejects a row that is too long even if it begins with more blanks than an excerpt has', async () => {
+    const { put, run, values, rejects } = await setUp()
+    put('/f.ndjson', `1\n${' '.repeat(64)}{"id":1}\n2\n${'\t'.repeat(65)}`)
+    const options = { maxRowBytes: 64 }
+    expect(await run('/f.ndjson', options)).toMatchObject({ rows: 4, imported: 2, rejected: 2 })
+    expect(await values()).toEqual(['1', '2'])
+    const code = 'TOO_LARGE'
+    expect(rejects).toMatchObject([
+      { row: 2, line: 2, code },
+      { row: 4, line: 4, code },
+    ])
+  })
+
   it('chooses the partition of a key like a producer, and keeps the order of the file', async () => {
     const { put, run, records, broker } = await setUp({ partitions: 3 })
     const rows = Array.from({ length: 60 }, (_, id) => ({ id, user: `u${id % 7}` }))
