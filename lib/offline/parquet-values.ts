@@ -8,6 +8,8 @@ import { exactJson } from './raw-fields.ts'
 export type ParquetRow = Record<string, unknown>
 
 const DAY_MS = 86_400_000
+/** The range of a Date, on both sides of 1970. */
+const MAX_DATE_MS = 8.64e15
 /** Keeps a byte order mark, which is a character of the text. */
 const UTF8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
@@ -25,8 +27,14 @@ class FileTime extends Date {
   /** @param text of this time, until it is set to another; `null` if milliseconds are all of it */
   constructor(ms: number, text: string | null) {
     super(ms)
-    this.#ms = ms
+    this.#ms = this.getTime()
     this.#text = text
+  }
+
+  /** @param value of the file. Beyond the range of a Date it is the text, so that keys differ. */
+  static ofMs(ms: number, value: bigint | number, unit: string): FileTime {
+    const isValid = Math.abs(ms) <= MAX_DATE_MS
+    return new FileTime(ms, isValid ? null : `Invalid Date (${value} ${unit})`)
   }
 
   override toISOString(): string {
@@ -34,7 +42,8 @@ class FileTime extends Date {
   }
 
   override toString(): string {
-    return Number.isNaN(this.getTime()) ? super.toString() : this.toISOString()
+    if (!Number.isNaN(this.getTime())) return this.toISOString()
+    return Number.isNaN(this.#ms) ? String(this.#text) : super.toString()
   }
 
   copy(): FileTime {
@@ -53,10 +62,11 @@ export class ParquetValues {
   #hasSymbols = false
 
   readonly parsers: Partial<hyparquet.ParquetParsers> = {
-    timestampFromMilliseconds: (millis: bigint): Date => new FileTime(Number(millis), null),
-    timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3),
-    timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6),
-    dateFromDays: (days: number): Date => new FileTime(days * DAY_MS, null),
+    timestampFromMilliseconds: (millis: bigint): Date =>
+      FileTime.ofMs(Number(millis), millis, 'ms'),
+    timestampFromMicroseconds: (micros: bigint): Date => timeOf(micros, 3, 'µs'),
+    timestampFromNanoseconds: (nanos: bigint): Date => timeOf(nanos, 6, 'ns'),
+    dateFromDays: (days: number): Date => FileTime.ofMs(days * DAY_MS, days, 'days'),
     stringFromBytes: (bytes: Uint8Array | undefined): unknown =>
       bytes === undefined ? undefined : this.#textOf(bytes),
     jsonFromBytes: (bytes: Uint8Array | undefined): unknown =>
@@ -102,10 +112,10 @@ export class ParquetValues {
   }
 }
 
-function timeOf(value: bigint, moreDigits: number): Date {
+function timeOf(value: bigint, moreDigits: number, unit: string): Date {
   const perMs = 10n ** BigInt(moreDigits)
   const rest = ((value % perMs) + perMs) % perMs
-  const time = new FileTime(Number((value - rest) / perMs), null)
+  const time = FileTime.ofMs(Number((value - rest) / perMs), value, unit)
   if (rest === 0n || Number.isNaN(time.getTime())) return time
   const more = rest.toString().padStart(moreDigits, '0').replace(/0+$/, '')
   return new FileTime(time.getTime(), `${time.toISOString().slice(0, -1)}${more}Z`)

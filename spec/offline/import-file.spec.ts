@@ -735,6 +735,23 @@ describe('an import of Parquet', () => {
     },
   )
 
+  it.each([
+    ['INT64', 'TIMESTAMP_MILLIS', [-(2n ** 63n), 2n ** 63n - 1n], ' ms'],
+    ['INT64', 'TIMESTAMP_MICROS', [-(2n ** 63n), 2n ** 63n - 1n], ' µs'],
+    ['INT32', 'DATE', [-(2 ** 31), 2 ** 31 - 1], ' days'],
+  ] as const)(
+    'keeps map keys of the type %s %s apart that are beyond the range of a Date',
+    async (type, converted_type, [least, most], unit) => {
+      const { put, run, values } = await setUp()
+      const key = { name: 'key', type, converted_type, repetition_type: 'REQUIRED' } as const
+      const entries = [least, most].map((each) => ({ key: each, value: 'v' }))
+      put('/f.parquet', mapOf(key, entries))
+      await run('/f.parquet')
+      const keys = [least, most].map((each) => [`Invalid Date (${each}${unit})`, 'v'] as const)
+      expect(await values()).toEqual([JSON.stringify({ m: Object.fromEntries(keys) })])
+    },
+  )
+
   it('rejects a row whose map has the key __proto__, which is valid as a value', async () => {
     const { put, run, values, rejects } = await setUp()
     const key = { name: 'key', ...TEXT, repetition_type: 'REQUIRED' } as const
