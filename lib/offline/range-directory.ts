@@ -142,9 +142,11 @@ export class RangeDirectory {
    *
    * @returns the names of files that a failed sync has left in doubt, and whose records would then
    * be there twice: to be given to {@link RangeDirectory.replace}.
-   * @throws {@link StorageError} if such a file has records of other ranges, too.
+   * @throws {@link StorageError} if such a file has records of other ranges, too, or if the removal
+   * of such files could not be synced: they are no longer listed.
    */
   doubtfulIn(range: OffsetRange, extension: string): string[] {
+    refuseDoubtful(this.#fileSystem, this.path)
     const names: string[] = []
     for (const name of this.#doubtful) {
       if (name === nameOf(range, extension)) continue

@@ -530,6 +530,26 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(later)).toEqual([0, 1, 2, 5])
   })
 
+  it('publishes nothing once it could not remove a file in doubt durably, so that no record is there twice', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const sink = sinkOn(fileSystem)
+    const load = (end: number): Promise<unknown> => {
+      const records = upTo(end).map((offset) => record(offset))
+      return put(sink, task(0, end), records)
+    }
+    await put(sink, task(5, 6), [record(5)])
+    for (const end of [1, 3]) {
+      fileSystem.failNext('syncDirectory', 'EIO', { path })
+      await expect(load(end)).rejects.toThrow('EIO')
+    }
+    await expect(load(3)).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
+    for (const seed of upTo(20)) {
+      const found = await offsetsOf(fileSystem.restart('power', { seed }))
+      expect(found, `seed ${seed}`).toEqual([...new Set(found)])
+    }
+  })
+
   it('removes rejects whose sync has failed once their range is loaded by other tasks', async () => {
     const fileSystem = new SimulatedFileSystem()
     const bad = record(1, { key: Buffer.from([0xff]) })
