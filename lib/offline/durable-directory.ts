@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 import type { FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { syncOnce } from './doubtful-directories.ts'
+import { syncOnce } from './doubtful-directory.ts'
 
 /**
  * Creates a directory, and those between it and `root`, so that their names survive a power loss.

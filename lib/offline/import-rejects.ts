@@ -4,7 +4,7 @@ import { IllegalStateError, type File, type FileSystem } from '../index.ts'
 import { writeFully } from '../platform/file-io.ts'
 import { LockGuard } from '../platform/lock-guard.ts'
 import { NodeFileSystem } from '../platform/node-file-system.ts'
-import { ownerOf, syncOnce } from './doubtful-directories.ts'
+import { ownerOf, syncOnce } from './doubtful-directory.ts'
 import {
   findRejects,
   rewriteRejects,

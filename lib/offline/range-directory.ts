@@ -2,8 +2,13 @@ import { basename, join } from 'node:path'
 import { IllegalStateError, StorageError } from '../index.ts'
 import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
 import { isSystemError } from '../platform/system-error.ts'
-import { refuseDoubtful, syncOnce } from './doubtful-directories.ts'
-import { doubtfulNamesIn, type DoubtfulNames } from './doubtful-names.ts'
+import {
+  doubtfulNames,
+  listNames,
+  publishName,
+  refuseDoubtful,
+  syncOnce,
+} from './doubtful-directory.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { describeTask } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
@@ -39,7 +44,6 @@ export class RangeDirectory {
   readonly #durable = new Set<string>()
   /** Files of attempts in the last listing. A task lists the directory once, when it ends. */
   #temporary: readonly RangeFile[] = []
-  readonly #doubtful: DoubtfulNames
 
   /**
    * @param path of the partition, `root` or below it.
@@ -52,7 +56,6 @@ export class RangeDirectory {
     this.#fileSystem = fileSystem
     this.#root = root
     this.path = path
-    this.#doubtful = doubtfulNamesIn(fileSystem, path)
     this.#extensions = extensions
   }
 
@@ -64,13 +67,12 @@ export class RangeDirectory {
   async published(): Promise<OffsetRange[]> {
     const files = this.#fileSystem
     const all = await this.#list()
-    let found = all.filter((file) => this.#isPublished(file))
+    let found = this.#publishedOf(all)
     if (found.some(({ isDurable }) => !isDurable)) {
       await this.#make()
-      const doubtful = this.#doubtful
-      await syncOnce(files, this.path, () => doubtful.watch(() => files.syncDirectory(this.path)))
+      await syncOnce(files, this.path, () => files.syncDirectory(this.path))
       // A sync by another caller may have failed in the meantime.
-      found = found.filter((file) => this.#isPublished(file))
+      found = this.#publishedOf(found)
       for (const file of found) file.isDurable = true
       // Their writer may have been killed before it removed what attempts had left.
       for (const { name, kind, range } of all) {
@@ -126,7 +128,8 @@ export class RangeDirectory {
    */
   async publish(output: OutputFile, range: OffsetRange, extension: string): Promise<void> {
     const name = nameOf(range, extension)
-    await this.#doubtful.publish(name, {
+    await publishName(this.#fileSystem, this.path, {
+      name,
       rename: async () => {
         await output.rename(join(this.path, name))
         const own = basename(output.path)
@@ -148,7 +151,7 @@ export class RangeDirectory {
   doubtfulIn(range: OffsetRange, extension: string): string[] {
     refuseDoubtful(this.#fileSystem, this.path)
     const names: string[] = []
-    for (const name of this.#doubtful) {
+    for (const name of doubtfulNames(this.#fileSystem, this.path).keys()) {
       if (name === nameOf(range, extension)) continue
       const other = this.#fileOf(name)
       if (other?.kind !== 'published' || !overlaps(other.range, range)) continue
@@ -206,8 +209,7 @@ export class RangeDirectory {
 
   async #syncRemovals(): Promise<void> {
     const files = this.#fileSystem
-    const doubtful = this.#doubtful
-    await syncOnce(files, this.path, () => doubtful.watch(() => files.syncDirectory(this.path)))
+    await syncOnce(files, this.path, () => files.syncDirectory(this.path))
   }
 
   async #make(): Promise<void> {
@@ -227,17 +229,11 @@ export class RangeDirectory {
 
   async #list(): Promise<readonly RangeFile[]> {
     const durable = [...this.#durable]
-    const forgetGone = this.#doubtful.beforeListing()
-    try {
-      this.#files = this.#filesOf(await this.#fileSystem.list(this.path))
-    } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error
-      this.#isMade = false
-      this.#files = []
-    }
+    const entries = await listNames(this.#fileSystem, this.path)
+    if (entries === null) this.#isMade = false
+    this.#files = this.#filesOf(entries ?? [])
     // A file that is removed and put back has a new name, which must be made durable again.
     for (const name of durable) this.#durable.delete(name)
-    forgetGone(this.#files)
     this.#temporary = this.#files.filter(({ kind }) => kind === 'temporary')
     return this.#files
   }
@@ -257,8 +253,9 @@ export class RangeDirectory {
     return files
   }
 
-  #isPublished({ name, kind }: RangeFile): boolean {
-    return kind === 'published' && !this.#doubtful.has(name)
+  #publishedOf(files: readonly RangeFile[]): readonly RangeFile[] {
+    const doubtful = doubtfulNames(this.#fileSystem, this.path)
+    return files.filter(({ name, kind }) => kind === 'published' && !doubtful.has(name))
   }
 
   #fileOf(name: string): RangeFile | null {

@@ -4,7 +4,7 @@ import { readWholeFile } from '../platform/file-io.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { pause } from '../platform/pause.ts'
-import { syncOnce } from './doubtful-directories.ts'
+import { syncOnce } from './doubtful-directory.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
 import { OutputFile } from './output-file.ts'
 

@@ -1,0 +1,157 @@
+import { resolve } from 'node:path'
+import { StorageError } from '../index.ts'
+import type { DirectoryEntry, FileSystem } from '../platform/file-system.ts'
+import { NodeFileSystem } from '../platform/node-file-system.ts'
+import { isSystemError } from '../platform/system-error.ts'
+
+/** Errors of opening a directory. No sync was tried then, so nothing has been dropped. */
+const NOT_OPENED = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'] as const
+
+/** A name that is being given to a file. */
+interface Publication {
+  readonly name: string
+  /** The error of a sync that has failed meanwhile, whoever called it. */
+  failure: { readonly error: unknown } | null
+}
+
+/** What failed syncs of a directory have left in doubt, for all who write to it in this process. */
+interface DirectoryState {
+  /** Error of {@link syncOnce}, after which the directory is refused. */
+  failure: { readonly error: unknown } | null
+  /** By name, what has left it in doubt. */
+  readonly names: Map<string, Publication>
+  readonly publishing: Set<Publication>
+}
+
+/** Per file system, by path. */
+const known: WeakMap<object, Map<string, DirectoryState>> = new WeakMap()
+
+/**
+ * Syncs a directory for names that exist and are not created again if the sync fails. A failed sync
+ * must not be repeated, because the kernel may have dropped what it covered and would then report
+ * success. From then on the directory is refused in this process, for every caller.
+ *
+ * @param sync of the directory
+ * @throws {@link StorageError} if an earlier sync has failed
+ */
+export async function syncOnce(
+  fileSystem: FileSystem,
+  path: string,
+  sync: () => Promise<void>,
+): Promise<void> {
+  const state = stateOf(fileSystem, path)
+  refuseDoubtful(fileSystem, path)
+  try {
+    await watch(state, sync)
+  } catch (error) {
+    if (hasDropped(error)) state.failure = { error }
+    throw error
+  }
+  // A concurrent sync by another caller may have failed for the same names.
+  refuseDoubtful(fileSystem, path)
+}
+
+/** @throws {@link StorageError} if a sync of the directory has failed */
+export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
+  const { failure } = stateOf(fileSystem, path)
+  if (failure === null) return
+  throw new StorageError(
+    `a sync of ${path} has failed: the names in it may be lost in a power failure, and this process ` +
+      'no longer relies on them',
+    { path, outcome: 'unknown' },
+    { cause: failure.error },
+  )
+}
+
+/**
+ * Gives a name in a directory to a file.
+ *
+ * @throws the error of the rename, of the sync, or of another sync of the directory that has
+ * failed meanwhile: it covered the name, too
+ */
+export async function publishName(
+  fileSystem: FileSystem,
+  path: string,
+  { name, rename, sync }: { name: string; rename: () => Promise<void>; sync: () => Promise<void> },
+): Promise<void> {
+  const state = stateOf(fileSystem, path)
+  const publication: Publication = { name, failure: null }
+  state.publishing.add(publication)
+  try {
+    await rename()
+    await watch(state, sync)
+  } finally {
+    state.publishing.delete(publication)
+  }
+  if (publication.failure !== null) throw publication.failure.error
+  state.names.delete(name)
+}
+
+/**
+ * The names in a directory that a failed sync has left in doubt. The kernel may have dropped them,
+ * and would still report success for the next sync. So they must not be relied on until they are
+ * given to a file once more. They are removed only to make way for a file with all of their records:
+ * another writer may rely on them, as its own sync may have succeeded before.
+ */
+export function doubtfulNames(fileSystem: FileSystem, path: string): ReadonlyMap<string, unknown> {
+  return stateOf(fileSystem, path).names
+}
+
+/**
+ * Lists a directory, and forgets names in doubt that are gone.
+ *
+ * @returns `null` if there is no such directory
+ */
+export async function listNames(
+  fileSystem: FileSystem,
+  path: string,
+): Promise<readonly DirectoryEntry[] | null> {
+  const { names } = stateOf(fileSystem, path)
+  const before = [...names]
+  const entries = await fileSystem.list(path).catch((error: unknown) => {
+    if (isSystemError(error, 'ENOENT')) return null
+    throw error
+  })
+  if (before.length > 0) {
+    const listed = new Set(entries?.map(({ name }) => name))
+    for (const [name, cause] of before) {
+      if (!listed.has(name) && names.get(name) === cause) names.delete(name)
+    }
+  }
+  return entries
+}
+
+/** The owner of the paths. There is one real file system, however many objects represent it. */
+export function ownerOf(fileSystem: FileSystem): object {
+  return fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
+}
+
+function stateOf(fileSystem: FileSystem, path: string): DirectoryState {
+  const owner = ownerOf(fileSystem)
+  const states = known.get(owner) ?? new Map<string, DirectoryState>()
+  known.set(owner, states)
+  const key = resolve(path)
+  const state = states.get(key) ?? { failure: null, names: new Map(), publishing: new Set() }
+  states.set(key, state)
+  return state
+}
+
+/** Runs a sync of a directory. If it fails, all names that are being given are in doubt. */
+async function watch(state: DirectoryState, sync: () => Promise<void>): Promise<void> {
+  try {
+    await sync()
+  } catch (error) {
+    if (hasDropped(error)) {
+      for (const each of state.publishing) {
+        each.failure ??= { error }
+        state.names.set(each.name, each)
+      }
+    }
+    throw error
+  }
+}
+
+/** Whether the error of a sync of a directory means that the kernel may have dropped names. */
+function hasDropped(error: unknown): boolean {
+  return !isSystemError(error, ...NOT_OPENED)
+}
