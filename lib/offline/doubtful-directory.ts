@@ -21,6 +21,8 @@ interface DirectoryState {
   /** By name, what has left it in doubt. */
   readonly names: Map<string, Publication>
   readonly publishing: Set<Publication>
+  /** Given, and not covered by a sync since: the directory could not be opened for it. */
+  readonly unsynced: Set<Publication>
 }
 
 /** Per file system, by path. */
@@ -79,6 +81,7 @@ export async function publishName(
   state.publishing.add(publication)
   try {
     await rename()
+    state.unsynced.add(publication)
     await watch(state, sync)
   } finally {
     state.publishing.delete(publication)
@@ -131,24 +134,33 @@ function stateOf(fileSystem: FileSystem, path: string): DirectoryState {
   const states = known.get(owner) ?? new Map<string, DirectoryState>()
   known.set(owner, states)
   const key = resolve(path)
-  const state = states.get(key) ?? { failure: null, names: new Map(), publishing: new Set() }
+  const state = states.get(key) ?? {
+    failure: null,
+    names: new Map(),
+    publishing: new Set(),
+    unsynced: new Set(),
+  }
   states.set(key, state)
   return state
 }
 
-/** Runs a sync of a directory. If it fails, all names that are being given are in doubt. */
+/** Runs a sync of a directory. If it fails, all names that no sync has covered are in doubt. */
 async function watch(state: DirectoryState, sync: () => Promise<void>): Promise<void> {
+  const { names, publishing, unsynced } = state
+  const covered = [...unsynced]
   try {
     await sync()
   } catch (error) {
     if (hasDropped(error)) {
-      for (const each of state.publishing) {
+      for (const each of [...publishing, ...unsynced]) {
         each.failure ??= { error }
-        state.names.set(each.name, each)
+        names.set(each.name, each)
       }
+      unsynced.clear()
     }
     throw error
   }
+  for (const each of covered) unsynced.delete(each)
 }
 
 /** Whether the error of a sync of a directory means that the kernel may have dropped names. */

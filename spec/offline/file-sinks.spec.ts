@@ -499,6 +499,31 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(later)).toEqual([0, 1])
   })
 
+  it('does not count a name that no sync could cover once the sync of another task fails', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    let isTried = false
+    const sink = sinkOn({
+      ...seenByAnotherProcess(fileSystem),
+      rename: async (from, to) => {
+        if (to === `${OUT}/${name(1, 2, extension)}` && !isTried) {
+          isTried = true
+          // When its file is published, and when a file of another process is looked for.
+          fileSystem.failNext('syncDirectory', 'EMFILE', { path })
+          fileSystem.failNext('syncDirectory', 'EMFILE', { path })
+          await expect(put(sink, task(0, 1), [record(0)])).rejects.toThrow('EMFILE')
+          fileSystem.failNext('syncDirectory', 'EIO', { path })
+        }
+        await fileSystem.rename(from, to)
+      },
+    })
+    await put(sink, task(5, 6), [record(5)])
+    await expect(put(sink, task(1, 2), [record(1)])).rejects.toThrow('EIO')
+    for (const offset of [0, 1]) await put(sink, task(offset, offset + 1), [record(offset)])
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(await offsetsOf(later)).toEqual([0, 1, 5])
+  })
+
   it('refuses a part of a file whose sync has failed, as long as the file is there', async () => {
     const fileSystem = new SimulatedFileSystem()
     const path = `${OUT}/topic=orders/partition=0`
