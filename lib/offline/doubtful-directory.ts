@@ -15,17 +15,21 @@ interface Publication {
 }
 
 /** What failed syncs of a directory have left in doubt, for all who write to it in this process. */
-interface DirectoryState {
+class DirectoryState {
+  /** Number of calls that use it. */
+  calls = 0
   /** Error of {@link syncOnce}, after which the directory is refused. */
-  failure: { readonly error: unknown } | null
+  failure: { readonly error: unknown } | null = null
   /** By name, what has left it in doubt. */
-  readonly names: Map<string, Publication>
-  readonly publishing: Set<Publication>
+  readonly names = new Map<string, Publication>()
+  readonly publishing = new Set<Publication>()
   /** Given, and not covered by a sync since: the directory could not be opened for it. */
-  readonly unsynced: Set<Publication>
+  readonly unsynced = new Set<Publication>()
 }
 
-/** Per file system, by path. */
+const NO_NAMES: ReadonlyMap<string, unknown> = new Map()
+
+/** Per file system, by path, as long as they are in use or something is in doubt. */
 const known: WeakMap<object, Map<string, DirectoryState>> = new WeakMap()
 
 /**
@@ -41,21 +45,22 @@ export async function syncOnce(
   path: string,
   sync: () => Promise<void>,
 ): Promise<void> {
-  const state = stateOf(fileSystem, path)
-  refuseDoubtful(fileSystem, path)
-  try {
-    await watch(state, sync)
-  } catch (error) {
-    if (hasDropped(error)) state.failure = { error }
-    throw error
-  }
-  // A concurrent sync by another caller may have failed for the same names.
-  refuseDoubtful(fileSystem, path)
+  await withState(fileSystem, path, async (state) => {
+    refuseDoubtful(fileSystem, path)
+    try {
+      await watch(state, sync)
+    } catch (error) {
+      if (hasDropped(error)) state.failure = { error }
+      throw error
+    }
+    // A concurrent sync by another caller may have failed for the same names.
+    refuseDoubtful(fileSystem, path)
+  })
 }
 
 /** @throws {@link StorageError} if a sync of the directory has failed */
 export function refuseDoubtful(fileSystem: FileSystem, path: string): void {
-  const { failure } = stateOf(fileSystem, path)
+  const failure = statesOf(fileSystem).get(resolve(path))?.failure ?? null
   if (failure === null) return
   throw new StorageError(
     `a sync of ${path} has failed: the names in it may be lost in a power failure, and this process ` +
@@ -76,18 +81,19 @@ export async function publishName(
   path: string,
   { name, rename, sync }: { name: string; rename: () => Promise<void>; sync: () => Promise<void> },
 ): Promise<void> {
-  const state = stateOf(fileSystem, path)
-  const publication: Publication = { name, failure: null }
-  state.publishing.add(publication)
-  try {
-    await rename()
-    state.unsynced.add(publication)
-    await watch(state, sync)
-  } finally {
-    state.publishing.delete(publication)
-  }
-  if (publication.failure !== null) throw publication.failure.error
-  state.names.delete(name)
+  await withState(fileSystem, path, async (state) => {
+    const publication: Publication = { name, failure: null }
+    state.publishing.add(publication)
+    try {
+      await rename()
+      state.unsynced.add(publication)
+      await watch(state, sync)
+    } finally {
+      state.publishing.delete(publication)
+    }
+    if (publication.failure !== null) throw publication.failure.error
+    state.names.delete(name)
+  })
 }
 
 /**
@@ -97,7 +103,7 @@ export async function publishName(
  * another writer may rely on them, as its own sync may have succeeded before.
  */
 export function doubtfulNames(fileSystem: FileSystem, path: string): ReadonlyMap<string, unknown> {
-  return stateOf(fileSystem, path).names
+  return statesOf(fileSystem).get(resolve(path))?.names ?? NO_NAMES
 }
 
 /**
@@ -109,19 +115,24 @@ export async function listNames(
   fileSystem: FileSystem,
   path: string,
 ): Promise<readonly DirectoryEntry[] | null> {
-  const { names } = stateOf(fileSystem, path)
-  const before = [...names]
-  const entries = await fileSystem.list(path).catch((error: unknown) => {
-    if (isSystemError(error, 'ENOENT')) return null
-    throw error
-  })
-  if (before.length > 0) {
+  return withState(fileSystem, path, async ({ names }) => {
+    const before = [...names]
+    const entries = await fileSystem.list(path).catch((error: unknown) => {
+      if (isSystemError(error, 'ENOENT')) return null
+      throw error
+    })
+    if (before.length === 0) return entries
     const listed = new Set(entries?.map(({ name }) => name))
     for (const [name, cause] of before) {
       if (!listed.has(name) && names.get(name) === cause) names.delete(name)
     }
-  }
-  return entries
+    return entries
+  })
+}
+
+/** Paths of the directories that are remembered. @internal */
+export function rememberedIn(fileSystem: FileSystem): string[] {
+  return [...statesOf(fileSystem).keys()]
 }
 
 /** The owner of the paths. There is one real file system, however many objects represent it. */
@@ -129,19 +140,31 @@ export function ownerOf(fileSystem: FileSystem): object {
   return fileSystem instanceof NodeFileSystem ? NodeFileSystem : fileSystem
 }
 
-function stateOf(fileSystem: FileSystem, path: string): DirectoryState {
+function statesOf(fileSystem: FileSystem): Map<string, DirectoryState> {
   const owner = ownerOf(fileSystem)
   const states = known.get(owner) ?? new Map<string, DirectoryState>()
   known.set(owner, states)
+  return states
+}
+
+/** Runs a call with the state of a directory, and forgets it if nothing is in doubt then. */
+async function withState<T>(
+  fileSystem: FileSystem,
+  path: string,
+  call: (state: DirectoryState) => Promise<T>,
+): Promise<T> {
+  const states = statesOf(fileSystem)
   const key = resolve(path)
-  const state = states.get(key) ?? {
-    failure: null,
-    names: new Map(),
-    publishing: new Set(),
-    unsynced: new Set(),
-  }
+  const state = states.get(key) ?? new DirectoryState()
   states.set(key, state)
-  return state
+  state.calls += 1
+  try {
+    return await call(state)
+  } finally {
+    state.calls -= 1
+    const isClear = state.failure === null && state.names.size + state.unsynced.size === 0
+    if (state.calls === 0 && isClear) states.delete(key)
+  }
 }
 
 /** Runs a sync of a directory. If it fails, all names that no sync has covered are in doubt. */

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
@@ -24,6 +24,7 @@ import {
   type SinkUnderTest,
   type TaskWriter,
 } from '../../lib/offline/index.ts'
+import { rememberedIn } from '../../lib/offline/doubtful-directory.ts'
 import { FILE_SYSTEM_METHODS } from '../../lib/platform/file-system.ts'
 import { SimulatedFileSystem } from '../../lib/testing/index.ts'
 import {
@@ -522,6 +523,20 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     for (const offset of [0, 1]) await put(sink, task(offset, offset + 1), [record(offset)])
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(await offsetsOf(later)).toEqual([0, 1, 5])
+  })
+
+  it('leaves nothing in memory about directories of which nothing is in doubt', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const bad = record(1, { key: Buffer.from([0xff]) })
+    const sink = sinkOn(fileSystem)
+    await put(sink, task(0, 2), [record(0), bad])
+    expect(rememberedIn(fileSystem)).toEqual([])
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    await expect(put(sink, task(2, 3), [record(2)])).rejects.toThrow('EIO')
+    expect(rememberedIn(fileSystem)).toEqual([resolve(path)])
+    await put(sinkOn(fileSystem), task(2, 3), [record(2)])
+    expect(rememberedIn(fileSystem)).toEqual([])
   })
 
   it('refuses a part of a file whose sync has failed, as long as the file is there', async () => {
