@@ -45,6 +45,12 @@ describe('reading NDJSON', () => {
     expect(malformed).toEqual([])
   })
 
+  it('returns a last line as it will be once its line end is complete', async () => {
+    for (const end of ['', '\r', '\r\n']) {
+      expect(await read(`1\r\n5${end}`)).toEqual({ lines: ['1 1', '2 5'], malformed: [] })
+    }
+  })
+
   it('reports the number of each line that is not JSON, and continues', async () => {
     const { lines, malformed } = await read(Buffer.from('{"a"\n1\n\xff\n{}\nnope', 'latin1'))
     expect(lines).toEqual(['2 1', '4 {}'])
