@@ -1,8 +1,8 @@
 import type { File } from '../index.ts'
-import { readFully, writeFully } from '../platform/file-io.ts'
+import { readFully, readPieces, writeFully } from '../platform/file-io.ts'
+import { RowSplitter, type TextRow } from './row-splitter.ts'
 
 const NEWLINE = 0x0a
-const READ_BYTES = 256 * 1024
 
 /** The import to which a line belongs. */
 export interface RejectOrigin {
@@ -46,20 +46,18 @@ export async function findRejects(
   }
   const lines: PlacedLine[] = []
   let keptBytes = startBytes
-  let position = startBytes
   let isBroken = false
   // Lines after a broken line. They count only if that line stays.
   let doubtful: PlacedLine[] = []
-  for await (const { line, end } of linesOf(file, startBytes, sizeBytes)) {
-    const found = parseLine(line)
+  for await (const { bytes, startPosition, endPosition } of linesOf(file, startBytes, sizeBytes)) {
+    const found = parseLine(bytes.toString())
     const isOwn = found !== null && isOf(found, origin)
     if (found === null) isBroken = true
-    if (isOwn) doubtful.push({ row: found.row, position })
-    position = end
+    if (isOwn) doubtful.push({ row: found.row, position: startPosition })
     if (found === null || (isOwn && isBroken)) continue
     lines.push(...doubtful)
     doubtful = []
-    keptBytes = end
+    keptBytes = endPosition
   }
   return { sizeBytes: keptBytes, startBytes, lines }
 }
@@ -72,10 +70,10 @@ export async function rewriteRejects(
   file: File,
   { startBytes, sizeBytes }: FoundRejects,
 ): Promise<void> {
-  for (let position = startBytes; position < sizeBytes; position += READ_BYTES) {
-    const bytes = Buffer.alloc(Math.min(READ_BYTES, sizeBytes - position))
-    await readFully(file, bytes, position)
-    await writeFully(file, [bytes], position)
+  let position = startBytes
+  for await (const piece of readPieces(file, startBytes, sizeBytes)) {
+    await writeFully(file, [piece], position)
+    position += piece.length
   }
 }
 
@@ -92,29 +90,11 @@ async function endsLine(file: File, position: number): Promise<boolean> {
   return before[0] === NEWLINE
 }
 
-/** The complete lines of a part of a file, without their line ends, and where each ends. */
-async function* linesOf(
-  file: File,
-  from: number,
-  to: number,
-): AsyncGenerator<{ line: string; end: number }> {
-  let rest: Buffer = Buffer.alloc(0)
-  let position = from
-  while (position < to) {
-    const read = Buffer.alloc(Math.min(READ_BYTES, to - position))
-    await readFully(file, read, position)
-    const bytes = Buffer.concat([rest, read])
-    const base = position - rest.length
-    let start = 0
-    for (;;) {
-      const end = bytes.indexOf(NEWLINE, start)
-      if (end < 0) break
-      yield { line: bytes.toString('utf8', start, end), end: base + end + 1 }
-      start = end + 1
-    }
-    rest = bytes.subarray(start)
-    position += read.length
-  }
+/** The complete lines of a part of a file. */
+async function* linesOf(file: File, position: number, end: number): AsyncGenerator<TextRow> {
+  const from = { position, line: 0 }
+  const splitter = new RowSplitter({ maxRowBytes: Infinity, delimiter: null, from })
+  for await (const piece of readPieces(file, position, end)) yield* splitter.push(piece)
 }
 
 /** Content of a line in such a file. Earlier versions did not name the import. */

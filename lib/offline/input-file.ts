@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { reasonOf } from '../checks.ts'
 import type { File, FileStat, FileSystem } from '../index.ts'
-import { readFully } from '../platform/file-io.ts'
+import { readFully, readPieces } from '../platform/file-io.ts'
 import { openInputFile } from '../platform/input-file.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import { ImportFileError } from './import-errors.ts'
@@ -117,10 +117,8 @@ export class InputFile {
 
   /** gunzip stops at zeros, which nothing else may follow. @throws {@link ImportFileError} */
   async #ensurePadding(from: number): Promise<void> {
-    for (let at = from; at < this.size; at += CHUNK_BYTES) {
-      const bytes = Buffer.alloc(Math.min(CHUNK_BYTES, this.size - at))
-      await readFully(this.#file, bytes, at)
-      if (bytes.every((byte) => byte === 0)) continue
+    for await (const piece of readPieces(this.#file, from, this.size)) {
+      if (piece.every((byte) => byte === 0)) continue
       throw new ImportFileError(this.path, `there is more data after the zeros at byte ${from}`)
     }
   }
