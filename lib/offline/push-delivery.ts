@@ -2,7 +2,7 @@ import { describeValue, isError } from '../checks.ts'
 import { pause } from '../platform/pause.ts'
 import type { PushContext, ResolvedPushOptions } from './push-options.ts'
 import type { PushEnd } from './push-end.ts'
-import type { PushEntry } from './push-queue.ts'
+import type { PushEntry, PushPartition } from './push-queue.ts'
 import type { ConsumerRecord } from '../index.ts'
 
 /** The function that a push calls with the records of one write. */
@@ -19,16 +19,6 @@ export interface PushResult {
   readonly failed: number
   /** Number of retries of writes. */
   readonly retries: number
-}
-
-/** Which failed writes are not retried. */
-export interface Retrying {
-  /** Aborted when a retry is pointless, because the records are delivered again. */
-  readonly over: AbortSignal
-  /** Aborted when a failed write is left to the next owner of the partition. */
-  readonly draining: AbortSignal
-  /** Whether a stop or a drain during a backoff has the records tried once more. */
-  readonly isNeeded: () => boolean
 }
 
 const MAX_BACKOFF_MS = 30_000
@@ -55,10 +45,15 @@ export class PushDelivery<K, V> {
   }
 
   /**
+   * @param isNeeded whether a stop or a drain during a backoff has the records tried once more
    * @returns whether the records are processed
    * @throws the last error if it ends the push, or the error of `onError`
    */
-  async deliver(entries: readonly PushEntry<K, V>[], retrying: Retrying): Promise<boolean> {
+  async deliver(
+    partition: PushPartition<K, V>,
+    entries: readonly PushEntry<K, V>[],
+    isNeeded: () => boolean,
+  ): Promise<boolean> {
     const { retries, onError } = this.#options
     // A new array each time, as a write or `onError` may have modified the previous one.
     const recordsOf = (): ConsumerRecord<K, V>[] => entries.map(({ record }) => record)
@@ -68,9 +63,9 @@ export class PushDelivery<K, V> {
         this.#written += entries.length
         return true
       } catch (error) {
-        if (this.#isEnding(retrying) || retrying.over.aborted) return false
+        if (this.#isEnding(partition) || partition.isOver) return false
         if (attempt <= retries) {
-          if (!(await this.#backOff(entries, attempt, retrying))) return false
+          if (!(await this.#backOff(partition, entries, attempt, isNeeded))) return false
           this.#retries += 1
           continue
         }
@@ -88,23 +83,24 @@ export class PushDelivery<K, V> {
    * @returns whether to retry
    */
   async #backOff(
+    partition: PushPartition<K, V>,
     entries: readonly PushEntry<K, V>[],
     attempt: number,
-    retrying: Retrying,
+    isNeeded: () => boolean,
   ): Promise<boolean> {
     const { retryBackoffMs, clock } = this.#options
-    const { over, draining, isNeeded } = retrying
+    const { over, draining } = partition
     for (const each of entries) each.isInWrite = false
     // The power stays finite: times 0, an infinite one would not be a number.
     const doublings = Math.min(attempt - 1, MAX_DOUBLINGS)
     const delayMs = Math.min(MAX_BACKOFF_MS, retryBackoffMs * 2 ** doublings)
     await pause(clock, delayMs, this.#end.stopping, draining, over).catch(() => undefined)
-    const isRetried = !over.aborted && (!this.#isEnding(retrying) || isNeeded())
+    const isRetried = !partition.isOver && (!this.#isEnding(partition) || isNeeded())
     for (const each of entries) each.isInWrite = isRetried
     return isRetried
   }
 
-  #isEnding({ draining }: Retrying): boolean {
+  #isEnding({ draining }: PushPartition<K, V>): boolean {
     return this.#end.isStopping || draining.aborted
   }
 }

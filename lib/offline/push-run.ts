@@ -251,14 +251,13 @@ export class PushRun<K, V> {
     { lane, entries }: { readonly lane: PushLane<K, V>; readonly entries: PushEntry<K, V>[] },
   ): Promise<void> {
     try {
-      const { over, draining } = partition
       const isNeeded = (): boolean => this.#isNeeded(partition, entries)
-      if (await this.#delivery.deliver(entries, { over, draining, isNeeded })) {
+      if (await this.#delivery.deliver(partition, entries, isNeeded)) {
         this.#partitions.finish(partition, entries)
       } else {
         partition.giveBack(entries)
         // What waits behind them in a drained partition precedes nothing that is written any more.
-        if (draining.aborted) this.#queue.dropUnstarted([partition])
+        if (partition.draining.aborted) this.#queue.dropUnstarted([partition])
       }
     } catch (error) {
       this.#end.fail(error)
