@@ -12,7 +12,6 @@ import type { CrashPlan, FaultOptions, OperationKind } from './fault-plan.ts'
 import { SeededRandom } from './seeded-random.ts'
 import { SimulatedDisk, type DiskModel } from './simulated-disk.ts'
 import { SimulatedFile } from './simulated-file.ts'
-import type { DirectoryInode } from './simulated-inode.ts'
 import { SimulatedLock } from './simulated-lock.ts'
 import { SimulatedMachine, type ObservedOperation } from './simulated-machine.ts'
 import { normalPath } from './simulated-tree.ts'
@@ -152,7 +151,10 @@ export class SimulatedFileSystem implements FileSystem {
 
   async lock(path: string): Promise<DirectoryLock> {
     const at = normalPath(path)
-    const run = (): SimulatedLock => this.#disk.lock(at, (directory) => this.#lockOf(at, directory))
+    const run = (): SimulatedLock => {
+      const [disk, machine] = [this.#disk, this.#machine]
+      return disk.lock(at, (directory) => new SimulatedLock({ at, directory, disk, machine }))
+    }
     return await this.#machine.perform({ kind: 'lock', syscall: 'open', path: at, run })
   }
 
@@ -333,18 +335,5 @@ export class SimulatedFileSystem implements FileSystem {
     })
     next.#disk = diskOf(next.#disk.model)
     return next
-  }
-
-  #lockOf(at: string, directory: DirectoryInode): SimulatedLock {
-    const [disk, machine] = [this.#disk, this.#machine]
-    return new SimulatedLock(disk.model.nowMs(), {
-      crash: () => machine.crash,
-      isHeld: (lock) => !machine.crashed && disk.holdsLock(directory, lock),
-      release: async (lock) => {
-        const run = disk.unlock.bind(disk, directory, lock)
-        // A real lock gives up its guard even if its file remains: that proves that nobody holds it.
-        await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault: run })
-      },
-    })
   }
 }

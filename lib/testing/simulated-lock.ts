@@ -1,12 +1,15 @@
 import type { DirectoryLock } from '../platform/file-system.ts'
+import type { SimulatedDisk } from './simulated-disk.ts'
+import type { DirectoryInode } from './simulated-inode.ts'
+import type { SimulatedMachine } from './simulated-machine.ts'
 
-/** What a lock needs from its file system. */
-export interface LockHost {
-  /** Whether `lock` is still the current one of the file system. */
-  isHeld(lock: SimulatedLock): boolean
-  /** Why the machine has stopped, `null` while it runs. */
-  crash(): Error | null
-  release(lock: SimulatedLock): Promise<void>
+/** What a lock is on. */
+export interface LockedDirectory {
+  /** Path in the simulation. */
+  readonly at: string
+  readonly directory: DirectoryInode
+  readonly disk: SimulatedDisk
+  readonly machine: SimulatedMachine
 }
 
 /** Ownership of a simulated directory. Ends with its release, its loss or the machine's crash. */
@@ -14,20 +17,20 @@ export class SimulatedLock implements DirectoryLock {
   onLost: ((reason: Error) => void) | null = null
   onStopped: ((reason: Error) => void) | null = null
   readonly sinceMs: number
-  readonly #host: LockHost
+  readonly #locked: LockedDirectory
 
-  /** @param sinceMs when it was acquired, milliseconds since the epoch */
-  constructor(sinceMs: number, host: LockHost) {
-    this.sinceMs = sinceMs
-    this.#host = host
+  constructor(locked: LockedDirectory) {
+    this.sinceMs = locked.disk.model.nowMs()
+    this.#locked = locked
   }
 
   get held(): boolean {
-    return this.#host.isHeld(this)
+    const { directory, disk, machine } = this.#locked
+    return !machine.crashed && disk.holdsLock(directory, this)
   }
 
   get stopReason(): Error | null {
-    return this.#host.crash()
+    return this.#locked.machine.crash
   }
 
   verify(): boolean {
@@ -35,7 +38,10 @@ export class SimulatedLock implements DirectoryLock {
   }
 
   async release(): Promise<void> {
-    await this.#host.release(this)
+    const { at, directory, disk, machine } = this.#locked
+    const run = disk.unlock.bind(disk, directory, this)
+    // A real lock gives up its guard even if its file remains: that proves that nobody holds it.
+    await machine.perform({ kind: 'release', syscall: 'unlink', path: at, run, onFault: run })
   }
 
   /** Notifies the owner, after the file system has dropped the lock. */
