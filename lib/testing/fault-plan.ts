@@ -96,11 +96,12 @@ const FAULT_OPTIONS: Checks<FaultOptions> = {
   partial: boolean,
 }
 
-interface ErrorRule extends Omit<FaultOptions, 'path'> {
-  readonly code: string
+interface Rule {
+  readonly fault: Fault
+  readonly kind: OperationKind | null
   /** Normalized if it is a string. */
   readonly path: string | RegExp | null
-  readonly kind?: OperationKind
+  readonly persistent: boolean
   /** Matching calls up to the one to strike; `null` for the next that no other rule strikes. */
   callsLeft: number | null
 }
@@ -108,8 +109,7 @@ interface ErrorRule extends Omit<FaultOptions, 'path'> {
 /** The faults that a test has scheduled, checked before every operation. */
 export class FaultPlan {
   #crash: { number: number; plan: CrashPlan } | null = null
-  #errors: ErrorRule[] = []
-  #shorts: { kind: OperationKind; callsLeft: number; bytes: number }[] = []
+  #rules: Rule[] = []
 
   /** @throws TypeError or RangeError for an invalid plan */
   crashAt(number: number, plan: CrashPlan): void {
@@ -134,64 +134,49 @@ export class FaultPlan {
     requireErrorCode(code)
     if (kind !== undefined) checkOneOf('kind', kind, OPERATION_KINDS)
     const checked = checkOptions('fault options', options, FAULT_OPTIONS)
-    const { path = null } = checked
-    this.#errors.push({
-      ...checked,
-      ...(kind === undefined ? {} : { kind }),
+    const { path = null, persistent = false, partial = false } = checked
+    this.#rules.push({
+      fault: { effect: 'error', code, partial },
+      kind: kind ?? null,
       path: typeof path === 'string' ? normalPath(path) : path,
+      persistent,
       callsLeft: nth ?? null,
-      code,
     })
   }
 
   addShort(kind: 'read' | 'write', callsLeft: number, bytes: number): void {
-    this.#shorts.push({ kind, callsLeft, bytes })
+    const fault = { effect: 'short', bytes } as const
+    this.#rules.push({ fault, kind, path: null, persistent: false, callsLeft })
   }
 
   clear(): void {
     this.#crash = null
-    this.#errors = []
-    this.#shorts = []
+    this.#rules = []
   }
 
   /** The fault of operation `number`, `null` for none. To be called once: it uses up the fault. */
   take(number: number, kind: OperationKind, path: string, dest: string = path): Fault | null {
-    const short = this.#takeShort(kind)
-    const rule = this.#takeError(kind, [path, dest])
-    if (this.#crash?.number === number) {
-      return { effect: 'crash', ...this.#crash.plan }
-    }
-    if (rule !== undefined) {
-      return { effect: 'error', code: rule.code, partial: rule.partial ?? false }
-    }
-    return short
+    const fault = this.#strike(kind, [path, dest])
+    return this.#crash?.number === number ? { effect: 'crash', ...this.#crash.plan } : fault
   }
 
-  #takeError(kind: OperationKind, paths: readonly string[]): ErrorRule | undefined {
-    if (this.#errors.length === 0) return undefined
-    const matching = this.#errors.filter((rule) => matches(rule, kind, paths))
+  #strike(kind: OperationKind, paths: readonly string[]): Fault | null {
+    if (this.#rules.length === 0) return null
+    const matching = this.#rules.filter((rule) => matches(rule, kind, paths))
     for (const rule of matching) if (rule.callsLeft !== null) rule.callsLeft -= 1
-    const struck = matching.find(({ callsLeft }) => callsLeft === null || callsLeft <= 0)
+    const due = matching.filter(({ callsLeft }) => callsLeft === null || callsLeft <= 0)
+    const struck = due.find(({ fault }) => fault.effect === 'error') ?? due[0]
     // A fault scheduled for this very call is used up, even if another rule has struck it.
-    this.#errors = this.#errors.filter((rule) => {
-      if (rule.persistent === true) return true
+    this.#rules = this.#rules.filter((rule) => {
+      if (rule.persistent) return true
       return rule !== struck && (rule.callsLeft === null || rule.callsLeft > 0)
     })
-    return struck
-  }
-
-  #takeShort(kind: OperationKind): Fault | null {
-    if (this.#shorts.length === 0) return null
-    const orders = this.#shorts.filter((order) => order.kind === kind)
-    for (const order of orders) order.callsLeft -= 1
-    const due = orders.find(({ callsLeft }) => callsLeft === 0)
-    this.#shorts = this.#shorts.filter(({ callsLeft }) => callsLeft > 0)
-    return due === undefined ? null : { effect: 'short', bytes: due.bytes }
+    return struck?.fault ?? null
   }
 }
 
-function matches(rule: ErrorRule, kind: OperationKind, paths: readonly string[]): boolean {
-  if (rule.kind !== undefined && rule.kind !== kind) {
+function matches(rule: Rule, kind: OperationKind, paths: readonly string[]): boolean {
+  if (rule.kind !== null && rule.kind !== kind) {
     return false
   }
   const wanted = rule.path
