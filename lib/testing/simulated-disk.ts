@@ -71,7 +71,7 @@ export class SimulatedDisk {
   }
 
   stat(path: string): FileStat | null {
-    const inode = this.#find(path, 'lstat')
+    const inode = this.#tree.findOrNull(path, 'lstat')
     return inode === null ? null : statOf(inode)
   }
 
@@ -79,7 +79,7 @@ export class SimulatedDisk {
   missingDirectories(path: string): string[] {
     const missing: string[] = []
     for (let at = path; ; at = posix.dirname(at)) {
-      const inode = this.#find(at, 'mkdir')
+      const inode = this.#tree.findOrNull(at, 'mkdir')
       if (inode?.kind === 'directory') {
         return missing.reverse()
       }
@@ -127,7 +127,7 @@ export class SimulatedDisk {
 
   /** Effect of a failed `syncDirectory`: its names stay uncertain permanently. */
   failSyncDirectory(path: string): void {
-    const inode = this.#find(path, 'open')
+    const inode = this.#tree.findOrNull(path, 'open')
     if (inode?.kind === 'directory') {
       this.#tree.journal.abandonDirectory(inode)
     }
@@ -221,7 +221,7 @@ export class SimulatedDisk {
 
   /** @throws ENOENT, or EISDIR for a directory */
   file(path: string): FileInode {
-    const inode = this.#find(path, 'open')
+    const inode = this.#tree.findOrNull(path, 'open')
     if (inode?.kind !== 'file') {
       throw simulatedError(inode === null ? 'ENOENT' : 'EISDIR', 'open', path)
     }
@@ -282,11 +282,6 @@ export class SimulatedDisk {
     const lock = this.#locks.get(directory)
     this.#locks.delete(directory)
     lock?.lost(new Error(reason))
-  }
-
-  /** `null` if the last name or anything above it is missing. */
-  #find(path: string, syscall: string): Inode | null {
-    return this.#tree.findOrNull(path, syscall)
   }
 }
 

@@ -1,15 +1,6 @@
 import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 
-/** An error as thrown by the file system functions of Node.js. */
-export interface SimulatedError extends Error {
-  readonly code: string
-  readonly errno: number
-  readonly syscall: string
-  readonly path: string
-  readonly dest?: string
-}
-
 /** Error numbers of Linux, for platforms whose own table lacks the name. */
 const LINUX_ERRNO: Readonly<Record<string, number>> = { EDQUOT: 122 }
 /** Cached: Node.js builds the map at every call, and errors are as frequent as missing files. */
@@ -27,7 +18,7 @@ export function simulatedError(
   syscall: string,
   path: string,
   dest?: string,
-): SimulatedError {
+): NodeJS.ErrnoException {
   const errno = -errnoOf(code)
   const [name, reason] = SYSTEM_ERRORS.get(errno) ?? ['UNKNOWN', 'unknown error']
   const target = dest === undefined ? `'${path}'` : `'${path}' -> '${dest}'`

@@ -1,4 +1,4 @@
-import { checkOneOf } from '../checks.ts'
+import { checkOneOf, checkOptions } from '../checks.ts'
 import type {
   DirectoryEntry,
   DirectoryLock,
@@ -17,12 +17,12 @@ import { SimulatedMachine, type ObservedOperation } from './simulated-machine.ts
 import { normalPath } from './simulated-tree.ts'
 import {
   checkCapacity,
-  checkFork,
-  checkRestart,
-  checkSimulation,
   diskModel,
+  FORK_OPTIONS,
   machineOptions,
   requireAtLeast,
+  RESTART_OPTIONS,
+  SIMULATION_OPTIONS,
   type ForkOptions,
   type RestartOptions,
   type SimulatedFileSystemOptions,
@@ -49,7 +49,7 @@ export class SimulatedFileSystem implements FileSystem {
 
   /** @throws TypeError or RangeError for invalid options */
   constructor(options: SimulatedFileSystemOptions = {}) {
-    const checked = checkSimulation(options)
+    const checked = checkOptions('simulation options', options, SIMULATION_OPTIONS)
     this.#options = checked
     this.#random = checked.random ?? new SeededRandom(checked.seed ?? 1)
     this.#machine = new SimulatedMachine(machineOptions(checked, this.#random))
@@ -279,7 +279,7 @@ export class SimulatedFileSystem implements FileSystem {
    */
   restart(kind: 'process' | 'power', options: RestartOptions = {}): SimulatedFileSystem {
     checkOneOf('kind', kind, ['process', 'power'])
-    const { seed, unsynced = 'random' } = checkRestart(options)
+    const { seed, unsynced = 'random' } = checkOptions('restart options', options, RESTART_OPTIONS)
     this.#machine.stop('the machine was restarted')
     return this.#successor(seed, (model) =>
       kind === 'process' ? this.#disk.clone(model) : this.#disk.afterPowerLoss(model, unsynced),
@@ -293,7 +293,8 @@ export class SimulatedFileSystem implements FileSystem {
    * @param options.seed decides everything random in it
    */
   fork(options: ForkOptions = {}): SimulatedFileSystem {
-    return this.#successor(checkFork(options).seed, (model) => this.#disk.clone(model))
+    const { seed } = checkOptions('fork options', options, FORK_OPTIONS)
+    return this.#successor(seed, (model) => this.#disk.clone(model))
   }
 
   /** Content of every file, as seen by a reader, by absolute path and in path order. */

@@ -4,6 +4,7 @@ import { statOf, type SimulatedDisk } from './simulated-disk.ts'
 import type { FileInode } from './simulated-inode.ts'
 import type { Operation, SimulatedMachine } from './simulated-machine.ts'
 import { simulatedError } from './simulated-error.ts'
+import { requireAtLeast } from './simulation-options.ts'
 
 /** What an open file refers to. */
 export interface OpenedFile {
@@ -56,7 +57,7 @@ export class SimulatedFile implements File {
   }
 
   #reading(buffer: Uint8Array, position: number): Operation<number> {
-    requirePosition('position', position)
+    requireAtLeast('position', position, 0)
     return {
       kind: 'read',
       path: this.#at,
@@ -77,7 +78,7 @@ export class SimulatedFile implements File {
   }
 
   #writing(buffers: readonly Uint8Array[], position: number): Operation<number> {
-    requirePosition('position', position)
+    requireAtLeast('position', position, 0)
     const sizeBytes = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
     return {
       kind: 'write',
@@ -100,7 +101,7 @@ export class SimulatedFile implements File {
   }
 
   async truncate(sizeBytes: number): Promise<void> {
-    requirePosition('sizeBytes', sizeBytes)
+    requireAtLeast('sizeBytes', sizeBytes, 0)
     await this.#perform({
       kind: 'truncate',
       path: this.#at,
@@ -207,11 +208,5 @@ export class SimulatedFile implements File {
     if (!this.#writable) {
       throw simulatedError(code, syscall, this.path)
     }
-  }
-}
-
-function requirePosition(name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 0) {
-    throw new RangeError(`${name} must be a whole number of at least 0, got ${value}`)
   }
 }

@@ -1,6 +1,5 @@
 import {
   boolean,
-  checkOptions,
   checkWholeNumber,
   objectWith,
   oneOf,
@@ -99,7 +98,8 @@ export const checkCapacity: Check = (name, value) => {
   if (value !== Infinity) checkWholeNumber(name, value, 0, Number.MAX_SAFE_INTEGER)
 }
 
-const OPTIONS: Checks<SimulatedFileSystemOptions> = {
+/** The check for each option of {@link SimulatedFileSystemOptions}. */
+export const SIMULATION_OPTIONS: Checks<SimulatedFileSystemOptions> = {
   persona: oneOf(...PERSONAS),
   random: objectWith('integer', 'bytes'),
   seed,
@@ -110,24 +110,11 @@ const OPTIONS: Checks<SimulatedFileSystemOptions> = {
   clock: objectWith('now'),
 }
 
-const RESTART_OPTIONS: Checks<RestartOptions> = { unsynced: oneOf(...UNSYNCED_FATES), seed }
+/** The check for each option of {@link RestartOptions}. */
+export const RESTART_OPTIONS: Checks<RestartOptions> = { unsynced: oneOf(...UNSYNCED_FATES), seed }
 
-const FORK_OPTIONS: Checks<ForkOptions> = { seed }
-
-/** @throws TypeError or RangeError for invalid options */
-export function checkSimulation(options: SimulatedFileSystemOptions): SimulatedFileSystemOptions {
-  return checkOptions('simulation options', options, OPTIONS)
-}
-
-/** @throws TypeError or RangeError for invalid options */
-export function checkRestart(options: RestartOptions): RestartOptions {
-  return checkOptions('restart options', options, RESTART_OPTIONS)
-}
-
-/** @throws TypeError or RangeError for invalid options */
-export function checkFork(options: ForkOptions): ForkOptions {
-  return checkOptions('fork options', options, FORK_OPTIONS)
-}
+/** The check for each option of {@link ForkOptions}. */
+export const FORK_OPTIONS: Checks<ForkOptions> = { seed }
 
 /** The disk that `options` describes. */
 export function diskModel(options: SimulatedFileSystemOptions, random: Random): DiskModel {
