@@ -11,6 +11,7 @@ import {
   oneOf,
   wholeNumber,
   type Checks,
+  type Resolved,
 } from '../checks.ts'
 import type { AppendRecord, Clock, FileSystem } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
@@ -158,14 +159,13 @@ export interface ImportOptions<Row = unknown> {
   readonly clock?: Clock | undefined
 }
 
+/** Options without a default of the same type. */
+type Unset =
+  'toRecord' | 'keyField' | 'valueFields' | 'rejects' | 'onProgress' | 'signal' | 'fileSystem'
+
 /** {@link ImportOptions} with defaults filled in. */
-export interface ResolvedImportOptions {
+export interface ResolvedImportOptions extends Resolved<Omit<ImportOptions, Unset>> {
   readonly path: string
-  readonly topic: string
-  readonly name: string
-  readonly format: ImportFormat
-  readonly gzip: boolean
-  readonly delimiter: string
   readonly toRecord: ((row: never, place: { readonly row: number }) => ImportRecord | null) | null
   readonly keyField: string | null
   readonly valueFields: readonly string[] | null
@@ -173,13 +173,7 @@ export interface ResolvedImportOptions {
   /** The type of the option also admits functions that return a value. */
   readonly onProgress: (progress: ImportProgress) => unknown
   readonly signal: AbortSignal | null
-  readonly batchRecords: number
-  readonly commitRecords: number
-  readonly maxRowBytes: number
-  readonly maxRowGroupBytes: number
-  readonly growing: boolean
   readonly fileSystem: FileSystem | null
-  readonly clock: Clock
 }
 
 const MAX_NAME_LENGTH = 200

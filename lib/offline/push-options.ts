@@ -6,6 +6,7 @@ import {
   oneOf,
   wholeNumber,
   type Checks,
+  type Resolved,
 } from '../checks.ts'
 import type { Clock, ConsumerRecord } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
@@ -72,17 +73,12 @@ export interface PushOptions<K = Buffer, V = Buffer> {
 }
 
 /** {@link PushOptions} with defaults filled in. */
-export interface ResolvedPushOptions<K, V> {
-  readonly concurrency: number
-  readonly maxInFlight: number
+export interface ResolvedPushOptions<K, V> extends Resolved<
+  Omit<PushOptions<K, V>, 'batchRecords' | 'signal'>
+> {
   /** `null` for single records that are not in an array. */
   readonly batchRecords: number | null
-  readonly orderBy: 'partition' | 'key'
-  readonly retries: number
-  readonly retryBackoffMs: number
-  readonly onError: PushErrorHandler<K, V>
   readonly signal: AbortSignal | null
-  readonly clock: Clock
 }
 
 const OPTIONS: Checks<PushOptions> = {
