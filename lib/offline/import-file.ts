@@ -16,7 +16,7 @@ import {
 import { openRejects, type RejectSink } from './import-rejects.ts'
 import { ImportTarget } from './import-target.ts'
 import { InputFile, type FileIdentity } from './input-file.ts'
-import { NdjsonRows } from './ndjson-rows.ts'
+import { ndjsonRows } from './ndjson-rows.ts'
 import { ParquetRows } from './parquet-rows.ts'
 import { recordOfRow, rejectRow } from './row-records.ts'
 import {
@@ -112,7 +112,7 @@ async function identify(
 async function openSource(file: InputFile, options: ResolvedImportOptions): Promise<RowSource> {
   switch (options.format) {
     case 'ndjson':
-      return new NdjsonRows(file, options)
+      return ndjsonRows(file, options)
     case 'csv':
       return CsvRows.open(file, options)
     case 'parquet':
