@@ -3,6 +3,12 @@ import type { TopicPartition } from '../index.ts'
 import type { OffsetRange } from './load-task.ts'
 import type { TaskResult } from './sink.ts'
 
+/** @throws TypeError if the value is not text, or empty. */
+export function nonEmptyString(name: string, value: unknown): asserts value is string {
+  if (typeof value === 'string' && value !== '') return
+  throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
+}
+
 /** Checks for the methods of a broker that loads and imports need. */
 export const checkBroker: Check = objectWith('topic', 'consumer', 'describe')
 

@@ -15,6 +15,7 @@ import {
 } from '../checks.ts'
 import type { AppendRecord, Clock, FileSystem } from '../index.ts'
 import { systemClock } from '../platform/system-clock.ts'
+import { nonEmptyString } from './arguments.ts'
 
 /** Format of a file: one JSON value per line, rows below a header, or row groups of Parquet. */
 export type ImportFormat = 'ndjson' | 'csv' | 'parquet'
@@ -180,13 +181,13 @@ const MAX_NAME_LENGTH = 200
 const MIB = 1024 * 1024
 
 const OPTIONS: Checks<ImportOptions> = {
-  topic: text,
-  name: text,
+  topic: nonEmptyString,
+  name: nonEmptyString,
   format: oneOf('ndjson', 'csv', 'parquet'),
   gzip: boolean,
   delimiter: asciiCharacter,
   toRecord: callback,
-  keyField: text,
+  keyField: nonEmptyString,
   valueFields: texts,
   rejects: (name, value) => {
     if (typeof value === 'string') checkPath(name, value)
@@ -219,7 +220,7 @@ export function resolveImportOptions<Row>(
 ): ResolvedImportOptions {
   checkPath('path', path)
   const checked = checkOptions('import options', options as ImportOptions, OPTIONS)
-  text('topic', checked.topic)
+  nonEmptyString('topic', checked.topic)
   const { format, gzip } = formatOf(path, checked)
   const name = checked.name ?? path
   if (name.length > MAX_NAME_LENGTH) {
@@ -289,19 +290,13 @@ function formatOf(
   return { format: checkOneOf('format', format, ['ndjson', 'csv', 'parquet']), gzip }
 }
 
-function text(name: string, value: unknown): void {
-  if (typeof value !== 'string' || value === '') {
-    throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
-  }
-}
-
 function texts(name: string, value: unknown): void {
   if (!Array.isArray(value)) {
     throw new TypeError(`${name} must be an array of names, got ${describeValue(value)}`)
   }
   const names = value as unknown[]
   for (const [slot, each] of names.entries()) {
-    text(`${name}[${slot}]`, each)
+    nonEmptyString(`${name}[${slot}]`, each)
     if (names.indexOf(each) === slot) continue
     throw new RangeError(`${name} must not repeat a field, got ${describeValue(each)} twice`)
   }

@@ -8,7 +8,7 @@ import {
   isWellFormed,
   reasonOf,
 } from '../checks.ts'
-import { checkBroker } from './arguments.ts'
+import { checkBroker, nonEmptyString } from './arguments.ts'
 import type { LoadTask } from './load-task.ts'
 import { overlaps } from './offset-ranges.ts'
 
@@ -124,7 +124,7 @@ const MAX_LOAD_NAME_BYTES = 32_767
 
 /** @throws TypeError or {@link InvalidGroupIdError} if the value cannot be the name of a load. */
 export function checkLoadName(name: string, value: unknown): void {
-  checkText(name, value)
+  nonEmptyString(name, value)
   const sizeBytes = Buffer.byteLength(value)
   if (sizeBytes > MAX_LOAD_NAME_BYTES) {
     throw new InvalidGroupIdError(
@@ -135,15 +135,10 @@ export function checkLoadName(name: string, value: unknown): void {
   throw new InvalidGroupIdError(`${name} must be well-formed Unicode, got a lone surrogate`)
 }
 
-function checkText(name: string, value: unknown): asserts value is string {
-  if (typeof value === 'string' && value !== '') return
-  throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
-}
-
 /** @throws TypeError or RangeError if the value is not a task. */
 export function checkTask(name: string, value: unknown): LoadTask {
   const task = checkOptions(name, value as LoadTask, {
-    topic: checkText,
+    topic: nonEmptyString,
     partition: (key, each) => checkWholeNumber(key, each, 0, 0x7fff_ffff),
     startOffset: (key, each) => checkWholeNumber(key, each, 0, Number.MAX_SAFE_INTEGER),
     endOffset: (key, each) => checkWholeNumber(key, each, 1, Number.MAX_SAFE_INTEGER),

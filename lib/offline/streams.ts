@@ -13,7 +13,7 @@ import {
   type Checks,
 } from '../checks.ts'
 import type { Producer, ProducerRecord } from '../index.ts'
-import { checkProducer } from './arguments.ts'
+import { checkProducer, nonEmptyString } from './arguments.ts'
 
 /** Destination of the records that are written to a stream. */
 export interface WritableOptions<T, K, V> {
@@ -33,10 +33,7 @@ export interface WritableOptions<T, K, V> {
 }
 
 const OPTIONS: Checks<WritableOptions<never, never, never>> = {
-  topic: (name, value) => {
-    if (typeof value === 'string' && value !== '') return
-    throw new TypeError(`${name} must be a non-empty string, got ${describeValue(value)}`)
-  },
+  topic: nonEmptyString,
   toRecord: callback,
   highWaterMark: wholeNumber(1),
 }
