@@ -19,6 +19,7 @@ type Parsed<O extends Options> = ReturnType<
 /**
  * Parses the arguments after the name of a command.
  *
+ * @param command with which they were given, such as `varve dump`
  * @throws UsageError for unknown options, and for options without the value that they take.
  */
 export function readArguments<const O extends Options>(
@@ -31,6 +32,6 @@ export function readArguments<const O extends Options>(
   } catch (error) {
     // The rest of the message is about file names that begin with a dash.
     const [message = ''] = (error instanceof Error ? error.message : String(error)).split(/\.\s/)
-    throw new UsageError(`${message}; varve ${command} --help lists the options`)
+    throw new UsageError(`${message}; ${command} --help lists the options`)
   }
 }

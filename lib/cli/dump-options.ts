@@ -37,7 +37,7 @@ export type DumpStart =
 
 /** @throws UsageError */
 export function parseDumpOptions(args: readonly string[]): DumpOptions {
-  const { values, positionals } = readArguments('dump', args, {
+  const { values, positionals } = readArguments('varve dump', args, {
     partition: { type: 'string' },
     from: { type: 'string' },
     last: { type: 'string' },

@@ -55,7 +55,9 @@ interface InspectedOffset {
 }
 
 async function inspect(args: readonly string[], { stdout }: CommandStreams): Promise<number> {
-  const { values, positionals } = readArguments('inspect', args, { json: { type: 'boolean' } })
+  const { values, positionals } = readArguments('varve inspect', args, {
+    json: { type: 'boolean' },
+  })
   const [dir = '', ...others] = positionals
   if (dir === '' || others.length > 0) {
     throw new UsageError(`inspect takes one directory, got '${positionals.join(' ')}'`)

@@ -1,6 +1,5 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { Broker } from '../broker.ts'
 import {
   MissingModuleError,
@@ -14,8 +13,9 @@ import {
   type LoadResult,
   type Sink,
 } from '../offline/index.ts'
-import { UsageError } from './command-arguments.ts'
+import { readArguments, UsageError } from './command-arguments.ts'
 import type { CommandStreams } from './command.ts'
+import { INTERRUPTED } from './interruptible.ts'
 import { countOrders, ORDERS_TOPIC, sendOrders } from './load-orders.ts'
 import { counted, inBytes, printable, Progress, table, thousands } from './report.ts'
 
@@ -36,7 +36,6 @@ Exit codes: 0 done; 1 some tasks failed; 2 the command line is invalid; 130 stop
 const WANTED_FILE = 'orders-wanted'
 const DEFAULT_RECORDS = 200_000
 const TASK_RECORDS = 10_000
-const INTERRUPTED = 130
 const BAR_WIDTH = 24
 const SHOWN_BAD_ROWS = 5
 const MAX_SHOWN_VALUE = 60
@@ -52,22 +51,14 @@ export interface LoadExampleOptions {
 
 /** @returns `null` if help is requested. @throws UsageError */
 export function parseLoadExample(args: readonly string[]): LoadExampleOptions | null {
-  let values: { records?: string; add?: string; data?: string; help?: boolean }
-  try {
-    ;({ values } = parseArgs({
-      args: [...args],
-      options: {
-        records: { type: 'string' },
-        add: { type: 'string' },
-        data: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }))
-  } catch (error) {
-    const [message = ''] = (error instanceof Error ? error.message : String(error)).split('. ')
-    throw new UsageError(`${message}; --help lists the options`)
-  }
+  const { values, positionals } = readArguments('npm run example:load --', args, {
+    records: { type: 'string' },
+    add: { type: 'string' },
+    data: { type: 'string' },
+    help: { type: 'boolean', short: 'h' },
+  })
   if (values.help === true) return null
+  if (positionals[0] !== undefined) throw new UsageError(`Unexpected argument '${positionals[0]}'`)
   const count = (name: 'records' | 'add', otherwise: number): number => {
     const text = values[name]
     if (text === undefined) return otherwise

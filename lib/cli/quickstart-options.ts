@@ -51,7 +51,7 @@ export function parseQuickstartOptions(
 ): QuickstartOptions {
   const byNpm = env.npm_lifecycle_event === 'quickstart'
   if (byNpm) refuseKeptByNpm(env)
-  const { values, positionals } = readArguments('quickstart', args, {
+  const { values, positionals } = readArguments('varve quickstart', args, {
     ndjson: { type: 'string' },
     key: { type: 'string' },
     data: { type: 'string' },

@@ -29,7 +29,9 @@ export const salvageCommand: Command = {
 }
 
 async function salvage(args: readonly string[], { stdout }: CommandStreams): Promise<number> {
-  const { values, positionals } = readArguments('salvage', args, { json: { type: 'boolean' } })
+  const { values, positionals } = readArguments('varve salvage', args, {
+    json: { type: 'boolean' },
+  })
   const [source = '', target = '', ...others] = positionals
   if (source === '' || target === '' || others.length > 0) {
     const got = `got '${positionals.join(' ')}'`

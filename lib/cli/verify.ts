@@ -44,7 +44,7 @@ interface Verified {
 }
 
 async function verify(args: readonly string[], streams: CommandStreams): Promise<number> {
-  const { values, positionals } = readArguments('verify', args, { json: { type: 'boolean' } })
+  const { values, positionals } = readArguments('varve verify', args, { json: { type: 'boolean' } })
   const [dir = '', ...names] = positionals
   if (dir === '') throw new UsageError('verify takes a directory and optionally topics')
   const broker = await openForReading(dir)
