@@ -88,12 +88,13 @@ export class Progress {
 
   /** Clears the line for other output. */
   giveWay(): void {
-    this.#clear()
+    if (this.#isShown) this.#output.write('\r\u001b[2K')
+    this.#isShown = false
   }
 
   stop(): void {
     clearInterval(this.#timer)
-    this.#clear()
+    this.giveWay()
   }
 
   #show(): void {
@@ -101,15 +102,10 @@ export class Progress {
       this.#output.write(`${this.#describe()}\n`)
       return
     }
-    this.#clear()
+    this.giveWay()
     // A terminal that does not know its width reports 0.
     const columns = this.#output.columns ?? 0
     this.#output.write(this.#describe().slice(0, (columns > 1 ? columns : 80) - 1))
     this.#isShown = true
-  }
-
-  #clear(): void {
-    if (this.#isShown) this.#output.write('\r\u001b[2K')
-    this.#isShown = false
   }
 }

@@ -197,7 +197,8 @@ class FileTaskWriter implements TaskWriter {
         await this.#publish(output, published)
       } catch (error) {
         // Another process finished the same task first and removed this temporary file.
-        if (!(await data.holds(this.#task).catch(() => false))) throw error
+        const isDone = data.published().then((now) => data.isIn(now, this.#task))
+        if (!(await isDone.catch(() => false))) throw error
         await this.abort()
       }
     }

@@ -1,4 +1,6 @@
+import { reasonOf } from '../checks.ts'
 import { OffsetOutOfRangeError, VarveError, type Partition } from '../index.ts'
+import { isSystemError } from '../platform/system-error.ts'
 
 /** The file under an import's name is another one, or the part of it that was read has changed. */
 export class ImportFileChangedError extends VarveError {
@@ -27,6 +29,12 @@ export class ImportFileError extends VarveError {
     super(`${path} cannot be imported: ${reason}`, options)
     this.path = path
   }
+}
+
+/** The error of reading a file. A disk that fails says nothing about the file. */
+export function readError(path: string, what: string, cause: unknown): Error {
+  if (cause instanceof ImportFileError || isSystemError(cause)) return cause
+  return new ImportFileError(path, `it cannot be ${what}: ${reasonOf(cause)}`, { cause })
 }
 
 /** The error for records from an offset on that an import has stored and the log has lost. */

@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import {
   abortSignal,
   callback,
-  checkOneOf,
   checkOptions,
   checkPath,
   describeValue,
@@ -287,7 +286,7 @@ function formatOf(
   if (gzip && format === 'parquet') {
     throw new TypeError('gzip must be false for a Parquet file, got true: it is compressed inside')
   }
-  return { format: checkOneOf('format', format, ['ndjson', 'csv', 'parquet']), gzip }
+  return { format, gzip }
 }
 
 function texts(name: string, value: unknown): void {

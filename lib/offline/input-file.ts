@@ -2,12 +2,10 @@ import { createHash } from 'node:crypto'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { reasonOf } from '../checks.ts'
 import type { File, FileStat, FileSystem } from '../index.ts'
 import { readFully, readPieces } from '../platform/file-io.ts'
 import { openInputFile } from '../platform/input-file.ts'
-import { isSystemError } from '../platform/system-error.ts'
-import { ImportFileError } from './import-errors.ts'
+import { ImportFileError, readError } from './import-errors.ts'
 
 const CHUNK_BYTES = 256 * 1024
 const HEAD_BYTES = 1024
@@ -107,11 +105,7 @@ export class InputFile {
       }
       await this.#ensurePadding(gunzip.bytesWritten)
     } catch (cause) {
-      // A disk that fails says nothing about the file.
-      if (cause instanceof ImportFileError || isSystemError(cause)) throw cause
-      throw new ImportFileError(this.path, `it cannot be decompressed: ${reasonOf(cause)}`, {
-        cause,
-      })
+      throw readError(this.path, 'decompressed', cause)
     }
   }
 

@@ -1,12 +1,10 @@
-import { reasonOf } from '../checks.ts'
-import { isSystemError } from '../platform/system-error.ts'
 import type * as hyparquet from 'hyparquet'
 import type { InputFile } from './input-file.ts'
 import { importError } from './optional-module.ts'
 import { decompressorsFor, type Decompressors } from './parquet-codecs.ts'
 import { ExactDecimals } from './parquet-exact.ts'
 import { ParquetValues, type ParquetRow } from './parquet-values.ts'
-import { ImportFileError } from './import-errors.ts'
+import { ImportFileError, readError } from './import-errors.ts'
 import type { ImportReject, ResolvedImportOptions } from './import-options.ts'
 import { rejectRow } from './row-records.ts'
 import { type Cursor, type RowBatch, type RowSource, type SourceRow } from './row-source.ts'
@@ -149,10 +147,6 @@ async function readAs<T>(file: InputFile, read: () => Promise<T> | T): Promise<T
   try {
     return await read()
   } catch (cause) {
-    // A disk that fails says nothing about the file.
-    if (cause instanceof ImportFileError || isSystemError(cause)) throw cause
-    throw new ImportFileError(file.path, `it cannot be read as Parquet: ${reasonOf(cause)}`, {
-      cause,
-    })
+    throw readError(file.path, 'read as Parquet', cause)
   }
 }

@@ -99,16 +99,11 @@ export class RangeDirectory {
   }
 
   /**
-   * Whether the range is already published.
+   * Whether the range is in a result of {@link RangeDirectory.published}.
    *
    * @throws {@link IllegalStateError} if a part of it, or a larger range, is published under
    * another name.
    */
-  async holds(task: LoadTask): Promise<boolean> {
-    return this.isIn(await this.published(), task)
-  }
-
-  /** {@link RangeDirectory.holds} for a result of {@link RangeDirectory.published}. */
   isIn(published: readonly OffsetRange[], task: LoadTask): boolean {
     for (const range of published) {
       if (!overlaps(range, task)) continue
