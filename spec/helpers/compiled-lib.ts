@@ -124,8 +124,8 @@ function compile(): string {
   return join(root, 'lib')
 }
 
-/** Uses a cached result if there is one: loading the compiler alone takes a second. */
-function transpiled(source: string): string {
+/** A source as JavaScript, cached if it can be: loading the compiler alone takes a second. */
+export function transpiled(source: string): string {
   const key = createHash('sha256').update(source).update(compilerVersion).digest('hex')
   const cachedPath = join(CACHE, `${key}.js`)
   if (existsSync(cachedPath)) return readFileSync(cachedPath, 'utf8')

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import ts from 'typescript'
 import { afterAll, onTestFinished } from 'vitest'
-import { compiledLib } from './compiled-lib.ts'
+import { compiledLib, transpiled } from './compiled-lib.ts'
 import { codeBlocksOf } from './markdown.ts'
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url))
@@ -159,16 +159,6 @@ function sourcePaths(): Record<string, string[]> {
     paths[name.replace('.', 'varve')] = [join(REPOSITORY, source)]
   }
   return paths
-}
-
-function transpiled(source: string): string {
-  return ts.transpileModule(source, {
-    compilerOptions: {
-      target: ts.ScriptTarget.ES2023,
-      module: ts.ModuleKind.ESNext,
-      verbatimModuleSyntax: true,
-    },
-  }).outputText
 }
 
 function describeDiagnostic(diagnostic: ts.Diagnostic, { page, line }: DocExample): string {

@@ -1,14 +1,12 @@
 import { LogManager } from '../../lib/broker/log-manager.ts'
 import { LogStates } from '../../lib/broker/log-states.ts'
-import { BatchCache } from '../../lib/storage/batch-cache.ts'
-import { RecentBatchesBudget } from '../../lib/broker/recent-batches.ts'
 import { DEFAULT_TOPIC_CONFIG } from '../../lib/config.ts'
 import { ClosedError } from '../../lib/errors.ts'
 import { createDurably } from '../../lib/storage/log-options.ts'
 import { LogStateFiles } from '../../lib/storage/log-state.ts'
-import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { partitionContext } from './partitions.ts'
 
 /** Opens the topics of `/data`, without clients and groups. */
 export async function openLogManager(
@@ -20,7 +18,6 @@ export async function openLogManager(
     forgetTopic?: () => Promise<void>
   } = {},
 ): Promise<LogManager> {
-  const clock = new ManualClock()
   await createDurably(fileSystem, '/data')
   const files = new LogStateFiles(fileSystem, '/data')
   const manager = new LogManager({
@@ -30,16 +27,7 @@ export async function openLogManager(
     states: new LogStates(files, await files.read()),
     defaults: DEFAULT_TOPIC_CONFIG,
     isClean: setup.isClean ?? false,
-    partitionContext: {
-      clock,
-      dir: '/data',
-      readOnly: false,
-      compact: () => Promise.reject(new Error('nobody compacts here')),
-      recentBatches: new RecentBatchesBudget(1024 * 1024),
-      batchCache: new BatchCache(1024 * 1024),
-      lockLoss: { error: null },
-      isOwned: () => true,
-    },
+    partitionContext: partitionContext(),
     onTopicsChanged: setup.onTopicsChanged ?? (() => undefined),
     forgetTopic: setup.forgetTopic ?? (() => Promise.resolve()),
     followOffsets: () => Promise.resolve(),

@@ -50,17 +50,24 @@ export async function openPartition(setup: PartitionSetup = {}): Promise<Partiti
     logStartOffset: state?.logStartOffset ?? 0,
     saveState: (newState) => states.write(new Map([[`${topic}-${index}`, newState]])),
   })
-  const context: PartitionContext = {
-    clock,
+  const recentBatches = new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024)
+  const isOwned = setup.isOwned ?? (() => true)
+  const own = { clock, readOnly, recentBatches, batchCache, isOwned }
+  return new Partition(log, { ...partitionContext(), ...own })
+}
+
+/** What a partition in `/data` has in common with others, without a broker. */
+export function partitionContext(): PartitionContext {
+  return {
+    clock: new ManualClock(),
     dir: '/data',
-    readOnly,
+    readOnly: false,
     compact: () => Promise.reject(new Error('nobody compacts here')),
-    recentBatches: new RecentBatchesBudget(setup.recentBytes ?? 1024 * 1024),
-    batchCache,
+    recentBatches: new RecentBatchesBudget(1024 * 1024),
+    batchCache: new BatchCache(1024 * 1024),
     lockLoss: { error: null },
-    isOwned: setup.isOwned ?? (() => true),
+    isOwned: () => true,
   }
-  return new Partition(log, context)
 }
 
 /** Returns the values of records as text; null stays null. */
