@@ -6,6 +6,9 @@ export const TOPIC = 'bench'
 /** Bytes of every key. */
 export const KEY_BYTES = 16
 
+/** Records of one call, where a call takes many. */
+export const BATCH_RECORDS = 1000
+
 /** Number of distinct records; after these, the records repeat. */
 const CYCLE = 4096
 
@@ -115,6 +118,20 @@ export class Workload {
     }
     return sum
   }
+}
+
+/** Writes `count` records in calls of {@link BATCH_RECORDS}, with at most `window` in flight. */
+export async function inWindow(
+  count: number,
+  window: number,
+  write: (from: number, size: number) => Promise<unknown>,
+): Promise<void> {
+  const inFlight: Promise<unknown>[] = []
+  for (let from = 0; from < count; from += BATCH_RECORDS) {
+    if (inFlight.length === window) await inFlight.shift()
+    inFlight.push(write(from, Math.min(BATCH_RECORDS, count - from)))
+  }
+  await Promise.all(inFlight)
 }
 
 /** A checksum of the records that are read back. */

@@ -69,6 +69,12 @@ export interface Peer {
 
 export type OpenPeer = (dir: string, settings: PeerSettings) => Promise<PeerLog>
 
+export function peerIn(peers: readonly Peer[], wanted: string): Peer {
+  const peer = peers.find(({ name }) => name === wanted)
+  if (peer === undefined) throw new Error(`${wanted} is not among the logs`)
+  return peer
+}
+
 /** All workloads except `names`, each with the same reason. */
 export function allBut(
   names: readonly WorkloadName[],

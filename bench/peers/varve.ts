@@ -1,9 +1,8 @@
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
-import { TOPIC, type Workload, type WorkloadRecord } from '../workload.ts'
+import { BATCH_RECORDS, inWindow, TOPIC, type Workload, type WorkloadRecord } from '../workload.ts'
 import { allBut, type Peer, type PeerLog, type Visit } from './peer.ts'
 
-const BATCH_RECORDS = 1000
 /** With a promise each, all records are in flight, so a producer needs room for all of them. */
 const BUFFER_MEMORY = 256 * 1024 * 1024
 /** Calls in flight while one caller writes in bulk. */
@@ -36,12 +35,12 @@ interface Ways {
 const partitionBulk: Ways['bulk'] =
   ({ partition }) =>
   (workload, count) =>
-    inWindow(count, (from, size) => partition.append(workload.appendedSlice(from, size)))
+    inWindow(count, WINDOW, (from, size) => partition.append(workload.appendedSlice(from, size)))
 
 const producerBulk: Ways['bulk'] = ({ broker }) => {
   const producer = broker.producer()
   return (workload, count) =>
-    inWindow(count, (from, size) => producer.sendBatch(workload.sentSlice(from, size)))
+    inWindow(count, WINDOW, (from, size) => producer.sendBatch(workload.sentSlice(from, size)))
 }
 
 const callbackBulk: Ways['bulk'] = ({ broker }) => {
@@ -70,23 +69,19 @@ const partitionAppend: Ways['append'] =
   ({ appended }) =>
     partition.append(appended)
 
-const fetchReplay: Ways['replay'] = async ({ partition }, end, visit) => {
-  let offset = 0
-  while (offset < end) {
-    const records = await partition.fetch(offset)
-    for (const record of records) visit(record)
-    offset += records.length
+const replayBy =
+  (how: 'fetch' | 'read'): Ways['replay'] =>
+  async ({ partition }, end, visit) => {
+    let offset = 0
+    while (offset < end) {
+      const records = await partition[how](offset)
+      for (const record of records) visit(record)
+      offset += records.length
+    }
   }
-}
 
-const readReplay: Ways['replay'] = async ({ partition }, end, visit) => {
-  let offset = 0
-  while (offset < end) {
-    const records = await partition.read(offset)
-    for (const record of records) visit(record)
-    offset += records.length
-  }
-}
+const fetchReplay = replayBy('fetch')
+const readReplay = replayBy('read')
 
 const recordsReplay: Ways['replay'] = async ({ partition }, end, visit) => {
   for await (const record of partition.records({ until: end })) visit(record)
@@ -252,16 +247,4 @@ class VarveLog implements PeerLog {
 function visitRecord({ offset, key, value }: ReadRecord, visit: Visit): void {
   if (value === null) throw new Error(`offset ${offset} lost its value`)
   visit(key, value)
-}
-
-async function inWindow(
-  count: number,
-  write: (from: number, size: number) => Promise<unknown>,
-): Promise<void> {
-  const inFlight: Promise<unknown>[] = []
-  for (let from = 0; from < count; from += BATCH_RECORDS) {
-    if (inFlight.length === WINDOW) await inFlight.shift()
-    inFlight.push(write(from, Math.min(BATCH_RECORDS, count - from)))
-  }
-  await Promise.all(inFlight)
 }

@@ -3,10 +3,9 @@ import type { TopicCompressionType } from '../../lib/config.ts'
 import type { BenchCase, BenchContext, Measurement } from '../bench-case.ts'
 import { measureWithLoop, rate } from '../measure.ts'
 import { ensureEqual, sizeOnDisk } from '../store.ts'
-import { TOPIC } from '../workload.ts'
+import { inWindow, TOPIC } from '../workload.ts'
 
 const RECORDS = 300_000
-const BATCH_RECORDS = 1000
 /** Appends in flight. */
 const WINDOW = 8
 /** Approximate size of the events from {@link eventOf}. */
@@ -40,16 +39,13 @@ async function run(
   const topic = await broker.createTopic(TOPIC, { compressionType, ...relaxed })
   const partition = topic.partition(0)
   let bytes = 0
-  const append = await measureWithLoop(async () => {
-    const inFlight: Promise<unknown>[] = []
-    for (let from = 0; from < count; from += BATCH_RECORDS) {
-      if (inFlight.length === WINDOW) await inFlight.shift()
-      const values = eventsFrom(from, Math.min(BATCH_RECORDS, count - from))
+  const append = await measureWithLoop(() =>
+    inWindow(count, WINDOW, (from, size) => {
+      const values = eventsFrom(from, size)
       for (const { value } of values) bytes += value.length
-      inFlight.push(partition.append(values))
-    }
-    await Promise.all(inFlight)
-  })
+      return partition.append(values)
+    }),
+  )
   let read = 0
   let readBytes = 0
   const replay = await measureWithLoop(async () => {

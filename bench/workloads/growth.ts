@@ -2,7 +2,7 @@ import type { BenchCase, BenchContext } from '../bench-case.ts'
 import { asyncAppendOnlyLog } from '../peers/async-append-only-log.ts'
 import { betterSqlite3 } from '../peers/better-sqlite3.ts'
 import { lmdbPeers } from '../peers/lmdb.ts'
-import type { Peer } from '../peers/peer.ts'
+import { peerIn, type Peer } from '../peers/peer.ts'
 import { rawPeers } from '../peers/raw.ts'
 import { varvePeers } from '../peers/varve.ts'
 import { filledStore } from '../store.ts'
@@ -15,9 +15,9 @@ const VALUE_BYTES = 100
 const RECORDS = 1_000_000
 /** With a hundred times the records, the other logs would take several more minutes. */
 const FACTORS: readonly (readonly [Peer, readonly number[]])[] = [
-  [theOne(rawPeers, 'raw'), [1, 10, 100]],
-  [theOne(varvePeers, 'varve'), [1, 10, 100]],
-  [theOne(lmdbPeers, 'lmdb'), [1, 10]],
+  [peerIn(rawPeers, 'raw'), [1, 10, 100]],
+  [peerIn(varvePeers, 'varve'), [1, 10, 100]],
+  [peerIn(lmdbPeers, 'lmdb'), [1, 10]],
   [betterSqlite3, [1, 10]],
   [asyncAppendOnlyLog, [1, 10]],
 ]
@@ -50,10 +50,4 @@ function growthCase(workload: WorkloadDefinition, peer: Peer, factor: number): B
   }
   if (workload.stored === undefined) return benchCase
   return { ...benchCase, store: filledStore(peer, VALUE_BYTES, RECORDS * factor) }
-}
-
-function theOne(peers: readonly Peer[], wanted: string): Peer {
-  const peer = peers.find(({ name }) => name === wanted)
-  if (peer === undefined) throw new Error(`${wanted} is not among the logs`)
-  return peer
 }

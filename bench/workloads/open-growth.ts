@@ -5,7 +5,7 @@ import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import type { BenchCase, BenchContext, Measurement } from '../bench-case.ts'
 import { measure, median } from '../measure.ts'
-import type { Peer } from '../peers/peer.ts'
+import { peerIn } from '../peers/peer.ts'
 import { varvePeers } from '../peers/varve.ts'
 import { ensureEqual, filledStore } from '../store.ts'
 import { TOPIC, Workload } from '../workload.ts'
@@ -26,6 +26,7 @@ const SEGMENT_RECORDS = 100
 const SEGMENT_BYTES = 16_384
 const REOPENS = 10
 const DIR = '/bench'
+const VARVE = peerIn(varvePeers, 'varve')
 
 /**
  * Whether the time to open a broker depends on the contents of its directory: ten times the records
@@ -33,9 +34,9 @@ const DIR = '/bench'
  * partitions. Each directory is compared with the smaller one.
  */
 export const openGrowthCases: readonly BenchCase[] = [
-  ...pair('records', RECORDS, (records) => filledStore(varve(), VALUE_BYTES, records)),
+  ...pair('records', RECORDS, (records) => filledStore(VARVE, VALUE_BYTES, records)),
   ...pair('gigabytes', GIGABYTES, (gigabytes) =>
-    filledStore(varve(), LARGE_VALUE_BYTES, gigabytes * VALUES_PER_GIGABYTE),
+    filledStore(VARVE, LARGE_VALUE_BYTES, gigabytes * VALUES_PER_GIGABYTE),
   ),
   ...pair('segments', SEGMENTS, (segments) => ({
     name: `segments=${segments}`,
@@ -155,10 +156,4 @@ async function fillPartitions({ dir }: BenchContext, partitions: number): Promis
   if (record === undefined) throw new Error('the workload has no record')
   for (const partition of topic.partitions) await partition.append(record)
   await broker.close()
-}
-
-function varve(): Peer {
-  const peer = varvePeers.find(({ name }) => name === 'varve')
-  if (peer === undefined) throw new Error('varve is not among the logs')
-  return peer
 }

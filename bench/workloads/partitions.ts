@@ -3,11 +3,10 @@ import { Broker } from '../../lib/broker.ts'
 import type { BenchCase, BenchContext, Measurement } from '../bench-case.ts'
 import { measure, rate } from '../measure.ts'
 import { ensureEqual } from '../store.ts'
-import { bytesOf, TOPIC, Workload } from '../workload.ts'
+import { BATCH_RECORDS, bytesOf, inWindow, TOPIC, Workload } from '../workload.ts'
 
 const VALUE_BYTES = 100
 const RECORDS = 1_000_000
-const BATCH_RECORDS = 1000
 
 /** How records are sent, and which part is measured. */
 interface Way {
@@ -82,7 +81,7 @@ async function run(context: BenchContext, partitions: number, way: Way): Promise
             .partition((from / BATCH_RECORDS) % partitions)
             .append(workload.appendedSlice(from, size))
       : (from, size) => producer.sendBatch(sentSlice(workload, way, from, size))
-  const append = await measure(() => appendAll(count, way.window, take))
+  const append = await measure(() => inWindow(count, way.window, take))
   const consumer = broker.consumer({ maxPollRecords: 10_000 })
   consumer.assign(
     Array.from({ length: partitions }, (_, index) => ({ topic: TOPIC, partition: index })),
@@ -109,15 +108,6 @@ async function run(context: BenchContext, partitions: number, way: Way): Promise
     count,
     bytes: count * (way.isKeyed ? workload.recordBytes : VALUE_BYTES),
   })
-}
-
-async function appendAll(count: number, window: number, take: Take): Promise<void> {
-  const inFlight: Promise<unknown>[] = []
-  for (let from = 0; from < count; from += BATCH_RECORDS) {
-    if (inFlight.length === window) await inFlight.shift()
-    inFlight.push(take(from, Math.min(BATCH_RECORDS, count - from)))
-  }
-  await Promise.all(inFlight)
 }
 
 function sentSlice(
