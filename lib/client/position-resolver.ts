@@ -170,7 +170,9 @@ export class PositionResolver {
     const source = this.source(state)
     if (source === null || source.isClosed) return null
     const { position, reset } = state
-    const isKept = position !== null && (state.isPaused || position >= source.logStartOffset)
+    // Its own getter would begin a look at every log, also at those that are not read now.
+    const { logStartOffset } = source.log
+    const isKept = position !== null && (state.isPaused || position >= logStartOffset)
     const to = position === null ? (reset ?? this.#autoOffsetReset) : this.#autoOffsetReset
     if (isKept || to !== 'latest') return null
     return source.refresh().catch((error: unknown) => {

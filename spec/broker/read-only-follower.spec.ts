@@ -450,6 +450,26 @@ it('a poll of a reader rejects if it cannot look for the end at which it would s
   await owner.close()
 })
 
+it('a poll of a reader that returns buffered records begins no look at their log', async () => {
+  const { clock, owner, openReader } = await fixture()
+  await (await owner.createTopic('a')).partition(0).append([{ value: 'v0' }, { value: 'v1' }])
+  const reader = await openReader()
+  const consumer = reader.consumer({
+    autoOffsetReset: 'latest',
+    maxPollRecords: 1,
+    valueDeserializer: string(),
+  })
+  consumer.assign([PLACE])
+  consumer.seek(PLACE, 0)
+  expect(values(await consumer.poll())).toEqual(['v0'])
+  await clock.advance(1_000)
+  const { pendingTimers } = clock
+  expect(values(await consumer.poll())).toEqual(['v1'])
+  expect(clock.pendingTimers).toBe(pendingTimers)
+  await reader.close()
+  await owner.close()
+})
+
 describe('a look of a reader that the owner meets with a compaction', () => {
   const END = 24
 
