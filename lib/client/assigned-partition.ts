@@ -65,6 +65,11 @@ export class AssignedPartition implements TopicPartition {
    * Offsets are missing there, as after a power loss or compaction.
    */
   emptyUpTo: number | null = null
+  /**
+   * Whether the current round of a poll has looked for the end of the log, which another process
+   * writes.
+   */
+  hasSeenEnd = false
 
   /**
    * Called when the partition was moved (other than by returning records), paused, resumed or given

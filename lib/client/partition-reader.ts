@@ -157,7 +157,7 @@ export class PartitionReader {
     // Partitions that were not looked at would not end the wait.
     const maxWaitMs = hasReady || look.isPart ? 0 : wait.maxWaitMs()
     if (maxWaitMs === 0 && (look.turns.length === 0 || (hasReady && roomBytes <= 0)))
-      return hasReady
+      return hasReady || look.isPart
     const minBytes = Math.min(this.#minBytes, maxBytes)
     const { signal, onWake } = wait
     const limits = { minBytes, maxBytes, maxWaitMs, signal, onWake }

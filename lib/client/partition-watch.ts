@@ -55,6 +55,11 @@ export class PartitionWatch {
     this.#hasForgotten = false
   }
 
+  /** Called when a partition could not get one. */
+  noteUnplaced(): void {
+    this.#hasForgotten = true
+  }
+
   /** The partitions that are due, longest-waiting first. */
   due(assigned: Assigned): readonly WatchedPartition[] {
     if (this.#assigned !== assigned) this.#follow(assigned)

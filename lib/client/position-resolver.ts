@@ -58,6 +58,7 @@ export class PositionResolver {
     state.reset = null
     if (state.source !== null) this.#onForgotten(state)
     state.source = source
+    state.hasSeenEnd = false
     state.topicId = source === null ? null : (topic?.id ?? null)
     state.onTouched()
     return source
@@ -142,7 +143,8 @@ export class PositionResolver {
   /**
    * Returns the offset to read next: the position, or the target of `seekToBeginning` or
    * `seekToEnd`, or the committed offset, or what `autoOffsetReset` selects. If the records that
-   * were read or committed last no longer exist, it is the end of the records before them.
+   * were read or committed last no longer exist, it is the end of the records before them. An end
+   * of a log that another process writes is as of the last look.
    *
    * @throws {@link NoOffsetForPartitionError} when `autoOffsetReset` is `'none'` and there is no
    * other offset
@@ -150,35 +152,51 @@ export class PositionResolver {
    * committed or read
    */
   resolve(state: AssignedPartition, source: Partition): number {
-    if (state.position === null && state.reset === null) this.#start(state, source)
-    const position = this.#settledAt(state, source)
-    const end = this.#knownEnd(state, source, position)
-    if (end === null) return position
-    if (this.#autoOffsetReset === 'none') throw cutOff(source, position, end)
-    this.#reset(state, source, end, 'truncated')
+    this.#follow(state, source)
     return this.#settledAt(state, source)
   }
 
   /**
-   * Looks for what another process has appended, if the position is to be the end of the log: an
-   * end that is known from long ago would have old records returned as new ones.
+   * The same for a poll, which must not move to an end that is known from long ago: old records
+   * would be returned as new ones.
+   *
+   * @returns `null` if {@link PositionResolver.lookForEnd} has to look first, because the position
+   * was to be something else when it was called
+   */
+  resolveInPoll(state: AssignedPartition, source: Partition): number | null {
+    if (this.#lacksEnd(state, source)) return null
+    this.#follow(state, source)
+    // A callback for a reset may move it to the end.
+    return this.#lacksEnd(state, source) ? null : this.#settledAt(state, source)
+  }
+
+  /**
+   * Looks for what another process has appended, if the position is to be the end of the log.
    *
    * @returns `null` if no look is needed
    * @throws {@link StorageError} if the look fails
    */
   lookForEnd(state: AssignedPartition): Promise<void> | null {
+    state.hasSeenEnd = false
     const source = this.source(state)
-    if (source === null || source.isClosed) return null
-    const { position, reset } = state
-    // Its own getter would begin a look at every log, also at those that are not read now.
-    const { logStartOffset } = source.log
-    const isKept = position !== null && (state.isPaused || position >= logStartOffset)
-    const to = position === null ? (reset ?? this.#autoOffsetReset) : this.#autoOffsetReset
-    if (isKept || to !== 'latest') return null
-    return source.refresh().catch((error: unknown) => {
+    if (source === null || !this.#lacksEnd(state, source)) return null
+    const note = (): void => {
+      state.hasSeenEnd = state.source === source
+    }
+    return source.refresh().then(note, (error: unknown) => {
       // Whoever comes next notices that the topic is being deleted, or the broker closed.
       if (!source.isClosed) throw error
     })
+  }
+
+  /** Whether the position is to be the end of the log, and another process may have moved that. */
+  #lacksEnd(state: AssignedPartition, source: Partition): boolean {
+    if (!this.#context.readOnly || state.hasSeenEnd || source.isClosed) return false
+    const { position, reset } = state
+    if (position === null) return (reset ?? this.#autoOffsetReset) === 'latest'
+    // The partition's getter would begin a look at every log, also at those that are not read now.
+    const isKept = state.isPaused || position >= source.log.logStartOffset
+    return !isKept && this.#autoOffsetReset === 'latest'
   }
 
   /**
@@ -188,6 +206,16 @@ export class PositionResolver {
    */
   hasLapsed(state: AssignedPartition, source: Partition): boolean {
     return this.#knownEnd(state, source, state.position ?? 0) !== null
+  }
+
+  /** Finds the position, unless it is to be an end, and moves it back behind a truncation. */
+  #follow(state: AssignedPartition, source: Partition): void {
+    if (state.position === null && state.reset === null) this.#start(state, source)
+    const { position } = state
+    const end = position === null ? null : this.#knownEnd(state, source, position)
+    if (position === null || end === null) return
+    if (this.#autoOffsetReset === 'none') throw cutOff(source, position, end)
+    this.#reset(state, source, end, 'truncated')
   }
 
   /** The position, or the end it was asked to move to, including by a callback for a reset. */
@@ -200,10 +228,12 @@ export class PositionResolver {
    * Moves a position that the log does not hold: as `autoOffsetReset` says, or, if the records read
    * last have been lost, to the end of the records before them.
    *
-   * @returns whether it moved; with `'none'` it does not
+   * @returns whether it moved, or will; with `'none'` it does not
    */
   resetOutOfRange(state: AssignedPartition, source: Partition): boolean {
     if (this.#autoOffsetReset === 'none') return false
+    // Another process has deleted records since the round began: the next one looks for the end.
+    if (this.#lacksEnd(state, source)) return true
     const position = state.position ?? 0
     const end = this.#truncatedTo(state, source, position)
     if (end !== null) this.#reset(state, source, end, 'truncated')

@@ -23,7 +23,7 @@ export interface Look {
   readonly turns: readonly ReadTurn[]
   /** How many of them have data to read. */
   readonly withDataCount: number
-  /** Whether other partitions, which may have data too, were not looked at. */
+  /** Whether others, which may have data too, have no position yet or were not looked at. */
   readonly isPart: boolean
 }
 
@@ -64,7 +64,7 @@ export class ReadTurns {
       if (state.isPaused) {
         // The start position must not depend on when it is resumed.
         const source = state.position === null ? this.#positions.source(state) : null
-        if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
+        if (source !== null && !this.#place(state, source)) isPart = true
         watched.restIfPaused()
         continue
       }
@@ -77,7 +77,11 @@ export class ReadTurns {
       if (isBuffered(state)) continue
       if (partition === null) this.#ensureMayBeGone(state)
       if (partition === null || this.isGoing(partition)) continue
-      const offset = this.#positions.resolve(state, partition)
+      const offset = this.#positions.resolveInPoll(state, partition)
+      if (offset === null) {
+        isPart = true
+        continue
+      }
       const { highWatermark: end, logEndOffset } = partition
       const hasData = (offset < end && state.emptyUpTo !== end) || offset > logEndOffset
       if (hasData) withDataCount += 1
@@ -127,8 +131,13 @@ export class ReadTurns {
     for (const state of assigned.values()) {
       if (state.position !== null || state.isGivenUp || this.#unseen.has(state)) continue
       const source = this.#positions.source(state)
-      if (source !== null && !this.isGoing(source)) this.#positions.resolve(state, source)
+      if (source !== null && !this.#place(state, source)) this.#watch.noteUnplaced()
     }
+  }
+
+  /** @returns whether it has a position now, or needs none */
+  #place(state: AssignedPartition, source: Partition): boolean {
+    return this.isGoing(source) || this.#positions.resolveInPoll(state, source) !== null
   }
 
   /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */

@@ -43,6 +43,7 @@ async function allOf(records: AsyncIterable<StoredRecord>): Promise<StoredRecord
 }
 
 const PLACE = { topic: 'a', partition: 0 }
+const OTHER = { topic: 'b', partition: 0 }
 
 /** A topic of five segments: the records of each have its tag in their values. */
 async function makeTopic(owner: Broker, tag: string): Promise<Topic> {
@@ -306,6 +307,27 @@ describe('a log that its owner truncates below the position of a reader and writ
     await owner.close()
   })
 
+  it('gives a consumer whose onOffsetReset seeks to the end nothing older than that poll', async () => {
+    const { clock, owner, openReader, cut } = await makeLog(200)
+    const reader = await openReader()
+    const consumer: Consumer<Buffer, string> = reader.consumer({
+      valueDeserializer: string(),
+      onOffsetReset: () => {
+        consumer.seekToEnd()
+      },
+    })
+    consumer.assign([PLACE])
+    let seen = 0
+    while (seen < OLD_END) seen += (await consumer.poll({ maxWaitMs: 0 })).length
+    await cut()
+    await clock.advance(100)
+    await append(owner.topic('a').partition(0), ['missed'])
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    expect(consumer.position(PLACE)).toBe(NEW_END + 1)
+    await reader.close()
+    await owner.close()
+  })
+
   it('makes each poll of a consumer without autoOffsetReset reject until it seeks', async () => {
     const { owner, openReader, cut } = await makeLog(200)
     const reader = await openReader()
@@ -426,6 +448,73 @@ describe('a consumer of a reader that is to start at the end of a log', () => {
     await reader.close()
     await owner.close()
   })
+
+  it('returns nothing older than a poll that finds the records at its position deleted', async () => {
+    const { owner, openReader } = await fixture()
+    const owned = (await makeTopic(owner, 'old')).partition(0)
+    const reader = await openReader()
+    const consumer = reader.consumer({ autoOffsetReset: 'latest', valueDeserializer: string() })
+    consumer.assign([PLACE])
+    consumer.seek(PLACE, 0)
+    await owned.deleteRecords(8)
+    await owned.append({ value: 'missed' })
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    expect(consumer.position(PLACE)).toBe(11)
+    await reader.close()
+    await owner.close()
+  })
+
+  it('returns nothing older than a poll whose onOffsetReset seeks to the end', async () => {
+    const { owner, openReader } = await fixture()
+    const owned = (await makeTopic(owner, 'old')).partition(0)
+    await owner.consumer({ groupId: 'g' }).commit([{ ...PLACE, offset: 1 }])
+    await owned.deleteRecords(5)
+    const reader = await openReader()
+    await owned.append({ value: 'missed' })
+    const consumer: Consumer<Buffer, string> = reader.consumer({
+      groupId: 'g',
+      valueDeserializer: string(),
+      onOffsetReset: () => {
+        consumer.seekToEnd()
+      },
+    })
+    consumer.assign([PLACE])
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    expect(consumer.position(PLACE)).toBe(11)
+    await owned.append({ value: 'new' })
+    expect(values(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['new'])
+    await reader.close()
+    await owner.close()
+  })
+
+  type Move = (consumer: Consumer<Buffer, string>) => void
+
+  it.each<[string, readonly (typeof PLACE)[], Move]>([
+    ['is sought to the end', [PLACE, OTHER], (consumer) => { consumer.seekToEnd([OTHER]) }], // prettier-ignore
+    ['is assigned', [PLACE], (consumer) => { consumer.assign([PLACE, OTHER]) }], // prettier-ignore
+  ])('returns nothing older than a poll during which a partition %s', async (_, assigned, move) => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'old')
+    const other = (await owner.createTopic('b')).partition(0)
+    const reader = await openReader()
+    await other.append({ value: 'missed' })
+    const consumer = reader.consumer({ autoOffsetReset: 'latest', valueDeserializer: string() })
+    consumer.assign(assigned)
+    if (assigned.includes(OTHER)) consumer.seek(OTHER, 0)
+    let hasMoved = false
+    fileSystem.observe(({ kind, path }) => {
+      if (kind !== 'list' || path !== '/data/a-0' || hasMoved) return
+      hasMoved = true
+      move(consumer)
+    })
+    expect(await consumer.poll({ maxWaitMs: 0 })).toEqual([])
+    expect(hasMoved).toBe(true)
+    expect(consumer.position(OTHER)).toBe(1)
+    await other.append({ value: 'new' })
+    expect(values(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['new'])
+    await reader.close()
+    await owner.close()
+  })
 })
 
 it('a poll of a reader rejects if it cannot look for the end at which it would start, and has nothing else', async () => {
@@ -437,8 +526,8 @@ it('a poll of a reader rejects if it cannot look for the end at which it would s
   await other.append({ value: 'other' })
   await reader.topic('b').partition(0).readLast(1)
   const consumer = reader.consumer({ autoOffsetReset: 'latest', valueDeserializer: string() })
-  consumer.assign([PLACE, { topic: 'b', partition: 0 }])
-  consumer.seek({ topic: 'b', partition: 0 }, 0)
+  consumer.assign([PLACE, OTHER])
+  consumer.seek(OTHER, 0)
   fileSystem.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
   expect(values(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['other'])
   await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
