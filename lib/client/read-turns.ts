@@ -90,9 +90,8 @@ export class ReadTurns {
       const { generation } = reader
       turns.push({ watched, state, partition, offset, end, damage, generation })
     }
-    const [unseen] = this.#unseen.values()
     // Once nothing else is known that can be returned.
-    if (this.#unseen.size > 0 && withDataCount === 0 && !limits.onlyWithData) throw unseen
+    if (withDataCount === 0 && !limits.onlyWithData) this.#reportUnseen()
     return { turns, withDataCount, isPart }
   }
 
@@ -133,6 +132,11 @@ export class ReadTurns {
       const source = this.#positions.source(state)
       if (source !== null && !this.#place(state, source)) this.#watch.noteUnplaced()
     }
+  }
+
+  #reportUnseen(): void {
+    // The application goes on without a partition that it has paused, or given up meanwhile.
+    for (const [state, error] of this.#unseen) if (!state.isPaused && !state.isGivenUp) throw error
   }
 
   /** @returns whether it has a position now, or needs none */

@@ -539,6 +539,27 @@ it('a poll of a reader rejects if it cannot look for the end at which it would s
   await owner.close()
 })
 
+it('a poll of a reader waits for other records while it has paused a partition that it cannot look at', async () => {
+  const { clock, owner, openReader, fileSystem } = await fixture()
+  await makeTopic(owner, 'old')
+  const other = (await owner.createTopic('b')).partition(0)
+  const reader = await openReader()
+  const consumer = reader.consumer({ autoOffsetReset: 'latest', valueDeserializer: string() })
+  consumer.assign([PLACE, OTHER])
+  consumer.seek(OTHER, 0)
+  fileSystem.failNext('list', 'EIO', { path: '/data/a-0', persistent: true })
+  await expect(consumer.poll({ maxWaitMs: 1_000 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  consumer.pause([PLACE])
+  const polling = consumer.poll({ maxWaitMs: 1_000 }).then(values)
+  const appending = clock.advance(100).then(() => other.append({ value: 'new' }))
+  await Promise.all([polling, appending.then(() => clock.advance(900))])
+  expect(await polling).toEqual(['new'])
+  consumer.resume([PLACE])
+  await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  await reader.close()
+  await owner.close()
+})
+
 it('a poll of a reader that returns buffered records begins no look at their log', async () => {
   const { clock, owner, openReader } = await fixture()
   await (await owner.createTopic('a')).partition(0).append([{ value: 'v0' }, { value: 'v1' }])
