@@ -169,6 +169,8 @@ export class PartitionReader {
   }
 
   #look({ hasReady, mostCount }: Room): Look {
+    // First, because a look ends at the first partition that has no offset.
+    if (this.#turns.mayLackPosition) this.#turns.place()
     return this.#turns.look({ onlyWithData: hasReady, mostCount }, this.#buffers.has)
   }
 

@@ -79,6 +79,7 @@ export class ReadTurns {
       if (partition === null || this.isGoing(partition)) continue
       const offset = this.#positions.resolveInPoll(state, partition)
       if (offset === null) {
+        this.#watch.noteUnplaced()
         isPart = true
         continue
       }
@@ -122,16 +123,28 @@ export class ReadTurns {
     return this.#unseen.size > 0 || this.#watch.mayLackPosition(this.#subscription.assigned)
   }
 
-  /** Finds the positions of partitions that have none, because the end changes with time. */
+  /**
+   * Finds the positions of partitions that have none, because the end changes with time.
+   *
+   * @throws what {@link PositionResolver.resolve} throws, after it has tried all; the next call will
+   * try again
+   */
   place(): void {
     const { assigned } = this.#subscription
+    const failures: unknown[] = []
     // First, because a callback for a reset may move a partition to an end, or assign others.
     this.#watch.notePlaced(assigned)
     for (const state of assigned.values()) {
       if (state.position !== null || state.isGivenUp || this.#unseen.has(state)) continue
       const source = this.#positions.source(state)
-      if (source !== null && !this.#place(state, source)) this.#watch.noteUnplaced()
+      try {
+        if (source !== null) this.#place(state, source)
+      } catch (error) {
+        this.#watch.noteUnplaced()
+        failures.push(error)
+      }
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   #reportUnseen(): void {
@@ -141,7 +154,9 @@ export class ReadTurns {
 
   /** @returns whether it has a position now, or needs none */
   #place(state: AssignedPartition, source: Partition): boolean {
-    return this.isGoing(source) || this.#positions.resolveInPoll(state, source) !== null
+    if (this.isGoing(source) || this.#positions.resolveInPoll(state, source) !== null) return true
+    this.#watch.noteUnplaced()
+    return false
   }
 
   /** Whether a log is closed because its topic is deleted: the group is about to revoke it. */

@@ -558,6 +558,33 @@ describe('lag', () => {
   })
 })
 
+it("a partition without an offset makes each poll reject with autoOffsetReset 'none', and holds up no other, while records are buffered", async () => {
+  const T2 = { topic: 't', partition: 2 }
+  const harness = new ConsumerHarness({ t: 3 })
+  for (let each = 0; each < 8; each += 1) harness.partition().append('x'.repeat(500_000))
+  harness.partition('t', 2).append('before')
+  const consumer = harness.consumer({
+    autoOffsetReset: 'none',
+    maxPollRecords: 1,
+    maxPartitionFetchBytes: 10_000_000,
+  })
+  consumer.assign([T0])
+  consumer.seek(T0, 0)
+  await consumer.poll(NO_WAIT)
+  consumer.assign([T0, T1, T2])
+  consumer.seekToEnd([T2])
+  await expect(consumer.poll(NO_WAIT)).rejects.toThrow(NoOffsetForPartitionError)
+  harness.partition('t', 2).append('after')
+  // Some of these look at all partitions.
+  for (let poll = 0; poll < 14; poll += 1) {
+    await expect(consumer.poll(NO_WAIT)).rejects.toThrow(NoOffsetForPartitionError)
+  }
+  consumer.seek(T1, 0)
+  const seen: (string | null)[] = []
+  for (let poll = 0; poll < 9; poll += 1) seen.push(...values(await consumer.poll(NO_WAIT)))
+  expect(seen.filter((value) => value !== 'x'.repeat(500_000))).toEqual(['after'])
+})
+
 it.each<[string, (consumer: Consumer<string, string>) => void]>([
   ['is added', (consumer) => { consumer.assign([T0, T1]) }], // prettier-ignore
   ['is sought to the end', (consumer) => { consumer.assign([T0, T1]); consumer.seekToEnd([T1]) }], // prettier-ignore
