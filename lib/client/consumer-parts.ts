@@ -63,7 +63,7 @@ export class ConsumerParts<K, V> {
         this.ensureOpen()
       },
       isClosing: () => this.loop.isStopped,
-      isOfListener: (error) => group.isOfListener(error),
+      isOfListener: (error) => group.listener.hasKept(error),
       fetchMaxWaitMs: options.fetchMaxWaitMs,
     })
   }
@@ -83,7 +83,7 @@ export class ConsumerParts<K, V> {
 
   /** A listener may still use the consumer while it is closing. @throws {@link ClosedError} */
   ensureOpen(): void {
-    if (!this.group.isInListener) this.ensureNotClosing()
+    if (!this.group.listener.isRunning) this.ensureNotClosing()
   }
 
   /** @throws {@link ClosedError} from the call of `close` on */
@@ -107,7 +107,7 @@ export class ConsumerParts<K, V> {
 
   /** Removes all partitions, after a listener that runs in a poll has committed their positions. */
   letGo(): void {
-    this.group.afterListeners(() => {
+    this.group.listener.afterwards(() => {
       this.subscription.unsubscribe()
     })
   }

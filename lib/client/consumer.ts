@@ -72,7 +72,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
     }
     if (names === null) this.#parts.subscription.subscribeToPattern(topics as RegExp)
     else this.#parts.subscription.subscribe(names)
-    this.#parts.group.setListener(checked)
+    this.#parts.group.listener.setListener(checked)
     this.#parts.loop.notify()
   }
 
@@ -331,7 +331,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   async #close(): Promise<void> {
-    const running = this.#parts.group.isInListener ? null : this.#parts.loop.running
+    const running = this.#parts.group.listener.isRunning ? null : this.#parts.loop.running
     const givenUp = this.#parts.giveUp()
     try {
       // A listener may read positions and commit until its promise settles.

@@ -7,7 +7,6 @@ import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { ListenerCalls } from './listener-calls.ts'
 import type { CommitTarget } from './offset-committer.ts'
-import type { RebalanceListener } from './rebalance-listener.ts'
 import type { SubscriptionState } from './subscription-state.ts'
 
 type GroupOptions = Pick<
@@ -30,12 +29,13 @@ export interface GroupSessionOwner {
  * Calls of `drive` must not overlap. All other calls may be made at any time, also by the listener.
  */
 export class GroupSession implements CommitTarget {
+  /** The application's listener. */
+  readonly listener: ListenerCalls = new ListenerCalls()
   readonly #context: ConsumerContext
   readonly #options: GroupOptions
   readonly #isCooperative: boolean
   readonly #subscription: SubscriptionState
   readonly #owner: GroupSessionOwner
-  readonly #calls: ListenerCalls = new ListenerCalls()
   #member: GroupMembership | null = null
   /** A member that has yet to leave the group. */
   #departing: GroupMembership | null = null
@@ -59,34 +59,9 @@ export class GroupSession implements CommitTarget {
     this.#owner = owner
   }
 
-  /** Whether the application's listener is running. */
-  get isInListener(): boolean {
-    return this.#calls.isRunning
-  }
-
-  /** Whether the listener is the caller. This is known only until the listener's first await. */
-  get isCalledByListener(): boolean {
-    return this.#calls.isCalling
-  }
-
   /** Whether there is a member that has to poll in time. */
   get hasMember(): boolean {
     return this.#member !== null
-  }
-
-  /** Whether a poll rejects with this error because the listener, or a commit for it, has failed. */
-  isOfListener(error: object): boolean {
-    return this.#calls.hasKept(error)
-  }
-
-  /** Calls back once no listener is running; at once if none is. */
-  afterListeners(callback: () => void): void {
-    this.#calls.afterwards(callback)
-  }
-
-  /** Replaces the listener from the next callback on. */
-  setListener(listener: RebalanceListener): void {
-    this.#calls.setListener(listener)
   }
 
   /** Called when a poll starts: from now on the consumer is not idle. */
@@ -133,7 +108,7 @@ export class GroupSession implements CommitTarget {
     const member = (this.#member ??= this.#createMember())
     for (;;) {
       const isSettled = await this.#step(member)
-      throwFailures(this.#calls.takeFailure())
+      throwFailures(this.listener.takeFailure())
       if (isSettled || this.#member !== member) return
     }
   }
@@ -159,8 +134,8 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    if (owned.length > 0 && isLost) work.push(this.#calls.tellLost(owned))
-    if (owned.length > 0 && !isLost) work.push(this.#calls.tellRevoked(owned))
+    if (owned.length > 0 && isLost) work.push(this.listener.tellLost(owned))
+    if (owned.length > 0 && !isLost) work.push(this.listener.tellRevoked(owned))
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
@@ -173,14 +148,15 @@ export class GroupSession implements CommitTarget {
     if (ended !== null) await ended
     // Partitions that a listener is still giving up in a poll must not get a new owner before it
     // has ended. This does not wait for it, because the listener may be waiting for this call.
-    if (this.isInListener) this.#calls.afterwards(() => void this.#leaveAfterCommits(member))
+    if (this.listener.isRunning)
+      this.listener.afterwards(() => void this.#leaveAfterCommits(member))
     else this.#leave(member)
     // A poll may be waiting for the listener.
     this.#owner.onChange()
     const failures = results.flatMap((each): unknown[] =>
       each.status === 'rejected' ? [each.reason] : [],
     )
-    throwFailures([...failures, ...this.#calls.takeFailure()])
+    throwFailures([...failures, ...this.listener.takeFailure()])
   }
 
   async #leaveAfterCommits(member: GroupMembership): Promise<void> {
@@ -284,7 +260,7 @@ export class GroupSession implements CommitTarget {
       if (this.#member !== member) return false
     }
     this.#subscription.setAssigned(target)
-    await this.#calls.tellAssigned(added)
+    await this.listener.tellAssigned(added)
     // Released partitions reach their next owner only through another rebalance.
     if (removed.length > 0) await this.commitsEnded()
     if (removed.length > 0 && this.#member === member) this.#join(member)
@@ -293,7 +269,7 @@ export class GroupSession implements CommitTarget {
 
   async #revoke(member: GroupMembership, partitions: readonly TopicPartition[]): Promise<void> {
     this.#revoking = new Set(partitions.map(topicPartitionKey))
-    await this.#calls.tellRevoked(partitions)
+    await this.listener.tellRevoked(partitions)
     this.#revoking = new Set()
     if (this.#member !== member) return
     this.#subscription.setAssigned(without(this.#subscription.assignment(), partitions))
@@ -301,7 +277,7 @@ export class GroupSession implements CommitTarget {
 
   async #lose(member: GroupMembership): Promise<void> {
     const owned = this.#subscription.assignment()
-    if (owned.length > 0) await this.#calls.tellLost(owned)
+    if (owned.length > 0) await this.listener.tellLost(owned)
     if (this.#member !== member) return
     this.#generation = -1
     this.#subscription.setAssigned([])
@@ -312,7 +288,7 @@ export class GroupSession implements CommitTarget {
     try {
       await this.#owner.commitConsumed()
     } catch (error) {
-      this.#calls.keepFailure(error)
+      this.listener.keepFailure(error)
     }
   }
 }

@@ -111,7 +111,7 @@ export class PollLoop<K, V> {
       throw new IllegalStateError('another poll of this consumer is in progress: await it first')
     }
     const { group, subscription } = this.#parts
-    if (group.isCalledByListener) {
+    if (group.listener.isCalling) {
       throw new IllegalStateError('a rebalance listener must not poll: the poll waits for it')
     }
     if (subscription.type === 'none') {
@@ -179,7 +179,7 @@ export class PollLoop<K, V> {
     for (;;) {
       this.#ensureUninterrupted(signal)
       this.#hasChanged = false
-      if (group.isInListener && (await this.#isListenerRunning(deadlineMs, signal))) return []
+      if (group.listener.isRunning && (await this.#isListenerRunning(deadlineMs, signal))) return []
       await group.drive()
       this.#ensureUninterrupted(signal)
       await committer.commitIfDue()
@@ -222,14 +222,14 @@ export class PollLoop<K, V> {
    */
   async #isListenerRunning(deadlineMs: number, signal: AbortSignal | undefined): Promise<boolean> {
     const { group } = this.#parts
-    while (group.isInListener) {
+    while (group.listener.isRunning) {
       const remainingMs = deadlineMs - this.#clock.monotonic()
       if (remainingMs > 0) {
         this.#hasChanged = false
         await this.#idle(remainingMs, signal)
       } else await nextTurn()
       this.#ensureUninterrupted(signal)
-      if (remainingMs <= 0) return group.isInListener
+      if (remainingMs <= 0) return group.listener.isRunning
     }
     return false
   }
