@@ -214,11 +214,10 @@ export class Broker {
    */
   consumer<K = Buffer, V = Buffer>(options: ConsumerOptions<K, V> = {}): Consumer<K, V> {
     this.#ensureOpen()
-    const { clock, random, readOnly } = this.#options
+    const { clock, readOnly } = this.#options
     const consumer = new Consumer<K, V>(
       {
         clock,
-        random,
         readOnly,
         lockLoss: this.#data.lockLoss,
         coordinator: this.#coordinator,

@@ -2,12 +2,10 @@ import type { GroupCoordinator } from '../broker/group-coordinator.ts'
 import type { LockLoss } from '../broker/lock-loss.ts'
 import type { Topic } from '../broker/topic.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { Random } from '../platform/random.ts'
 
 /** What a consumer needs from its broker. */
 export interface ConsumerContext {
   readonly clock: Clock
-  readonly random: Random
   /** Whether nothing can be committed, because another process owns the directory. */
   readonly readOnly: boolean
   readonly coordinator: GroupCoordinator

@@ -325,7 +325,6 @@ export class ConsumerHarness {
     return new Consumer<K, V>(
       {
         clock: this.clock,
-        random: new SeededRandom(1),
         readOnly: false,
         coordinator: this.coordinator,
         lockLoss: new LockLoss(),
