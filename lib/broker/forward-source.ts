@@ -5,6 +5,7 @@ import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
 import { ensureInLog, ensureNotCut, ensureUndamagedEnd, epochOf } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
+import { DEFAULT_MAX_BYTES, DEFAULT_MAX_WAIT_MS } from './partition-reads.ts'
 import type { Partition } from './partition.ts'
 
 /** Which records a {@link ForwardSource} returns, and what ends it. */
@@ -17,10 +18,6 @@ export interface ForwardRange {
    * first record.
    */
   readonly visibleEnd: number
-  /** Maximum stored size of what is in memory at once, in bytes. */
-  readonly maxBytes: number
-  /** How long one wait for records may take, milliseconds. */
-  readonly maxWaitMs: number
   readonly signal: AbortSignal | undefined
 }
 
@@ -49,14 +46,14 @@ export class ForwardSource implements RecordSource {
   #endWait: () => void = () => undefined
 
   constructor(clock: Clock, partition: Partition, range: ForwardRange) {
-    const { maxBytes, maxWaitMs, signal } = range
     this.#clock = clock
     this.#partition = partition
     this.#range = range
     const onWake = (wake: () => void): void => {
       this.#endWait = wake
     }
-    this.#limits = { minBytes: 1, maxBytes, maxWaitMs, signal, onWake }
+    const limits = { minBytes: 1, maxBytes: DEFAULT_MAX_BYTES, maxWaitMs: DEFAULT_MAX_WAIT_MS }
+    this.#limits = { ...limits, signal: range.signal, onWake }
     this.#noteEnd(range.visibleEnd)
   }
 
@@ -127,11 +124,10 @@ export class ForwardSource implements RecordSource {
 
   async #fetch(offset: number): Promise<void> {
     const partition = this.#partition
-    const { maxBytes } = this.#range
     const { highWatermark } = partition
     // Records below the high watermark that are not there will never come.
     const limits = offset < highWatermark ? { ...this.#limits, maxWaitMs: 0 } : this.#limits
-    const requests = [{ partition, offset, maxBytes }]
+    const requests = [{ partition, offset, maxBytes: DEFAULT_MAX_BYTES }]
     const [response] = await fetchBatches(this.#clock, requests, limits)
     const { failure } = partition.log
     // The records it waits for, or on a relaxed topic has even seen, will never come.

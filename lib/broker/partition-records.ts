@@ -13,7 +13,6 @@ import { BackwardSource } from './backward-source.ts'
 import { ForwardSource } from './forward-source.ts'
 import type { Partition } from './partition.ts'
 import { PartitionIterator } from './partition-iterator.ts'
-import { DEFAULT_MAX_BYTES, DEFAULT_MAX_WAIT_MS } from './partition-reads.ts'
 
 /** Options of {@link Partition.records} for iterating in offset order, waiting for new records. */
 export interface ForwardRecordsOptions {
@@ -93,13 +92,8 @@ export function recordsOf(
     const range = { from, until: until ?? 'end', visibleEnd, signal }
     return new PartitionIterator(new BackwardSource(partition, range), signal)
   }
-  const source = new ForwardSource(clock, partition, {
-    ...{ from, until: until ?? Number.MAX_SAFE_INTEGER, visibleEnd },
-    maxBytes: DEFAULT_MAX_BYTES,
-    maxWaitMs: DEFAULT_MAX_WAIT_MS,
-    signal,
-  })
-  return new PartitionIterator(source, signal)
+  const range = { from, until: until ?? Number.MAX_SAFE_INTEGER, visibleEnd, signal }
+  return new PartitionIterator(new ForwardSource(clock, partition, range), signal)
 }
 
 /** The check for an offset or one of the given names. */
