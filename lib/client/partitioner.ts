@@ -3,6 +3,7 @@ import {
   checkOptions,
   describeValue,
   objectWith,
+  refuseThenable,
   wholeNumber,
   type Checks,
 } from '../checks.ts'
@@ -135,6 +136,7 @@ export function random(options: RandomPartitionerOptions = {}): Partitioner {
 /**
  * Checks the return value of a partitioner, which may be user code.
  *
+ * @throws TypeError when it is asynchronous
  * @throws RangeError when it is not an integer in [0, `partitionCount`)
  */
 export function resolvePartition(
@@ -148,6 +150,7 @@ export function resolvePartition(
     partition < 0 ||
     partition >= partitionCount
   ) {
+    refuseThenable('a partitioner must not be asynchronous', partition)
     throw new RangeError(
       `partition of topic '${topic}' must be an integer in [0, ${partitionCount}), ` +
         `got ${describeValue(partition)}`,

@@ -1,4 +1,3 @@
-import { refuseThenable } from '../checks.ts'
 import { resolvePartition, type Partitioner } from './partitioner.ts'
 import { PartitionQueue, type ProducerTopic } from './partition-queue.ts'
 import type { SerializedRecord } from './producer-record.ts'
@@ -34,7 +33,7 @@ export class TopicQueues {
     const { partitions } = this.topic
     if (this.#queues.length < partitions.length) this.#grow()
     const count = partitions.length
-    const chosen = record.partition ?? choose(partitioner(record, count, this.#load))
+    const chosen = record.partition ?? partitioner(record, count, this.#load)
     const queue = this.#queues[resolvePartition(chosen, count, record.topic)]
     if (queue === undefined) throw new RangeError(`topic '${record.topic}' has no partitions`)
     return queue
@@ -46,15 +45,6 @@ export class TopicQueues {
       this.#queues.push(new PartitionQueue(this.#owner, this.topic, partition, this.#load))
     }
   }
-}
-
-/**
- * Checks the return value of a partitioner, which may be user code.
- * @throws TypeError when it is asynchronous
- */
-function choose(chosen: number): number {
-  refuseThenable('a partitioner must not be asynchronous', chosen)
-  return chosen
 }
 
 /** What {@link ProducerTopics} needs from its producer. */
