@@ -7,7 +7,6 @@ import { Fetcher } from './fetcher.ts'
 import { GroupSession } from './group-session.ts'
 import type { Iterations } from './iterations.ts'
 import { OffsetCommitter } from './offset-committer.ts'
-import { OffsetLookup } from './offset-lookup.ts'
 import { PartitionControls } from './partition-controls.ts'
 import { consumerClosed, PollLoop } from './poll-loop.ts'
 import { PositionResolver } from './position-resolver.ts'
@@ -21,7 +20,6 @@ export class ConsumerParts<K, V> {
   readonly group: GroupSession
   readonly loop: PollLoop<K, V>
   readonly controls: PartitionControls
-  readonly lookup: OffsetLookup
   /** Stops listening for the loss of the directory. */
   readonly stopListening: () => void
   readonly #hasGroup: boolean
@@ -53,7 +51,6 @@ export class ConsumerParts<K, V> {
       this.loop.notify()
     })
     this.#hasGroup = options.groupId !== null
-    this.lookup = new OffsetLookup(positions)
     this.controls = new PartitionControls(subscription, positions, {
       onChange: (moved) => {
         if (moved !== null) release(moved)

@@ -20,6 +20,7 @@ import {
 import { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerRecord } from './consumer-record.ts'
 import { Iterations } from './iterations.ts'
+import { endsOf, offsetsForTimes } from './offset-lookup.ts'
 import type { OffsetAndTimestamp, PartitionOffset, TimestampQuery } from './offset-lookup.ts'
 import type { Lag, PartitionControls } from './partition-controls.ts'
 import type { RebalanceListener } from './rebalance-listener.ts'
@@ -249,12 +250,12 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    */
   async offsetsForTimes(queries: readonly TimestampQuery[]): Promise<OffsetAndTimestamp[]> {
     this.#parts.ensureOpen()
-    return this.#parts.lookup.forTimes(queries)
+    return offsetsForTimes(this.#parts.positions, queries)
   }
 
   /** Returns the log start offsets of partitions. @throws as {@link Consumer.offsetsForTimes} */
   beginningOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'logStartOffset'))
+    return this.#parts.answer(() => endsOf(this.#parts.positions, partitions, 'logStartOffset'))
   }
 
   /**
@@ -262,7 +263,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * @throws as {@link Consumer.offsetsForTimes}
    */
   endOffsets(partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
-    return this.#parts.answer(() => this.#parts.lookup.ends(partitions, 'highWatermark'))
+    return this.#parts.answer(() => endsOf(this.#parts.positions, partitions, 'highWatermark'))
   }
 
   /**

@@ -38,37 +38,35 @@ const QUERY: Checks<TimestampQuery> = {
   timestamp: checkedLater,
 }
 
-/** Looks up offsets in partitions, which need not be assigned. No position moves. */
-export class OffsetLookup {
-  readonly #positions: PositionResolver
+/** See `Consumer.offsetsForTimes`. */
+export async function offsetsForTimes(
+  positions: PositionResolver,
+  queries: unknown,
+): Promise<OffsetAndTimestamp[]> {
+  const checked = checkQueries(queries)
+  const places = checked.map((each) => {
+    return { source: positions.ensureExists(each), timestamp: each.timestamp }
+  })
+  const searches = await findAllByTimestamp(places)
+  return checked.map(({ topic, partition }, slot) => {
+    const found = searches[slot]?.found
+    return {
+      topic,
+      partition,
+      offset: found?.offset ?? null,
+      timestamp: found?.timestamp ?? null,
+    }
+  })
+}
 
-  constructor(positions: PositionResolver) {
-    this.#positions = positions
-  }
-
-  /** See `Consumer.offsetsForTimes`. */
-  async forTimes(queries: unknown): Promise<OffsetAndTimestamp[]> {
-    const checked = checkQueries(queries)
-    const places = checked.map((each) => {
-      return { source: this.#positions.ensureExists(each), timestamp: each.timestamp }
-    })
-    const searches = await findAllByTimestamp(places)
-    return checked.map(({ topic, partition }, slot) => {
-      const found = searches[slot]?.found
-      return {
-        topic,
-        partition,
-        offset: found?.offset ?? null,
-        timestamp: found?.timestamp ?? null,
-      }
-    })
-  }
-
-  /** See `Consumer.beginningOffsets` and `Consumer.endOffsets`. */
-  ends(partitions: unknown, end: 'logStartOffset' | 'highWatermark'): PartitionOffset[] {
-    const checked = checkTopicPartitions(partitions)
-    return checked.map((each) => ({ ...each, offset: this.#positions.ensureExists(each)[end] }))
-  }
+/** See `Consumer.beginningOffsets` and `Consumer.endOffsets`. */
+export function endsOf(
+  positions: PositionResolver,
+  partitions: unknown,
+  end: 'logStartOffset' | 'highWatermark',
+): PartitionOffset[] {
+  const checked = checkTopicPartitions(partitions)
+  return checked.map((each) => ({ ...each, offset: positions.ensureExists(each)[end] }))
 }
 
 function checkQueries(value: unknown): TimestampQuery[] {
