@@ -69,7 +69,7 @@ export class Broker {
     this.recovery = parts.recovery
     this.#cleaner = parts.cleaner
     if (!options.readOnly) parts.cleaner.start()
-    this.#upkeep = new BrokerUpkeep({ ...options, logs: parts.logs, offsets: parts.offsets })
+    this.#upkeep = new BrokerUpkeep(options, parts)
   }
 
   /**

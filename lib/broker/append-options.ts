@@ -23,22 +23,6 @@ export interface AppendOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** {@link AppendOptions} with all defaults filled in. */
-export interface AppendRequest {
-  readonly acks: Acks
-  /** `undefined` if any offset will do. */
-  readonly expectedOffset: number | undefined
-  /** `undefined` if the append cannot be given up. */
-  readonly signal: AbortSignal | undefined
-}
-
-/** The request of an append without options. */
-export const APPEND_DEFAULTS: AppendRequest = {
-  acks: 'all',
-  expectedOffset: undefined,
-  signal: undefined,
-}
-
 const APPEND_OPTIONS: Checks<AppendOptions> = {
   acks: oneOf(...ACKS),
   expectedOffset: wholeNumber(0),
@@ -46,11 +30,11 @@ const APPEND_OPTIONS: Checks<AppendOptions> = {
 }
 
 /** @throws TypeError or RangeError for illegal options, or options that exclude each other */
-export function appendRequestOf(options: AppendOptions): AppendRequest {
+export function checkAppendOptions(options: AppendOptions): AppendOptions {
   const checked = checkOptions('append options', options, APPEND_OPTIONS)
-  const { acks = 'all', expectedOffset, signal } = checked
+  const { acks, expectedOffset } = checked
   if (acks === 0 && expectedOffset !== undefined) {
     throw new TypeError(`expectedOffset (${expectedOffset}) needs acks 1 or "all", got acks 0`)
   }
-  return { acks, expectedOffset, signal }
+  return checked
 }

@@ -1,9 +1,7 @@
-import type { GivenTopicConfig } from '../config.ts'
 import { ClosedError, CorruptRecordError } from '../errors.ts'
-import type { Clock } from '../platform/clock.ts'
-import type { Random } from '../platform/random.ts'
 import { BatchCache } from '../storage/batch-cache.ts'
 import { reportRecovery, type RecoveryReport } from './broker-description.ts'
+import type { ResolvedBrokerOptions } from './broker-options.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { GroupCoordinator } from './group-coordinator.ts'
 import { LogCleanerManager } from './log-cleaner-manager.ts'
@@ -30,21 +28,10 @@ export interface BrokerParts {
   readonly recovery: RecoveryReport
 }
 
-/** Options of {@link loadParts}. */
-interface BrokerPartsOptions {
-  readonly readOnly: boolean
-  readonly clock: Clock
-  readonly random: Random
-  readonly defaults: GivenTopicConfig
-  readonly readCacheBytes: number
-  readonly cleanerBackoffMs: number
-  readonly cleanerDedupeBufferBytes: number
-}
-
 /** Opens the logs and the groups of a directory. */
 export async function loadParts(
   data: DataDirectory,
-  options: BrokerPartsOptions,
+  options: ResolvedBrokerOptions,
 ): Promise<BrokerParts> {
   const { clock, random, defaults, readOnly } = options
   const startMs = clock.monotonic()

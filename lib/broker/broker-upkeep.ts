@@ -1,5 +1,5 @@
-import type { Clock } from '../platform/clock.ts'
-import { followOffsets } from './broker-parts.ts'
+import type { ResolvedBrokerOptions } from './broker-options.ts'
+import { followOffsets, type BrokerParts } from './broker-parts.ts'
 import type { LogManager } from './log-manager.ts'
 import { isCheckpointDue } from './log-upkeep.ts'
 import type { OffsetStore } from './offset-store.ts'
@@ -18,14 +18,8 @@ export class BrokerUpkeep {
   readonly #offsets: OffsetStore
   readonly #tasks: readonly PeriodicTask[]
 
-  constructor(options: {
-    clock: Clock
-    logs: LogManager
-    offsets: OffsetStore
-    readOnly: boolean
-    retentionCheckIntervalMs: number
-  }) {
-    const { clock, logs, offsets, readOnly, retentionCheckIntervalMs } = options
+  constructor(options: ResolvedBrokerOptions, { logs, offsets }: BrokerParts) {
+    const { clock, readOnly, retentionCheckIntervalMs } = options
     this.#logs = logs
     this.#offsets = offsets
     this.#tasks = readOnly

@@ -9,14 +9,11 @@ import {
 import { encodeRecords } from '../storage/encode-records.ts'
 import { AppendChain } from './append-chain.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
-import {
-  APPEND_DEFAULTS,
-  appendRequestOf,
-  type AppendOptions,
-  type AppendRequest,
-} from './append-options.ts'
+import { checkAppendOptions, type AppendOptions } from './append-options.ts'
 import type { Acks, Settlement, WholeAppend } from './pending-append.ts'
 import { INTERNAL_TOPICS, internalTopic } from './topic-name.ts'
+
+const NO_OPTIONS: AppendOptions = {}
 
 /**
  * The part of a partition that takes records: encodes them, passes them to the append chain, and
@@ -41,14 +38,14 @@ export class PartitionWriter {
     options: AppendOptions | undefined,
   ): Promise<AppendResult> {
     try {
-      const request = options === undefined ? APPEND_DEFAULTS : appendRequestOf(options)
+      const checked = options === undefined ? NO_OPTIONS : checkAppendOptions(options)
       this.#ensureOpen()
       // A record that is no commit would make the offsets of all groups unreadable.
       if (this.#isInternal) throw internalTopic(this.#owner.log.topic)
       // With other `acks` the write reports a lost lock; here nobody would learn of it.
-      const fenced = request.acks === 0 ? this.#owner.whyFenced(false) : null
+      const fenced = checked.acks === 0 ? this.#owner.whyFenced(false) : null
       if (fenced !== null) throw fenced
-      return this.#append(records, request)
+      return this.#append(records, checked)
     } catch (error) {
       const reason = error as Error
       return Promise.reject(reason)
@@ -58,7 +55,7 @@ export class PartitionWriter {
   /** See `Partition.appendInternal`. @throws synchronously when the partition is closed */
   appendInternal(records: readonly AppendRecord[]): Promise<AppendResult> {
     this.#ensureOpen()
-    return this.#append(records, APPEND_DEFAULTS)
+    return this.#append(records, NO_OPTIONS)
   }
 
   #ensureOpen(): void {
@@ -72,7 +69,7 @@ export class PartitionWriter {
    */
   #append(
     records: AppendRecord | readonly AppendRecord[],
-    { acks, expectedOffset, signal }: AppendRequest,
+    { acks = 'all', expectedOffset, signal }: AppendOptions,
   ): Promise<AppendResult> {
     signal?.throwIfAborted()
     const { config } = this.#owner.log

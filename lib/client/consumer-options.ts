@@ -10,6 +10,7 @@ import {
   oneOf,
   wholeNumber,
   type Checks,
+  type Resolved,
 } from '../checks.ts'
 import { InvalidGroupIdError, ReadOnlyError } from '../errors.ts'
 import type { Deserializer } from './serde.ts'
@@ -112,20 +113,12 @@ export interface ConsumerOptions<K = Buffer, V = Buffer> {
   readonly valueDeserializer?: Deserializer<V> | undefined
 }
 
-/** {@link ConsumerOptions} with every key filled in. A missing deserializer is `null`. */
-export interface ResolvedConsumerOptions<K, V> {
+/** {@link ConsumerOptions} with every key filled in; those without a default are `null`. */
+export interface ResolvedConsumerOptions<K, V> extends Resolved<
+  Omit<ConsumerOptions, 'groupId' | 'onOffsetReset' | 'keyDeserializer' | 'valueDeserializer'>
+> {
   readonly groupId: string | null
-  readonly autoOffsetReset: AutoOffsetReset
   readonly onOffsetReset: ((reset: OffsetReset) => void) | null
-  readonly enableAutoCommit: boolean
-  readonly autoCommitIntervalMs: number
-  readonly maxPollRecords: number
-  readonly fetchMinBytes: number
-  readonly fetchMaxWaitMs: number
-  readonly fetchMaxBytes: number
-  readonly maxPartitionFetchBytes: number
-  readonly partitionAssignmentStrategy: PartitionAssignmentStrategy
-  readonly maxPollIntervalMs: number
   readonly keyDeserializer: Deserializer<K> | null
   readonly valueDeserializer: Deserializer<V> | null
 }
