@@ -215,10 +215,3 @@ export class FetchBuffer {
     this.#error = error
   }
 }
-
-/** Stored size of everything in the buffers. */
-export function bytesIn(buffers: Iterable<FetchBuffer>): number {
-  let sizeBytes = 0
-  for (const buffer of buffers) sizeBytes += buffer.sizeBytes
-  return sizeBytes
-}

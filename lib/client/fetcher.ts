@@ -6,7 +6,7 @@ import type { StoredRecord } from '../record/decode.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import type { ConsumerRecord, RecordReader } from './consumer-record.ts'
-import { bytesIn, type FetchBuffer } from './fetch-buffer.ts'
+import type { FetchBuffer } from './fetch-buffer.ts'
 import { PartitionReader, type WaitBounds } from './partition-reader.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import { ReadAhead } from './read-ahead.ts'
@@ -75,7 +75,7 @@ export class Fetcher<K, V> {
     // Everything buffered then belongs to paused partitions. The others must not be left to proceed
     // batch by batch.
     const mostBytes = this.#options.fetchMaxBytes / 2
-    if (!hasReady && bytesIn(this.#buffers.values()) > mostBytes) this.#buffers.clear()
+    if (!hasReady && this.#held().bytes > mostBytes) this.#buffers.clear()
     const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
     if (room === null) return this.#reader.place()?.then(() => true) ?? true
     return this.#reader.read(room, wait)
