@@ -3,11 +3,11 @@ import { batchesOf } from '../record/record-batch.ts'
 import type { AppendRecord, AppendResult } from '../storage/append-record.ts'
 import { joinBatch, type JoinableBatches } from '../storage/encode-records.ts'
 import type { AppendChainOwner } from './append-chain-owner.ts'
-import { AppendLine, isInLine, standsInLine } from './append-line.ts'
 import { refusalOf } from './append-refusal.ts'
 import { behindFailed } from './behind-failed.ts'
 import { EndOfTick } from './end-of-tick.ts'
 import { lookForRoom, MAX_WAITING_BYTES, mostGroupBytes } from './group-bytes.ts'
+import { LinkedLine } from './linked-line.ts'
 import {
   hasKeyless,
   SharedBatch,
@@ -36,7 +36,7 @@ import { isToBeGatheredAnew, WaitingGroup } from './waiting-group.ts'
  */
 export class AppendChain {
   readonly #owner: AppendChainOwner
-  readonly #pending = new AppendLine()
+  readonly #pending = new LinkedLine<PendingAppend>()
   /** What the current group waits for; `null` while none is in flight. */
   #running: Promise<void> | null = null
   /** The group that is written once its topic has room for it. */
@@ -191,8 +191,7 @@ export class AppendChain {
     const isOfDisk = error instanceof StorageError || error instanceof LogFullError
     const reason = isOfDisk ? behindFailed(error) : null
     // Before any caller is notified: an append made in response to the failure comes after it.
-    const behind =
-      reason !== null && group.some(isInLine) ? this.#pending.takeOut(standsInLine) : []
+    const behind = reason !== null && group.some(isInLine) ? this.#pending.takeOut(isInLine) : []
     for (const append of group) append.reject(error)
     for (const append of behind) append.reject(reason)
     this.#releaseAll(behind)
@@ -339,4 +338,9 @@ export class AppendChain {
     const reason = this.#owner.whyFenced(isWritten)
     if (reason !== null) throw reason
   }
+}
+
+/** Whether appends in line after it must not be written without it: it was not given up. */
+function isInLine(append: PendingAppend): boolean {
+  return append.isInLine && !append.isReleased
 }

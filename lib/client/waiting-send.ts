@@ -1,3 +1,4 @@
+import { LinkedLine, type Linked } from '../broker/linked-line.ts'
 import { BufferExhaustedError, TimeoutError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import type { PoolWaiter } from './buffer-pool.ts'
@@ -8,7 +9,7 @@ import type { SerializedRecord } from './producer-record.ts'
 import { tellFailure, type Completion } from './send-completion.ts'
 
 /** A record that cannot be added to a batch yet: its topic is being created, or memory is full. */
-export class WaitingSend implements PoolWaiter, Flushable {
+export class WaitingSend implements PoolWaiter, Flushable, Linked<WaitingSend> {
   readonly record: SerializedRecord
   readonly completion: Completion
   readonly deadlineMs: number
@@ -16,7 +17,6 @@ export class WaitingSend implements PoolWaiter, Flushable {
   queue: PartitionQueue | null = null
   sizeBytes = 0
   interval: FlushInterval | null = null
-  /** Neighbours in the list of {@link WaitingSends}, which alone changes them. */
   previous: WaitingSend | null = null
   next: WaitingSend | null = null
   #isWaiting = true
@@ -54,9 +54,7 @@ export class WaitingSends {
   readonly #maxBlockMs: number
   readonly #flushes: FlushIntervals
   readonly #onExpired: () => void
-  // An intrusive linked list: a set of a million would cost as much as the records in it.
-  #first: WaitingSend | null = null
-  #last: WaitingSend | null = null
+  readonly #line = new LinkedLine<WaitingSend>()
   #timer: Timer | null = null
 
   /**
@@ -71,13 +69,13 @@ export class WaitingSends {
   }
 
   get isEmpty(): boolean {
-    return this.#first === null
+    return this.#line.first === null
   }
 
   /** The sends that are waiting now. */
   get all(): readonly WaitingSend[] {
     const all: WaitingSend[] = []
-    for (let send = this.#first; send !== null; send = send.next) all.push(send)
+    for (let send = this.#line.first; send !== null; send = send.next) all.push(send)
     return all
   }
 
@@ -93,10 +91,7 @@ export class WaitingSends {
     const deadlineMs = this.#clock.monotonic() + this.#maxBlockMs
     const send = new WaitingSend(record, completion, deadlineMs)
     send.queue = queue
-    send.previous = this.#last
-    if (this.#last === null) this.#first = send
-    else this.#last.next = send
-    this.#last = send
+    this.#line.push(send)
     this.#flushes.take(send)
     this.#timer ??= this.#startTimer(this.#maxBlockMs)
     return send
@@ -118,17 +113,8 @@ export class WaitingSends {
   }
 
   #remove(send: WaitingSend): void {
-    const { previous, next } = send
-    // It is in the list unless it has no neighbours and is not the only entry.
-    if (previous === null && this.#first !== send) return
-    if (previous === null) this.#first = next
-    else previous.next = next
-    if (next === null) this.#last = previous
-    else next.previous = previous
-    send.previous = null
-    send.next = null
     // A timer without a waiting send would keep the process alive.
-    if (this.#first === null) this.#stopTimer()
+    if (this.#line.remove(send) && this.#line.first === null) this.#stopTimer()
   }
 
   #stopTimer(): void {
@@ -146,7 +132,7 @@ export class WaitingSends {
   #expire(): void {
     const nowMs = this.#clock.monotonic()
     const expired: WaitingSend[] = []
-    for (let send = this.#first; send !== null; send = send.next) {
+    for (let send = this.#line.first; send !== null; send = send.next) {
       const remainingMs = send.deadlineMs - nowMs
       if (remainingMs > 0) {
         // Before any callback is called: a timer started for a callback's send would be too late
