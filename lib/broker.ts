@@ -68,7 +68,6 @@ export class Broker {
     this.#coordinator = parts.coordinator
     this.recovery = parts.recovery
     this.#cleaner = parts.cleaner
-    if (!options.readOnly) parts.cleaner.start()
     this.#upkeep = new BrokerUpkeep(options, parts)
   }
 

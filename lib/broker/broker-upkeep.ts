@@ -18,13 +18,14 @@ export class BrokerUpkeep {
   readonly #offsets: OffsetStore
   readonly #tasks: readonly PeriodicTask[]
 
-  constructor(options: ResolvedBrokerOptions, { logs, offsets }: BrokerParts) {
-    const { clock, readOnly, retentionCheckIntervalMs } = options
+  constructor(options: ResolvedBrokerOptions, { logs, offsets, cleaner }: BrokerParts) {
+    const { clock, readOnly, cleanerBackoffMs, retentionCheckIntervalMs } = options
     this.#logs = logs
     this.#offsets = offsets
     this.#tasks = readOnly
       ? [new PeriodicTask(clock, REFRESH_INTERVAL_MS, () => this.#refresh())]
       : [
+          new PeriodicTask(clock, cleanerBackoffMs, () => cleaner.compactDue()),
           new PeriodicTask(clock, CHECKPOINT_INTERVAL_MS, () => this.#saveRecoveryPoints()),
           new PeriodicTask(clock, retentionCheckIntervalMs, () => enforceRetention(logs.topics)),
         ]

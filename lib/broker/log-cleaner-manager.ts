@@ -1,5 +1,5 @@
 import { ClosedError } from '../errors.ts'
-import type { Clock, Timer } from '../platform/clock.ts'
+import type { Clock } from '../platform/clock.ts'
 import type { FileSystem } from '../platform/file-system.ts'
 import type { CompactionReport } from '../storage/log-cleaner.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
@@ -36,7 +36,7 @@ export interface LogCleanerManagerOptions {
 }
 
 /**
- * Compacts the logs of a broker periodically and on request: one at a time, the log with the
+ * Compacts the logs of a broker, those that are due and on request: one at a time, the log with the
  * greatest share of dirty bytes first.
  */
 export class LogCleanerManager {
@@ -53,7 +53,6 @@ export class LogCleanerManager {
     bytesFreed: 0,
     running: null,
   }
-  #timer: Timer | null = null
   #isStopped = false
 
   constructor(options: LogCleanerManagerOptions) {
@@ -65,25 +64,9 @@ export class LogCleanerManager {
     return this.#figures
   }
 
-  /** Looks for logs to compact every `cleanerBackoffMs` from now on. */
-  start(): void {
-    if (this.#isStopped) return
-    this.#timer = this.#options.clock.startTimer(
-      () => {
-        const goOn = (): void => {
-          this.start()
-        }
-        this.compactDue().then(goOn, goOn)
-      },
-      this.#options.cleanerBackoffMs,
-      { background: true },
-    )
-  }
-
   /** Stops for good. A pass in progress ends when its log is closed. */
   stop(): void {
     this.#isStopped = true
-    this.#timer?.cancel()
   }
 
   /** Resolves when nothing is written any more. Call it after {@link LogCleanerManager.stop}. */
