@@ -105,11 +105,6 @@ const BROKER_OPTIONS: Checks<BrokerOptions> = {
   },
 }
 
-const DEFAULT_READ_CACHE_BYTES = 32 * 1024 * 1024
-const DEFAULT_CLEANER_BACKOFF_MS = 15_000
-const DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES = 16 * 1024 * 1024
-const DEFAULT_RETENTION_CHECK_INTERVAL_MS = 300_000
-
 /** The check of each option of {@link Broker.createTopic}. */
 export const CREATE_TOPIC_OPTIONS: Checks<CreateTopicOptions> = {
   ...TOPIC_CONFIG_CHECKS,
@@ -137,18 +132,17 @@ export function resolveBrokerOptions(options: BrokerOptions): ResolvedBrokerOpti
   const defaults = checkTopicConfig('defaults', checked.defaults ?? {})
   ensureConsistent(resolveTopicConfig(defaults))
   return {
+    readOnly: false,
+    allowSharedDirectory: false,
+    clock: systemClock,
+    random: systemRandom,
+    readCacheBytes: 32 * 1024 * 1024,
+    cleanerBackoffMs: 15_000,
+    cleanerDedupeBufferBytes: 16 * 1024 * 1024,
+    retentionCheckIntervalMs: 300_000,
+    autoCreateTopics: false,
+    ...checked,
     fileSystem: checked.fileSystem,
     defaults,
-    readOnly: checked.readOnly ?? false,
-    allowSharedDirectory: checked.allowSharedDirectory ?? false,
-    clock: checked.clock ?? systemClock,
-    random: checked.random ?? systemRandom,
-    readCacheBytes: checked.readCacheBytes ?? DEFAULT_READ_CACHE_BYTES,
-    cleanerBackoffMs: checked.cleanerBackoffMs ?? DEFAULT_CLEANER_BACKOFF_MS,
-    cleanerDedupeBufferBytes:
-      checked.cleanerDedupeBufferBytes ?? DEFAULT_CLEANER_DEDUPE_BUFFER_BYTES,
-    retentionCheckIntervalMs:
-      checked.retentionCheckIntervalMs ?? DEFAULT_RETENTION_CHECK_INTERVAL_MS,
-    autoCreateTopics: checked.autoCreateTopics ?? false,
   }
 }
