@@ -127,7 +127,7 @@ export class OffsetCommitter {
   async commitConsumed(): Promise<void> {
     if (!this.#isAutomatic) return
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
-    const offsets = this.#uncommitted()
+    const offsets = this.#consumed({ onlyUncommitted: true })
     // The application has not asked for this commit, so a topic deleted meanwhile must not make it
     // fail.
     if (offsets.length === 0) return
@@ -169,27 +169,19 @@ export class OffsetCommitter {
     return this.#subscription.assigned.get(topicPartitionKey(partition))?.moveCount ?? 0
   }
 
-  #consumed(): OffsetCommit[] {
+  #consumed({ onlyUncommitted = false } = {}): OffsetCommit[] {
     const offsets: OffsetCommit[] = []
     for (const state of this.#subscription.assigned.values()) {
       const offset = this.#consumedOf(state)
-      if (offset !== null) offsets.push(commitOf(state, offset))
-    }
-    return offsets
-  }
-
-  #uncommitted(): OffsetCommit[] {
-    const offsets: OffsetCommit[] = []
-    for (const state of this.#subscription.assigned.values()) {
-      const offset = this.#consumedOf(state)
-      if (this.#isUncommitted(state, offset)) offsets.push(commitOf(state, offset))
+      if (offset === null || (onlyUncommitted && !this.#isUncommitted(state, offset))) continue
+      offsets.push(commitOf(state, offset))
     }
     return offsets
   }
 
   /**
-   * Whether {@link OffsetCommitter.#uncommitted} would return anything. Every waiting poll checks
-   * this, and until the next commit the same partition usually has the answer.
+   * Whether any consumed offset is not committed. Every waiting poll checks this, and until the next
+   * commit the same partition usually has the answer.
    */
   #hasUncommitted(): boolean {
     const { assigned } = this.#subscription
@@ -212,7 +204,7 @@ export class OffsetCommitter {
     return position === null ? null : this.#heldBack(state, position)
   }
 
-  #isUncommitted(state: AssignedPartition, offset: number | null): offset is number {
+  #isUncommitted(state: AssignedPartition, offset: number | null): boolean {
     if (offset === null) return false
     // A position at which nothing has been read yet may be past the log's end.
     if (state.source === null || offset > state.source.logEndOffset) return false

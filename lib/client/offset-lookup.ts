@@ -1,12 +1,6 @@
 import type { TopicPartition } from '../broker/topic-partition.ts'
-import {
-  checkOptions,
-  checkWholeNumber,
-  describeValue,
-  type Check,
-  type Checks,
-} from '../checks.ts'
-import { checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
+import { checkOptions, checkWholeNumber, describeValue, type Checks } from '../checks.ts'
+import { checkedLater, checkTopicPartition, checkTopicPartitions } from './consumer-arguments.ts'
 import type { PositionResolver } from './position-resolver.ts'
 import { findAllByTimestamp } from './timestamp-searches.ts'
 
@@ -28,9 +22,6 @@ export interface OffsetAndTimestamp extends TopicPartition {
 export interface PartitionOffset extends TopicPartition {
   readonly offset: number
 }
-
-/** Each field is checked separately below. */
-const checkedLater: Check = () => undefined
 
 const QUERY: Checks<TimestampQuery> = {
   topic: checkedLater,

@@ -129,7 +129,7 @@ export class RecordIterator<K, V>
           this.#hold(record)
         })
         const value = this.#inHand
-        if (value !== null && !this.#isReturned()) return { done: false, value }
+        if (value !== null && !this.#isOver) return { done: false, value }
       }
     } catch (error) {
       // Closing the consumer or leaving the loop ends an iteration and is not a failure.
@@ -144,10 +144,6 @@ export class RecordIterator<K, V>
 
   #isEnded(): boolean {
     return this.#isOver || this.#feed.isClosed()
-  }
-
-  #isReturned(): boolean {
-    return this.#isOver
   }
 
   #end(): void {
