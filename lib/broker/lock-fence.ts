@@ -13,8 +13,8 @@ export interface FencedDirectory {
   readonly readOnly: boolean
   /** Whether the broker still owns its directory. */
   isOwned(): boolean
-  /** Why the machine has stopped, in a simulation; `null` or absent otherwise. */
-  readonly stopReason?: () => Error | null
+  /** Why the machine has stopped, in a simulation; `null` otherwise. */
+  readonly stopReason: () => Error | null
 }
 
 /** Why nothing may be changed any more; `null` while the lock is held, or if there is none. */
@@ -23,7 +23,7 @@ export function whyFenced(
   outcome: AppendOutcome,
 ): LockLostError | null {
   if (directory.readOnly || directory.isOwned()) return null
-  return lockLostBy(directory.dir, directory.stopReason?.() ?? null, outcome)
+  return lockLostBy(directory.dir, directory.stopReason(), outcome)
 }
 
 /** Like {@link whyFenced}, for an append to a partition, which may be open for reading only. */

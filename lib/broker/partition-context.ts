@@ -15,20 +15,17 @@ export interface PartitionContext extends FencedDirectory {
   readonly recentBatches: RecentBatchesBudget
   /** Compacts a partition once no other is being compacted. */
   readonly compact: (partition: Partition) => Promise<CompactionReport>
-  /**
-   * Called before a log is truncated to `offset`. Absent: nobody records how far it was compacted.
-   */
-  readonly beforeTruncation?: (
+  /** Called before a log is truncated to `offset`. */
+  readonly beforeTruncation: (
     topicPartition: TopicPartition,
     offset: number,
     leaderEpoch: number,
   ) => Promise<void>
   /**
    * Offset up to which all groups that have committed for the topic have consumed the partition; 0
-   * if there is no such group, or it is not known. Absent: there are no groups. If the topic is
-   * full, imports hold nothing back.
+   * if there is no such group, or it is not known. If the topic is full, imports hold nothing back.
    */
-  readonly consumedBelow?: (
+  readonly consumedBelow: (
     topicPartition: TopicPartition,
     options: { readonly isFull: boolean },
   ) => number

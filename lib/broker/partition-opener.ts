@@ -143,8 +143,8 @@ export class PartitionOpener {
       batchCache,
       loss,
       saveState: states.save.bind(states, key),
-      beforeTruncation: async (offset: number, leaderEpoch: number) =>
-        partitionContext.beforeTruncation?.({ topic, partition }, offset, leaderEpoch),
+      beforeTruncation: (offset: number, leaderEpoch: number) =>
+        partitionContext.beforeTruncation({ topic, partition }, offset, leaderEpoch),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
       ...(readOnly
         ? {

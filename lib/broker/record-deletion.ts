@@ -121,7 +121,7 @@ export class RecordDeletion {
     if (!this.#isByConsumption) return 0
     const { log, context } = this.#owner
     const { topic, partition } = log
-    return context.consumedBelow?.({ topic, partition }, { isFull }) ?? 0
+    return context.consumedBelow({ topic, partition }, { isFull })
   }
 
   async #deleting(deletion: () => Promise<FreedSpace>): Promise<FreedSpace> {

@@ -67,6 +67,9 @@ export function partitionContext(): PartitionContext {
     batchCache: new BatchCache(1024 * 1024),
     lockLoss: { error: null },
     isOwned: () => true,
+    stopReason: () => null,
+    beforeTruncation: () => Promise.resolve(),
+    consumedBelow: () => 0,
   }
 }
 
