@@ -1,5 +1,6 @@
 import { TurnsBetweenRecords } from '../platform/turns-between-records.ts'
 import type { StoredRecord } from '../record/decode.ts'
+import { SerialQueue } from '../storage/serial-queue.ts'
 
 /** Supplies a {@link PartitionIterator} with records. Calls do not overlap. */
 export interface RecordSource {
@@ -30,8 +31,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
   #records: readonly StoredRecord[] = []
   #recordSlot = 0
   #isOver = false
-  /** The last call that waits. */
-  #waiting: Promise<Result> | null = null
+  readonly #calls = new SerialQueue()
 
   constructor(source: RecordSource, signal: AbortSignal | undefined) {
     this.#source = source
@@ -39,7 +39,7 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
   }
 
   next(): Promise<Result> {
-    if (this.#waiting === null) {
+    if (this.#calls.isIdle) {
       const value = this.#records[this.#recordSlot]
       if (value !== undefined && this.#signal?.aborted !== true) {
         this.#turn = this.#turns.turnIfDue()
@@ -49,23 +49,20 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
         }
       }
     }
-    return this.#inTurn(() => this.#advance())
+    return this.#calls.run(() => this.#advance())
   }
 
   return(): Promise<Result> {
     this.#source.stopWaiting?.()
-    return this.#inTurn(() => {
+    return this.#calls.run(() => {
       this.#end()
       return Promise.resolve({ done: true, value: undefined })
     })
   }
 
-  throw(error: unknown): Promise<Result> {
-    this.#source.stopWaiting?.()
-    return this.#inTurn(() => {
-      this.#end()
-      throw error
-    })
+  async throw(error: unknown): Promise<Result> {
+    await this.return()
+    throw error
   }
 
   [Symbol.asyncIterator](): this {
@@ -74,19 +71,6 @@ export class PartitionIterator implements AsyncGenerator<StoredRecord, void, und
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return()
-  }
-
-  /** Runs `task` once all earlier calls are answered. */
-  #inTurn(task: () => Promise<Result>): Promise<Result> {
-    const before = this.#waiting
-    const run = async (): Promise<Result> => task()
-    const waiting = before === null ? run() : before.then(run, run)
-    this.#waiting = waiting
-    const settled = (): void => {
-      if (this.#waiting === waiting) this.#waiting = null
-    }
-    waiting.then(settled, settled)
-    return waiting
   }
 
   async #advance(): Promise<Result> {
