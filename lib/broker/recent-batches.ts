@@ -1,5 +1,6 @@
 import { batchMemory } from '../record/batch-memory.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { Fifo } from '../storage/fifo.ts'
 
 /**
  * Memory of a batch besides its bytes: the object, its buffer and its queue entries. For a
@@ -14,9 +15,8 @@ export const HELD_BATCH_BYTES = 240
 export class RecentBatchesBudget {
   readonly #maxBytes: number
   #sizeBytes = 0
-  /** All batches in memory, oldest first, from `#head` on. */
-  #queue: { owner: RecentBatches; sizeBytes: number }[] = []
-  #head = 0
+  /** All batches in memory, oldest first. */
+  readonly #queue = new Fifo<{ owner: RecentBatches; sizeBytes: number }>()
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes
@@ -26,16 +26,11 @@ export class RecentBatchesBudget {
   add(owner: RecentBatches, sizeBytes: number): void {
     this.#queue.push({ owner, sizeBytes })
     this.#sizeBytes += sizeBytes
-    while (this.#sizeBytes > this.#maxBytes && this.#head < this.#queue.length) {
-      const oldest = this.#queue[this.#head]
-      this.#head += 1
+    while (this.#sizeBytes > this.#maxBytes) {
+      const oldest = this.#queue.shift()
       if (oldest === undefined) break
       this.#sizeBytes -= oldest.sizeBytes
       oldest.owner.dropOldest()
-    }
-    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#head)
-      this.#head = 0
     }
   }
 }

@@ -1,4 +1,4 @@
-import { Fifo } from './fifo.ts'
+import { Fifo } from '../storage/fifo.ts'
 
 /** A caller that waits for memory. */
 export interface PoolWaiter {

@@ -1,7 +1,7 @@
 import { EndOfTick } from '../broker/end-of-tick.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
 import { promptIo, type PromptIo } from '../platform/prompt-io.ts'
-import { Fifo } from './fifo.ts'
+import { Fifo } from '../storage/fifo.ts'
 
 /** A queue that collects data to write. */
 export interface ReadyQueue {

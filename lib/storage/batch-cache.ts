@@ -1,5 +1,6 @@
 import { BatchMarks } from '../record/batch-marks.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
+import { Fifo } from './fifo.ts'
 import { RecentlyRead } from './recently-read.ts'
 
 /** Buffer sizes are rounded up to this, so that buffers can be reused. */
@@ -46,9 +47,8 @@ export class BatchCache {
   #sizeBytes = 0
   /** Unused buffers. Allocating one for each read would be most of the read's cost. */
   readonly #spares: Buffer[] = []
-  /** In eviction order, from `#head` on. Slots below it are `null` to release memory. */
-  #queue: (CachedBatch | null)[] = []
-  #head = 0
+  /** In eviction order. */
+  readonly #queue = new Fifo<CachedBatch>()
   /** `null` until the first eviction. */
   #readOnce: RecentlyRead | null = null
   #segmentCount = 0
@@ -100,10 +100,6 @@ export class BatchCache {
     this.#sizeBytes += cached.marks.memoryBytes
     if (this.#sizeBytes > this.#maxBytes) this.#readOnce ??= new RecentlyRead(this.#rememberedBits)
     while (this.#sizeBytes > this.#maxBytes) this.#letGo()
-    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#head)
-      this.#head = 0
-    }
   }
 
   get #rememberedBits(): number {
@@ -112,9 +108,7 @@ export class BatchCache {
   }
 
   #letGo(): void {
-    const first = this.#queue[this.#head] as CachedBatch
-    this.#queue[this.#head] = null
-    this.#head += 1
+    const first = this.#queue.shift() as CachedBatch
     if (first.isUsed && !first.isGone) {
       first.isUsed = false
       this.#queue.push(first)

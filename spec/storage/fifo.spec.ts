@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Fifo } from '../../lib/client/fifo.ts'
+import { Fifo } from '../../lib/storage/fifo.ts'
 
 describe('Fifo', () => {
   it('is empty at first, and returns undefined', () => {
