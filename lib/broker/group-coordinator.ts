@@ -61,7 +61,7 @@ export class GroupCoordinator {
     this.#options = options
     this.#context = {
       clock: options.clock,
-      isClosed: () => this.#isClosed,
+      ensureOpen: this.#ensureOpen.bind(this),
       newMemberId: (groupId) => this.#newMemberId(groupId),
       groupFor: (groupId) => this.#groupFor(groupId),
       commit: options.offsets.commit.bind(options.offsets),
@@ -84,7 +84,7 @@ export class GroupCoordinator {
     checkWholeNumber('maxPollIntervalMs', options.maxPollIntervalMs, 1, Number.MAX_SAFE_INTEGER)
     this.ensureOffsetsKnown(groupId)
     this.#groups.get(groupId)?.ensureConsistent(options.strategy)
-    return new MemberSession(this.#context, groupId, { ...options })
+    return new MemberSession(this.#context, groupId, options)
   }
 
   /**

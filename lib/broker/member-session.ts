@@ -1,4 +1,4 @@
-import { ClosedError, CommitFailedError } from '../errors.ts'
+import { CommitFailedError } from '../errors.ts'
 import type { Clock, Timer } from '../platform/clock.ts'
 import { onMicrotask } from '../platform/event-loop.ts'
 import type { GroupMember, PartitionAssignmentStrategy } from './assignors/assignor.ts'
@@ -11,7 +11,8 @@ import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 /** What a member needs from the coordinator. */
 export interface SessionContext {
   readonly clock: Clock
-  isClosed(): boolean
+  /** @throws {@link ClosedError} */
+  ensureOpen(): void
   newMemberId(groupId: string): string
   groupFor(groupId: string): ConsumerGroup
   commit(groupId: string, offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void>
@@ -87,7 +88,7 @@ export class MemberSession implements GroupMembership {
   }
 
   join(topics: readonly string[], owned: readonly TopicPartition[]): void {
-    if (this.#context.isClosed()) throw closed()
+    this.#context.ensureOpen()
     const group = this.#group ?? this.#enter()
     this.#topics = [...topics]
     const held = new Set(this.#held.map(topicPartitionKey))
@@ -115,7 +116,7 @@ export class MemberSession implements GroupMembership {
   }
 
   async commit(offsets: readonly OffsetCommit[], options?: CommitOptions): Promise<void> {
-    if (this.#context.isClosed()) throw closed()
+    this.#context.ensureOpen()
     if (this.#group === null) {
       throw new CommitFailedError(
         this.#groupId,
@@ -232,8 +233,4 @@ export class MemberSession implements GroupMembership {
     this.#pollTimer = null
     this.#isOverdue = false
   }
-}
-
-function closed(): ClosedError {
-  return new ClosedError('the group coordinator is closed')
 }
