@@ -93,8 +93,9 @@ describe('a log during its verification', () => {
     const others = [2, 3].map((baseOffset) => bytesOf({ values: ['v9'], baseOffset, epoch }))
     fs.writeFile(pathOf(2), Buffer.concat(others))
     const log = await openLog(fs, { readOnly: true })
-    const message = expect.stringMatching(/the checksum of the file is 0x[0-9a-f]{8}, but the/)
-    expect(await log.verify()).toMatchObject([{ path: pathOf(2), position: 0, message }])
+    const [found] = await log.verify()
+    expect(found).toMatchObject({ path: pathOf(2), position: 0 })
+    expect(found?.message).toMatch(/the checksum of the file is 0x[0-9a-f]{8}, but the/)
   })
 
   it('accepts appends, which do not wait for the verification', async () => {
