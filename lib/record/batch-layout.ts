@@ -1,5 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
-import { int32At } from './big-endian.ts'
+import { int32At, putInt16, putInt32, putUint16 } from './big-endian.ts'
 import { writeInt64 } from './int64.ts'
 
 // A record batch in Kafka's message format 2. All numbers are big-endian.
@@ -87,18 +87,18 @@ export interface BatchHeader {
  */
 export function writeBatchHeader(buffer: Buffer, header: BatchHeader): void {
   writeInt64(buffer, BASE_OFFSET_POSITION, header.baseOffset)
-  buffer.writeInt32BE(buffer.length - LOG_OVERHEAD, BATCH_LENGTH_POSITION)
-  buffer.writeInt32BE(header.partitionLeaderEpoch, LEADER_EPOCH_POSITION)
-  buffer.writeInt8(MAGIC_V2, MAGIC_POSITION)
-  buffer.writeUInt32BE(0, CRC_POSITION)
-  buffer.writeUInt16BE(header.attributes, ATTRIBUTES_POSITION)
-  buffer.writeInt32BE(header.lastOffsetDelta, LAST_OFFSET_DELTA_POSITION)
+  putInt32(buffer, BATCH_LENGTH_POSITION, buffer.length - LOG_OVERHEAD)
+  putInt32(buffer, LEADER_EPOCH_POSITION, header.partitionLeaderEpoch)
+  buffer[MAGIC_POSITION] = MAGIC_V2
+  putInt32(buffer, CRC_POSITION, 0)
+  putUint16(buffer, ATTRIBUTES_POSITION, header.attributes)
+  putInt32(buffer, LAST_OFFSET_DELTA_POSITION, header.lastOffsetDelta)
   writeInt64(buffer, BASE_TIMESTAMP_POSITION, header.baseTimestamp)
   writeInt64(buffer, MAX_TIMESTAMP_POSITION, header.maxTimestamp)
   writeInt64(buffer, PRODUCER_ID_POSITION, header.producerId)
-  buffer.writeInt16BE(header.producerEpoch, PRODUCER_EPOCH_POSITION)
-  buffer.writeInt32BE(header.baseSequence, BASE_SEQUENCE_POSITION)
-  buffer.writeInt32BE(header.recordCount, RECORD_COUNT_POSITION)
+  putInt16(buffer, PRODUCER_EPOCH_POSITION, header.producerEpoch)
+  putInt32(buffer, BASE_SEQUENCE_POSITION, header.baseSequence)
+  putInt32(buffer, RECORD_COUNT_POSITION, header.recordCount)
 }
 
 /**
@@ -122,8 +122,9 @@ export function wholeBatchSize(buffer: Buffer): number {
   if (sizeBytes > length) {
     throw corruptHeader(`the batch has ${sizeBytes} bytes, but there are ${length}`)
   }
-  const magic = buffer.readInt8(MAGIC_POSITION)
-  if (magic !== MAGIC_V2) throw corruptHeader(`its magic is ${magic}, not ${MAGIC_V2}`)
+  if (buffer[MAGIC_POSITION] !== MAGIC_V2) {
+    throw corruptHeader(`its magic is ${buffer.readInt8(MAGIC_POSITION)}, not ${MAGIC_V2}`)
+  }
   return sizeBytes
 }
 

@@ -1,5 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
-import { int32At, uint32At } from './big-endian.ts'
+import { int32At, putInt32, uint32At } from './big-endian.ts'
 
 const TWO_POW_32 = 0x1_0000_0000
 
@@ -31,6 +31,7 @@ export function writeInt64(buffer: Buffer, position: number, value: number): num
   if (!Number.isSafeInteger(value)) {
     throw new RangeError(`value ${value} is not an integer within ±(2^53 - 1)`)
   }
-  buffer.writeInt32BE(Math.floor(value / TWO_POW_32), position)
-  return buffer.writeUInt32BE(value >>> 0, position + 4)
+  putInt32(buffer, position, Math.floor(value / TWO_POW_32))
+  putInt32(buffer, position + 4, value | 0)
+  return position + 8
 }

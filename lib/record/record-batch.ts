@@ -20,7 +20,7 @@ import {
   TRANSACTIONAL,
   wholeBatchSize,
 } from './batch-layout.ts'
-import { int32At, uint32At } from './big-endian.ts'
+import { int32At, putInt32, putUint16, uint32At } from './big-endian.ts'
 import { compressionTypeOf, type CompressionType } from './compression.ts'
 import { crc32c } from './crc32c.ts'
 import { readInt64, writeInt64 } from './int64.ts'
@@ -241,8 +241,8 @@ export interface BatchStamp {
   readonly partitionLeaderEpoch: number
   /** Sets the {@link GROUP_START} bit; clears it if false or absent. */
   readonly groupStart?: boolean
-  /** Replaces every timestamp in the batch; if absent, the batch keeps its own. */
-  readonly logAppendTime?: number
+  /** Replaces every timestamp in the batch; if `null` or absent, the batch keeps its own. */
+  readonly logAppendTime?: number | null
 }
 
 /**
@@ -255,20 +255,21 @@ export interface BatchStamp {
 export function stampBatch(buffer: Buffer, stamp: BatchStamp): void {
   const sizeBytes = wholeBatchSize(buffer)
   writeInt64(buffer, BASE_OFFSET_POSITION, stamp.baseOffset)
-  buffer.writeInt32BE(stamp.partitionLeaderEpoch, LEADER_EPOCH_POSITION)
-  let attributes = buffer.readUInt16BE(ATTRIBUTES_POSITION) & ~GROUP_START
+  putInt32(buffer, LEADER_EPOCH_POSITION, stamp.partitionLeaderEpoch)
+  let attributes = (int32At(buffer, ATTRIBUTES_POSITION) >>> 16) & ~GROUP_START
   if (stamp.groupStart === true) attributes |= GROUP_START
-  if (stamp.logAppendTime !== undefined) {
+  const { logAppendTime = null } = stamp
+  if (logAppendTime !== null) {
     attributes |= LOG_APPEND_TIME
-    writeInt64(buffer, MAX_TIMESTAMP_POSITION, stamp.logAppendTime)
+    writeInt64(buffer, MAX_TIMESTAMP_POSITION, logAppendTime)
   }
-  buffer.writeUInt16BE(attributes, ATTRIBUTES_POSITION)
-  buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION, sizeBytes), CRC_POSITION)
+  putUint16(buffer, ATTRIBUTES_POSITION, attributes)
+  putInt32(buffer, CRC_POSITION, crc32c(buffer, ATTRIBUTES_POSITION, sizeBytes) | 0)
 }
 
 /** Computes the CRC of the batch that fills `buffer`. */
 export function writeCrc(buffer: Buffer): void {
-  buffer.writeUInt32BE(crc32c(buffer, ATTRIBUTES_POSITION), CRC_POSITION)
+  putInt32(buffer, CRC_POSITION, crc32c(buffer, ATTRIBUTES_POSITION) | 0)
 }
 
 /** Sequences wrap from 2^31 - 1 to 0, so they are never negative. */

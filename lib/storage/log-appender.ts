@@ -246,7 +246,7 @@ export class LogAppender {
       baseOffset,
       partitionLeaderEpoch: leaderEpoch,
       groupStart: baseOffset === durableEndOffset,
-      ...(appendTime === null ? {} : { logAppendTime: appendTime }),
+      logAppendTime: appendTime,
     })
     return new RecordBatch(buffer)
   }

@@ -284,6 +284,17 @@ describe('a builder', () => {
     expect(() => builder.buildUncompressed()).toThrow('the batch has already been built')
   })
 
+  it.each([
+    { partitionLeaderEpoch: 2 ** 31 },
+    { producerId: 2 ** 53 },
+    { producerEpoch: 2 ** 15 },
+    { producerEpoch: -(2 ** 15) - 1 },
+    { baseSequence: 2 ** 31 },
+    { timestampType: 'LogAppendTime', logAppendTime: 0.5 } as const,
+  ])('throws RangeError when an option does not fit its field: %j', (options) => {
+    expect(() => goldenBuilder(options).buildUncompressed()).toThrow(RangeError)
+  })
+
   it('throws from buildUncompressed if the batch is compressed, and can still build it', async () => {
     const builder = goldenBuilder({ compressionType: 'gzip' })
     expect(() => builder.buildUncompressed()).toThrow("compressed with 'gzip' needs build()")
@@ -309,6 +320,14 @@ describe('an empty batch', () => {
     expect(() => emptyBatch({ baseOffset: 5, lastOffset: 4, maxTimestamp: -1 })).toThrow(
       'lastOffset 4 must be at least baseOffset (5)',
     )
+  })
+
+  it('cannot cover more offsets than an int32 counts', () => {
+    const empty = { baseOffset: 5, maxTimestamp: -1 }
+    expect(new RecordBatch(emptyBatch({ ...empty, lastOffset: 2 ** 31 + 4 })).lastOffset).toBe(
+      2 ** 31 + 4,
+    )
+    expect(() => emptyBatch({ ...empty, lastOffset: 2 ** 31 + 5 })).toThrow(RangeError)
   })
 
   it('has producer id, producer epoch and sequence -1 if no producer is named', () => {

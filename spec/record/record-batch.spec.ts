@@ -1,7 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { CorruptRecordError, UnsupportedCompressionTypeError } from '../../lib/errors.ts'
-import { BASE_OFFSET_POSITION, LEADER_EPOCH_POSITION } from '../../lib/record/batch-layout.ts'
+import {
+  ATTRIBUTES_POSITION,
+  BASE_OFFSET_POSITION,
+  LEADER_EPOCH_POSITION,
+} from '../../lib/record/batch-layout.ts'
 import {
   GROUP_START,
   LOG_OVERHEAD,
@@ -282,6 +286,23 @@ describe('stampBatch', () => {
     })
     batch.ensureValid()
     expect(buffer.subarray(61)).toEqual(PLAIN_BATCH.subarray(61))
+  })
+
+  it('keeps the timestamps of the batch if the append time is null', () => {
+    const buffer = copyOf(PLAIN_BATCH)
+    stampBatch(buffer, { baseOffset: 100, partitionLeaderEpoch: 0, logAppendTime: null })
+    expect(buffer).toEqual(PLAIN_BATCH)
+  })
+
+  it('keeps the attribute bits that it does not set', () => {
+    const buffer = changed(PLAIN_BATCH, (copy) => copy.writeUInt16BE(0xbff0, ATTRIBUTES_POSITION))
+    stampBatch(buffer, { baseOffset: 3, partitionLeaderEpoch: 1, groupStart: true })
+    const batch = new RecordBatch(buffer)
+    expect(batch.attributes).toBe(0xfff0)
+    batch.ensureValid()
+    stampBatch(buffer, { baseOffset: 3, partitionLeaderEpoch: 1, logAppendTime: 1234 })
+    expect(batch.attributes).toBe(0xbff8)
+    batch.ensureValid()
   })
 
   it('leaves the bytes after the batch unchanged', () => {
