@@ -298,20 +298,21 @@ export function readPiecesNow(
 ): readonly RecordBatch[] | null {
   const first = partition.readBatchesNow(offset, maxBytes, wantedEnd)
   if (first === null || first.length === 0) return first
-  const found = [...first]
+  let found: RecordBatch[] | null = null
   let restBytes = maxBytes
   for (let piece = first; ;) {
     for (const { sizeBytes } of piece) restBytes -= sizeBytes
-    const from = found.at(-1)?.nextOffset ?? offset
+    const from = piece.at(-1)?.nextOffset ?? offset
     const end = Math.min(wantedEnd ?? Infinity, partition.highWatermark)
-    if (restBytes <= 0 || from >= end) return found
+    if (restBytes <= 0 || from >= end) return found ?? first
     try {
       piece = partition.batches.readBehindNow(from, restBytes, wantedEnd) ?? []
     } catch {
       // An error there is left to the read that starts there.
-      return found
+      return found ?? first
     }
-    if (piece.length === 0) return found
+    if (piece.length === 0) return found ?? first
+    found ??= [...first]
     for (const batch of piece) found.push(batch)
   }
 }

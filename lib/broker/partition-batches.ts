@@ -1,6 +1,6 @@
-import { batchesOf, totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
+import { RecordBatch, totalSizeBytes } from '../record/record-batch.ts'
 import { copyFromAll } from '../record/record-copies.ts'
-import { shared } from '../record/shared-memory.ts'
+import { sharedCopy } from '../record/shared-memory.ts'
 import type { FewRecords } from '../storage/few-records.ts'
 import type { BatchLimits } from '../storage/log-reader.ts'
 import type { Log } from '../storage/log.ts'
@@ -141,9 +141,14 @@ export class PartitionBatches {
   }
 }
 
-/** Not with `map`, see {@link batchesOf}. */
+/** Neither with `map` nor by a growing array if there is one: see `batchesOf`. */
 function copiesOf(batches: readonly RecordBatch[]): RecordBatch[] {
-  const buffers: Buffer[] = []
-  for (const { buffer } of batches) buffers.push(shared(Buffer.from(buffer)))
-  return batchesOf(buffers)
+  if (batches.length === 1) return [copyOf(batches[0] as RecordBatch)]
+  const copies: RecordBatch[] = []
+  for (const batch of batches) copies.push(copyOf(batch))
+  return copies
+}
+
+function copyOf({ buffer }: RecordBatch): RecordBatch {
+  return new RecordBatch(sharedCopy(buffer))
 }

@@ -296,8 +296,22 @@ async function fill(
 function decodeAll(
   batches: readonly RecordBatch[],
   partition: Partition,
-  { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
+  range: { fromOffset: number; maxRecords: number },
   records: StoredRecord[] = [],
+): StoredRecord[] | Promise<StoredRecord[]> {
+  if (batches.length !== 1) return decodeEach(batches, partition, range, records)
+  // At the end of a log this is the usual case, and needs none of the function with closures.
+  const { fromOffset, maxRecords } = range
+  const options = { fromOffset, maxRecords, into: records }
+  return decodeRecords(batches[0] as RecordBatch, partition.log, options)
+}
+
+/** {@link decodeAll} for any number of batches. */
+function decodeEach(
+  batches: readonly RecordBatch[],
+  partition: Partition,
+  { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
+  records: StoredRecord[],
 ): StoredRecord[] | Promise<StoredRecord[]> {
   const mostRecords = records.length + maxRecords
   const goOn = (slot: number): StoredRecord[] | Promise<StoredRecord[]> => {

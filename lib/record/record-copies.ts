@@ -4,7 +4,7 @@ import { RecordBatch } from './record-batch.ts'
 import type { BatchPlace } from './record-reader.ts'
 import type { StoredRecord } from './stored-record.ts'
 import { copyRun } from './record-run.ts'
-import { shared } from './shared-memory.ts'
+import { sharedCopy } from './shared-memory.ts'
 
 /**
  * At most `maxRecords` records of an uncompressed batch, from `fromOffset` on, as views of a copy
@@ -25,7 +25,7 @@ export function copyRecords(
     const records = copyRun(batch, buffer, RECORD_BATCH_OVERHEAD, place, run)
     if (records !== null) return records
   }
-  return decodeUncompressed(new RecordBatch(shared(Buffer.from(buffer))), place, range)
+  return decodeUncompressed(new RecordBatch(sharedCopy(buffer)), place, range)
 }
 
 /**

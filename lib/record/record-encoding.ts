@@ -41,10 +41,8 @@ export const MAX_BATCH_ITEMS: number = 2 ** 20
  * Even optimized code looks up the methods that a buffer inherits by name at each call, because
  * there are too many of them. That would take a tenth of the time of a record.
  */
-const setBytes: (this: Uint8Array, source: Uint8Array, position: number) => void = Reflect.get(
-  Uint8Array.prototype,
-  'set',
-)
+export const setBytes: (this: Uint8Array, source: Uint8Array, position: number) => void =
+  Reflect.get(Uint8Array.prototype, 'set')
 
 /**
  * Headers are mostly a few letters of ASCII. For so few, measuring and writing them here takes a

@@ -1,6 +1,7 @@
 // Not the global `Buffer`: it is behind a getter, which would be called for every small read.
 import { Buffer } from 'node:buffer'
 import { markAsUntransferable } from 'node:worker_threads'
+import { setBytes } from './record-encoding.ts'
 
 /**
  * Marks memory for views of records as untransferable. Otherwise whoever transferred one record to
@@ -12,4 +13,12 @@ import { markAsUntransferable } from 'node:worker_threads'
 export function shared(bytes: Buffer): Buffer {
   if (bytes.length >= Buffer.poolSize >>> 1) markAsUntransferable(bytes.buffer)
   return bytes
+}
+
+/** A copy of some bytes for views of records, see {@link shared}. */
+export function sharedCopy(bytes: Buffer): Buffer {
+  // `Buffer.from` takes the same memory, but first looks at what else it may have been given.
+  const copy = Buffer.allocUnsafe(bytes.length)
+  setBytes.call(copy, bytes, 0)
+  return shared(copy)
 }

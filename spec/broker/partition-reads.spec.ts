@@ -62,6 +62,7 @@ describe('maxRecords', () => {
     ['in memory', {}],
     ['on the disk', FROM_DISK],
     ['in many segments', { ...FROM_DISK, config: { segmentBytes: 200 } }],
+    ['in compressed batches', { config: { compressionType: 'gzip' as const } }],
   ])('is the number of records that a read returns if there are as many, %s', async (_, setup) => {
     const partition = await openPartition(setup)
     await fill(partition, 20, 3)

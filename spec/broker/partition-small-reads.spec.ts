@@ -215,6 +215,22 @@ describe('a read of many records', () => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(41_000)
   })
 
+  it.each([
+    ['memory', written],
+    ['the disk', reopened],
+  ])('of a consumer returns every batch of all its pieces once, from %s', async (_place, open) => {
+    const partition = await open(new SimulatedFileSystem())
+    const { batches } = await fetchFrom(partition, 1_000_000)
+    const lengths = batches.map(({ lastOffset, baseOffset }) => lastOffset + 1 - baseOffset)
+    let next = 0
+    for (const [slot, { baseOffset }] of batches.entries()) {
+      expect(baseOffset).toBe(next)
+      next += lengths[slot] ?? 0
+    }
+    expect(batches.length).toBeGreaterThan(2)
+    expect(next).toBe(COUNT)
+  })
+
   it('returns no more batches from memory than fit into maxBytes', async () => {
     const partition = await written(new SimulatedFileSystem())
     const records = await partition.read(0, { maxBytes: 40_000 })
