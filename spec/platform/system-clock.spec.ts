@@ -76,6 +76,36 @@ describe('SystemClock', () => {
     expect(cancelled).not.toHaveBeenCalled()
   })
 
+  it('keeps the process alive for each timer until it is cancelled, however long it is', async () => {
+    const clock = await loadClock()
+    const count = (): number =>
+      process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const before = count()
+    for (const delayMs of [0, 1, 499.98, 2 ** 20, 2 ** 40]) {
+      const timers = [1, 2].map(() => clock.startTimer(() => undefined, delayMs))
+      expect(count()).toBe(before + 2)
+      for (const timer of [...timers, ...timers]) timer.cancel()
+      expect(count()).toBe(before)
+      clock.startTimer(() => undefined, delayMs, { background: true }).cancel()
+      expect(count()).toBe(before)
+    }
+  })
+
+  it('calls back the other timers of a duration after one of them was cancelled', async () => {
+    const clock = await loadClock()
+    for (let round = 0; round < 3; round += 1) {
+      clock.startTimer(() => expect.unreachable(), 2).cancel()
+      const calls: string[] = []
+      await new Promise<void>((resolve) => {
+        const first = clock.startTimer(() => calls.push('first'), 2)
+        clock.startTimer(() => calls.push('second'), 2)
+        clock.startTimer(resolve, 2)
+        first.cancel()
+      })
+      expect(calls).toEqual(['second'])
+    }
+  })
+
   it('lets the process exit while a background timer is pending, but not while any other one is', async () => {
     const script = startScript(`
       import { systemClock } from '${compiledUrl('platform/system-clock.ts')}'
