@@ -4,10 +4,8 @@ import {
   fstatSync,
   lstatSync,
   openSync,
-  readdirSync,
   realpathSync,
   statSync,
-  type Dirent,
   type Stats,
 } from 'node:fs'
 import {
@@ -15,7 +13,6 @@ import {
   lstat,
   mkdir,
   open,
-  readdir,
   realpath,
   rename,
   rmdir,
@@ -25,6 +22,7 @@ import {
 } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { lockDirectory } from './directory-lock.ts'
+import { namesIn } from './directory-names.ts'
 import type {
   DirectoryEntry,
   DirectoryLock,
@@ -46,13 +44,10 @@ import {
 import { OpenFiles, shareOpenFiles } from './open-files.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
 import { PlainDescriptor } from './plain-descriptor.ts'
-import { promptIo, type PromptKind } from './prompt-io.ts'
+import { promptIo } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
 import { windowsNames } from './windows-names.ts'
-
-/** A directory of at most this size holds a few hundred names. */
-const MAX_DIRECTORY_BYTES = 16 * 1024
 
 /** Shared by all file systems, because descriptors belong to the process. */
 const processFiles = new OpenFiles()
@@ -120,10 +115,7 @@ export class NodeFileSystem implements FileSystem {
   async #open(path: string, mode: OpenMode): Promise<File> {
     if (mode === 'read' || mode === 'update') {
       const call = (): NodeFile => this.#openNow(path, mode)
-      let opened = promptIo.attempt(call)
-      if (opened !== undefined) return opened
-      await promptIo.whenTurned('read', 0)
-      opened = promptIo.attempt(call)
+      const opened = promptIo.attempt(call) ?? (await promptIo.attemptNextTurn(call))
       if (opened !== undefined) return opened
     }
     if (mode !== 'create') return this.#openAs(path, mode)
@@ -180,15 +172,16 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    const entries =
-      promptIo.attempt(() => readNamesNow(path)) ?? (await readdir(path, { withFileTypes: true }))
-    return entries
+    const names = await namesIn(path)
+    return names
       .map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async stat(path: string): Promise<FileStat | null> {
-    const found = statInTurn(path, 'read')
+    const call = (): FileStat | null => statHere(path)
+    let found = promptIo.attempt(call)
+    if (found === undefined) found = await promptIo.attemptNextTurn(call)
     if (found !== undefined) return found
     try {
       return toFileStat(await lstat(path))
@@ -203,12 +196,14 @@ export class NodeFileSystem implements FileSystem {
    * would start the read share, which with many files to write is over before the other calls.
    */
   statNow(path: string): FileStat | null | undefined {
-    const found = statInTurn(path, 'write')
-    return found === undefined ? statInTurn(path, 'read') : found
+    const call = (): FileStat | null => statHere(path)
+    const found = promptIo.attempt(call, 'write')
+    return found === undefined ? promptIo.attempt(call) : found
   }
 
   async realPath(path: string): Promise<string> {
-    return promptIo.attempt(() => realpathSync.native(path)) ?? realpath(path)
+    const call = (): string => realpathSync.native(path)
+    return promptIo.attempt(call) ?? (await promptIo.attemptNextTurn(call)) ?? realpath(path)
   }
 
   /** The returned paths are absolute. */
@@ -290,18 +285,10 @@ function ensureRegularFile(path: string, stats: Stats): void {
   if (stats.nlink > 1) throw systemError('EMLINK', 'open', path, 'has several hard links')
 }
 
-/** What exists at `path`, if there is time left; see {@link PromptIo.attempt}. */
-function statInTurn(path: string, kind: PromptKind): FileStat | null | undefined {
-  const call = (): Stats | null => lstatSync(path, { throwIfNoEntry: false }) ?? null
-  const found = promptIo.attempt(call, kind)
-  return found === undefined || found === null ? found : toFileStat(found)
-}
-
-/** The names in a directory; `undefined` if there may be many, which would take long. */
-function readNamesNow(path: string): Dirent[] | undefined {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  if (stats === undefined || stats.size > MAX_DIRECTORY_BYTES) return undefined
-  return readdirSync(path, { withFileTypes: true })
+/** What exists at `path`, by a synchronous call. */
+function statHere(path: string): FileStat | null {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  return stats === undefined ? null : toFileStat(stats)
 }
 
 /** Whether a file belongs neither to this process's user nor to root. */

@@ -129,6 +129,18 @@ export class PromptIo {
     return this.#timed(startMs, rest, call)
   }
 
+  /**
+   * Makes a call that {@link PromptIo.attempt} has declined once the event loop has turned, if only
+   * the time of this turn was used up.
+   * @returns `undefined` if it was not made, and has to be left to the pool.
+   */
+  async attemptNextTurn<T>(call: () => T | undefined): Promise<T | undefined> {
+    const turn = this.whenTurned('read', 0)
+    if (turn === null) return undefined
+    await turn
+    return this.attempt(call)
+  }
+
   /** Notes that a sync is requested. @returns whether there is time to make it now */
   hasTime(): boolean {
     const nowMs = this.#system.now()

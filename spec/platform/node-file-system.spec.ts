@@ -7,8 +7,10 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { PlainDescriptor } from '../../lib/platform/plain-descriptor.ts'
 import type { OpenMode } from '../../lib/platform/file-system.ts'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { fileSystemContract } from './file-system-contract.ts'
 import { syncsAtOnce, syncsOfFileHandles } from './file-handle-syncs.ts'
+import { poolCallsOf } from './pool-calls.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 const fileSystem = new NodeFileSystem()
@@ -221,6 +223,44 @@ it('close waits for a read that is postponed because the time of its turn is use
   const read = file.read(Buffer.alloc(20), 0).then((count) => done.push(`read ${count}`))
   await Promise.all([read, file.close().then(() => done.push('closed'))])
   expect(done).toEqual(['read 7', 'closed'])
+})
+
+describe('a call that finds the time of its turn used up', () => {
+  it.each<[string, (directory: string) => Promise<unknown>]>([
+    ['stat', (directory) => fileSystem.stat(join(directory, 'a'))],
+    ['stat of a missing file', (directory) => fileSystem.stat(join(directory, 'missing'))],
+    ['list', (directory) => fileSystem.list(directory)],
+    ['realPath', (directory) => fileSystem.realPath(directory)],
+    ['open', async (directory) => (await fileSystem.open(join(directory, 'a'), 'read')).close()],
+  ])('is made in the next turn and not by another thread: %s', async (_, call) => {
+    const directory = await temporaryDirectory()
+    await writeFile(join(directory, 'a'), '')
+    // After a slow call, as on a busy machine, the pool makes all calls for a while.
+    await expect
+      .poll(
+        async () => {
+          promptIo.begin('read')
+          const usedUpMs = performance.now() + 2
+          while (performance.now() < usedUpMs);
+          return poolCallsOf(() => call(directory))
+        },
+        { timeout: 60_000 },
+      )
+      .toBe(0)
+  })
+
+  it('is left to the pool at once if a directory has many names', async () => {
+    const directory = await temporaryDirectory()
+    const names = Array.from({ length: 1000 }, (_, each) => `${each}`.padStart(40, '0'))
+    await Promise.all(names.map((name) => writeFile(join(directory, name), '')))
+    const waiting = vi.spyOn(promptIo, 'whenTurned')
+    vi.spyOn(promptIo, 'attempt').mockImplementation((call) => call())
+    onTestFinished(() => {
+      vi.restoreAllMocks()
+    })
+    expect(await poolCallsOf(() => fileSystem.list(directory))).toBeGreaterThan(0)
+    expect(waiting).not.toHaveBeenCalled()
+  })
 })
 
 describe('a few bytes', () => {
