@@ -43,7 +43,7 @@ import {
 } from './node-file.ts'
 import { OpenFiles, shareOpenFiles } from './open-files.ts'
 import { CAUTIOUS_OPEN_FLAGS, DIRECTORY_OPEN_FLAGS } from './open-flags.ts'
-import { PlainDescriptor } from './plain-descriptor.ts'
+import { PlainDescriptor, type FileDescriptor } from './plain-descriptor.ts'
 import { promptIo } from './prompt-io.ts'
 import { promptSyncOf } from './prompt-sync.ts'
 import { isSystemError, systemError } from './system-error.ts'
@@ -257,11 +257,11 @@ export class NodeFileSystem implements FileSystem {
   /** Does nothing on Windows, which has no such call and keeps its own journal of names. */
   async syncDirectory(path: string): Promise<void> {
     try {
-      const handle = await open(path, constants.O_RDONLY | DIRECTORY_OPEN_FLAGS)
+      const directory = await openDirectory(path)
       try {
-        await handle.sync()
+        await directory.sync()
       } finally {
-        await handle.close()
+        await directory.close()
       }
     } catch (error) {
       if (process.platform === 'win32' && isSystemError(error, 'EPERM', 'EISDIR')) return
@@ -277,6 +277,15 @@ export class NodeFileSystem implements FileSystem {
   async lock(path: string): Promise<DirectoryLock> {
     return lockDirectory(path)
   }
+}
+
+/** Opens a directory. Its name exists, so this does not wait for a journal, unlike its sync. */
+async function openDirectory(path: string): Promise<FileDescriptor> {
+  const flags = constants.O_RDONLY | DIRECTORY_OPEN_FLAGS
+  const opened = promptIo.attempt(
+    () => new PlainDescriptor(openSync(path, flags), { isWritable: false }),
+  )
+  return opened ?? open(path, flags)
 }
 
 function ensureRegularFile(path: string, stats: Stats): void {

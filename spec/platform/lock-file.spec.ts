@@ -32,7 +32,7 @@ import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { applyToBuiltins } from './builtin-spies.ts'
-import { syncsOfFileHandles } from './file-handle-syncs.ts'
+import { syncsInPool } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -114,7 +114,7 @@ describe('LockFile', () => {
 
   it('syncs the record of its owner before the lock has a name', async () => {
     const directory = await temporaryDirectory()
-    const syncs = await syncsOfFileHandles(directory, async (kind) => {
+    const syncs = await syncsInPool(directory, async (kind) => {
       const names = await readdir(directory)
       return `${kind} ${names.includes(LOCK_FILE_NAME) ? 'under its name' : 'before'}`
     })
@@ -124,7 +124,7 @@ describe('LockFile', () => {
 
   it('T4: is not taken if the sync of its record fails, which is not retried and leaves no file', async () => {
     const directory = await temporaryDirectory()
-    const syncs = await syncsOfFileHandles(directory, (kind) => {
+    const syncs = await syncsInPool(directory, (kind) => {
       if (syncs.length === 0) {
         syncs.push('failed')
         throw systemError('EIO', 'fsync', directory, 'i/o error')

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import fs, { openSync, statSync } from 'node:fs'
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises'
+import { readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
@@ -8,8 +8,9 @@ import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { PlainDescriptor } from '../../lib/platform/plain-descriptor.ts'
 import type { OpenMode } from '../../lib/platform/file-system.ts'
 import { promptIo } from '../../lib/platform/prompt-io.ts'
+import { systemError } from '../../lib/platform/system-error.ts'
 import { fileSystemContract } from './file-system-contract.ts'
-import { syncsAtOnce, syncsOfFileHandles } from './file-handle-syncs.ts'
+import { syncsAtOnce, syncsInPool } from './file-handle-syncs.ts'
 import { poolCallsOf } from './pool-calls.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
@@ -45,7 +46,7 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
 
   it('passes every sync to the operating system', async () => {
     const directory = await temporaryDirectory()
-    const inPool = await syncsOfFileHandles(directory)
+    const inPool = await syncsInPool(directory)
     const atOnce = syncsAtOnce()
     const file = await fileSystem.open(join(directory, 'a'), 'create')
     // The speed of the disk decides how many are made synchronously.
@@ -60,6 +61,53 @@ describe.runIf(process.platform !== 'win32')('NodeFileSystem', () => {
     await fileSystem.syncDirectory(directory)
     expect(inPool).toEqual(['sync', 'sync'])
     await expect(file.datasync()).rejects.toThrow(`${file.path} is closed`)
+  })
+
+  it('syncs a directory with one call of the pool, or with three if it may not open it itself', async () => {
+    const directory = await temporaryDirectory()
+    const inPool = await syncsInPool(directory)
+    const opening = vi.spyOn(promptIo, 'attempt').mockImplementation((call) => call())
+    onTestFinished(() => {
+      opening.mockRestore()
+    })
+    const sync = (): Promise<void> => fileSystem.syncDirectory(directory)
+    expect(await poolCallsOf(sync)).toBe(1)
+    opening.mockReturnValue(undefined)
+    expect(await poolCallsOf(sync)).toBe(3)
+    expect(inPool).toEqual(['sync', 'sync'])
+  })
+
+  it.each<[string, string, (directory: string) => Promise<unknown>]>([
+    ['a file', 'ENOTDIR', (directory) => writeFile(join(directory, 'a'), '')],
+    ['missing', 'ENOENT', () => Promise.resolve()],
+  ])('rejects the sync of a directory that is %s, however it is opened', async (_, code, put) => {
+    const directory = await temporaryDirectory()
+    await put(directory)
+    const opening = vi.spyOn(promptIo, 'attempt').mockImplementation((call) => call())
+    onTestFinished(() => {
+      opening.mockRestore()
+    })
+    const sync = (): Promise<void> => fileSystem.syncDirectory(join(directory, 'a'))
+    await expect(sync()).rejects.toMatchObject({ code })
+    opening.mockReturnValue(undefined)
+    await expect(sync()).rejects.toMatchObject({ code })
+  })
+
+  it.runIf(process.platform === 'linux')('closes a directory whose sync fails', async () => {
+    const directory = await temporaryDirectory()
+    vi.spyOn(PlainDescriptor.prototype, 'sync').mockRejectedValue(
+      systemError('EIO', 'fsync', directory, 'i/o error'),
+    )
+    const opening = vi.spyOn(promptIo, 'attempt').mockImplementation((call) => call())
+    onTestFinished(() => {
+      vi.restoreAllMocks()
+    })
+    await expect(fileSystem.syncDirectory(directory)).rejects.toMatchObject({ code: 'EIO' })
+    expect(opening).toHaveBeenCalled()
+    const targets = (await readdir('/proc/self/fd')).map((name) =>
+      readlink(`/proc/self/fd/${name}`).catch(() => ''),
+    )
+    expect(await Promise.all(targets)).not.toContain(directory)
   })
 
   it('creates nothing at the target of a dangling link', async () => {
