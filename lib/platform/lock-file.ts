@@ -1,19 +1,26 @@
-import { constants, existsSync, fstatSync, lstatSync, readSync, unlinkSync } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  unlinkSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { errorOf } from '../checks.ts'
 import { LockJudge, type LockJudgeOptions } from './lock-judge.ts'
 import { decodeOwnerRecord, encodeOwnerRecord, type OwnerRecord } from './lock-owner.ts'
+import { recordPath, writeIfRoom } from './lock-record.ts'
 import {
   identityOf,
   isCreated,
   namesAnother,
   readLockFile,
-  recordPath,
   removeLeftovers,
   replaceAbandoned,
   unlinkIfPresent,
-  writeIfRoom,
 } from './lock-takeover.ts'
 import { touchLock, touchLockAt } from './lock-touch.ts'
 import { CAUTIOUS_OPEN_FLAGS } from './open-flags.ts'
@@ -57,10 +64,10 @@ export class LockFile {
   #temporaryPath: string
   readonly #options: LockFileOptions
   /**
-   * Open while the lock is held, so that its inode number is not reused: then the number alone
-   * tells whether the name still means this file.
+   * Descriptor of the lock while it is held. It keeps the inode number from being reused, so the
+   * number alone tells whether the name still means this file.
    */
-  #handle: FileHandle | null = null
+  #fd: number | null = null
   #identity = ''
   #unlock: (() => Promise<void>) | null = null
   #handover: Promise<void> | null = null
@@ -125,7 +132,7 @@ export class LockFile {
       if (identityOf(stats) !== this.#identity) return TAKEN_OVER
       // An empty buffer cannot be read into.
       const bytes = Buffer.alloc(Math.max(1, this.#content.length))
-      const size = this.#handle === null ? 0 : readSync(this.#handle.fd, bytes, { position: 0 })
+      const size = this.#fd === null ? 0 : readSync(this.#fd, bytes, { position: 0 })
       return this.#isOurs(bytes.subarray(0, size)) ? null : TAKEN_OVER
     } catch (error) {
       if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return REMOVED
@@ -189,8 +196,8 @@ export class LockFile {
 
   /** A heartbeat without a new descriptor. @returns false if the lock is no longer ours */
   #renewNow(): boolean {
-    if (this.#handle === null || this.lossReasonSync() !== null) return false
-    touchLock(this.#handle.fd, this.#options.clock)
+    if (this.#fd === null || this.lossReasonSync() !== null) return false
+    touchLock(this.#fd, this.#options.clock)
     this.#renewedMs = this.#options.clock.monotonic()
     return true
   }
@@ -203,9 +210,9 @@ export class LockFile {
       await whileBusy(this.#removeOurs)
       if (this.#content.length === 0) await unlinkIfPresent(this.#temporaryPath)
     } finally {
-      const handle = this.#handle
-      this.#handle = null
-      await handle?.close()
+      const fd = this.#fd
+      this.#fd = null
+      if (fd !== null) closeSync(fd)
     }
   }
 
@@ -225,7 +232,7 @@ export class LockFile {
         (await replaceAbandoned(this.#path, this.#temporaryPath, this.#judge.isLockAbandoned)) ||
         (await isCreated(this.#path, this.#temporaryPath)) ||
         this.#isPutInPlace()
-      return isInPlace && (await this.#confirmTaken())
+      return isInPlace && this.#confirmTaken()
     } catch (error) {
       // A taker that is suspended too long is taken for dead, and the holder removes its record.
       if (isSystemError(error, 'ENOENT') && existsSync(this.#options.directory)) return false
@@ -269,15 +276,16 @@ export class LockFile {
     })
   }
 
-  async #confirmTaken(): Promise<boolean> {
-    this.#handle = await open(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
-    const stats = fstatSync(this.#handle.fd, { bigint: true })
+  #confirmTaken(): boolean {
+    const fd = openSync(this.#path, constants.O_RDWR | CAUTIOUS_OPEN_FLAGS)
+    this.#fd = fd
+    const stats = fstatSync(fd, { bigint: true })
     const isEmpty = this.#content.length === 0
     if (isEmpty && namesAnother(this.#path, stats.ino, this.#options.record)) return false
     this.#identity = identityOf(stats)
     // A heartbeat in the file of another owner would cost that owner its lock.
     if (this.lossReasonSync() !== null) return false
-    touchLock(this.#handle.fd, this.#options.clock)
+    touchLock(fd, this.#options.clock)
     return this.lossReasonSync() === null
   }
 
@@ -307,8 +315,8 @@ export class LockFile {
   #touch(path: string, modified: Date): void {
     const { clock, times } = this.#options
     if (this.#released) throw systemError('ENOENT', 'utimes', path, 'released')
-    if (this.#handle === null) return
-    touchLockAt(this.#handle.fd, modified, { clock, mostMs: times.heartbeatMs })
+    if (this.#fd === null) return
+    touchLockAt(this.#fd, modified, { clock, mostMs: times.heartbeatMs })
     this.#renewedMs = clock.monotonic()
   }
 
@@ -326,7 +334,7 @@ export class LockFile {
 
   /** Checks and removes in one go: after a wait, the removed file could be the next owner's. */
   readonly #removeOurs = (): void => {
-    if (this.#handle === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
+    if (this.#fd === null ? !this.#isPlaced() : this.lossReasonSync() !== null) return
     try {
       unlinkSync(this.#path)
     } catch (error) {

@@ -1,12 +1,8 @@
 import { existsSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 import type { FileIdentity, OwnerRecord } from './lock-owner.ts'
-import {
-  readLockFile,
-  recordPath,
-  type AbandonmentCheck,
-  type FoundLockFile,
-} from './lock-takeover.ts'
+import { recordPath } from './lock-record.ts'
+import { readLockFile, type AbandonmentCheck, type FoundLockFile } from './lock-takeover.ts'
 import type { LockTimes } from './lock-times.ts'
 import { pause } from './pause.ts'
 

@@ -6,16 +6,14 @@ import {
   openSync,
   readdirSync,
   readSync,
-  writeFileSync,
   type BigIntStats,
 } from 'node:fs'
-import { copyFile, link, open, readdir, rename, unlink } from 'node:fs/promises'
+import { copyFile, link, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { namesIn } from './directory-names.ts'
 import {
   decodeOwnerName,
   decodeOwnerRecord,
-  encodeOwnerName,
-  encodeOwnerRecord,
   type FileIdentity,
   type OwnerRecord,
 } from './lock-owner.ts'
@@ -24,8 +22,6 @@ import { isSystemError, systemError } from './system-error.ts'
 
 /** More than a record takes with the longest possible host name. */
 const MAX_RECORD_BYTES = 4096
-
-const NO_RECORD = Buffer.alloc(0)
 
 /** What takers append to the lock file's name: a token, or the instance claimed or replaced. */
 const OWN_SUFFIX = /^\.(?:[0-9a-f]{32}|\d+-\d+(?:\.old)?)$/
@@ -181,7 +177,7 @@ export async function removeLeftovers(
 ): Promise<void> {
   const directory = dirname(path)
   const lockName = basename(path)
-  for (const name of await readdir(directory)) {
+  for (const { name } of await namesIn(directory)) {
     if (!name.startsWith(`${lockName}.`)) continue
     if (!OWN_SUFFIX.test(name.slice(lockName.length)) && ownerNamedBy(name) === null) continue
     const leftoverPath = join(directory, name)
@@ -189,63 +185,6 @@ export async function removeLeftovers(
     const found = readLockFile(leftoverPath)
     if (found !== null && (await isAbandoned(found))) await unlinkIfPresent(leftoverPath)
   }
-}
-
-/** Creates a file with an owner's record, and syncs it. */
-export async function writeRecord(path: string, content: Buffer): Promise<void> {
-  const handle = await open(path, 'wx', 0o600)
-  try {
-    writeFileSync(handle.fd, content)
-    await handle.sync()
-  } catch (error) {
-    // Best effort: the next holder removes what dead takers leave behind.
-    await unlinkIfPresent(path).catch(() => undefined)
-    throw error
-  } finally {
-    await handle.close()
-  }
-}
-
-/** A file that a lock file can be created from. */
-export interface WrittenRecord {
-  readonly path: string
-  /** The content of the file; empty if there is no room for it. */
-  readonly content: Buffer
-}
-
-/** Path of a taker's record until it has the lock. */
-export function recordPath(lockPath: string, { token }: OwnerRecord): string {
-  return `${lockPath}.${token}`
-}
-
-/**
- * Writes a record beside a lock file, under the owner's token. If there is no room for the content,
- * the file is empty and its name is the record: whoever opens a directory on a full disk may want
- * to delete something in it, and a name takes no space.
- */
-export async function writeIfRoom(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
-  const path = recordPath(lockPath, record)
-  const content = encodeOwnerRecord(record)
-  try {
-    await writeRecord(path, content)
-    return { path, content }
-  } catch (error) {
-    if (!isSystemError(error, 'ENOSPC', 'EDQUOT')) throw error
-    return writeNaming(lockPath, record).catch((reason: unknown) => {
-      // Some file systems only allow shorter names. The record is then unknown to others.
-      if (!isSystemError(reason, 'ENAMETOOLONG', 'EINVAL')) throw reason
-      return writeEmpty(path)
-    })
-  }
-}
-
-async function writeNaming(lockPath: string, record: OwnerRecord): Promise<WrittenRecord> {
-  return writeEmpty(`${lockPath}.${encodeOwnerName(record) ?? record.token}`)
-}
-
-async function writeEmpty(path: string): Promise<WrittenRecord> {
-  await writeRecord(path, NO_RECORD)
-  return { path, content: NO_RECORD }
 }
 
 /** Distinguishes a file from all others of the machine that exist at the same time. */

@@ -28,12 +28,14 @@ import {
   type OwnerRecord,
 } from '../../lib/platform/lock-owner.ts'
 import { readLockFile } from '../../lib/platform/lock-takeover.ts'
+import { promptIo } from '../../lib/platform/prompt-io.ts'
 import { systemError } from '../../lib/platform/system-error.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { applyToBuiltins } from './builtin-spies.ts'
 import { syncsInPool } from './file-handle-syncs.ts'
 import { foreignRecord } from './lock-record.ts'
+import { poolCallsOf } from './pool-calls.ts'
 import { temporaryDirectory } from './temporary-directory.ts'
 
 async function take(
@@ -79,6 +81,11 @@ async function leaveLock(directory: string, ageMs: number): Promise<string> {
   return path
 }
 
+/** Whether a file is opened as the holder of a lock opens it. Others only read. */
+function isForWriting(flags: fs.OpenMode): boolean {
+  return (Number(flags) & fs.constants.O_RDWR) !== 0
+}
+
 /** From now on only names can be created in it. @returns a function that frees space again */
 function fillDisk(directory: string): () => void {
   const { writeFileSync } = fs
@@ -110,6 +117,21 @@ describe('LockFile', () => {
     expect(lockFile?.lossReasonSync()).toBeNull()
     await lockFile?.release()
     expect(await readdir(directory)).toEqual([])
+  })
+
+  it('asks the pool only to create, sync, name and remove the record of its owner', async () => {
+    const directory = await temporaryDirectory()
+    // After a slow call, as on a busy machine, the pool would also list the names.
+    const listing = vi.spyOn(promptIo, 'attempt').mockImplementation((call) => call())
+    onTestFinished(() => {
+      listing.mockRestore()
+    })
+    let lockFile: LockFile | null = null
+    const calls = await poolCallsOf(async () => {
+      lockFile = await take(directory)
+    })
+    expect([lockFile, calls]).toEqual([expect.any(LockFile), 4])
+    expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
   it('syncs the record of its owner before the lock has a name', async () => {
@@ -269,12 +291,13 @@ describe('LockFile', () => {
     expect(await readdir(directory)).toEqual([LOCK_FILE_NAME])
   })
 
-  /** From now on a lock file cannot be opened by a promise. */
+  /** From now on a lock file cannot be opened for writing. */
   function refuseOpen(): void {
-    const { open } = promises
-    const opening = vi.spyOn(promises, 'open').mockImplementation((target, ...rest) => {
-      if (basename(String(target)) !== LOCK_FILE_NAME) return open(target, ...rest)
-      return Promise.reject(systemError('EMFILE', 'open', String(target), 'too many open files'))
+    const { openSync } = fs
+    const opening = vi.spyOn(fs, 'openSync').mockImplementation((target, flags, mode) => {
+      const isLock = basename(String(target)) === LOCK_FILE_NAME
+      if (!isLock || !isForWriting(flags)) return openSync(target, flags, mode)
+      throw systemError('EMFILE', 'open', String(target), 'too many open files')
     })
     applyToBuiltins(opening)
   }
@@ -500,13 +523,13 @@ describe('LockFile', () => {
     fillDisk(directory)
     const path = join(directory, LOCK_FILE_NAME)
     const other = `${path}.${encodeOwnerName(foreignRecord({ token: newOwnerToken() })) ?? ''}`
-    const { open } = promises
-    const opening = vi.spyOn(promises, 'open').mockImplementation(async (target, ...rest) => {
-      if (target !== path) return open(target, ...rest)
-      await unlink(path)
-      await writeFile(other, '')
-      await link(other, path)
-      return open(target, ...rest)
+    const { openSync } = fs
+    const opening = vi.spyOn(fs, 'openSync').mockImplementation((target, flags, mode) => {
+      if (target !== path || !isForWriting(flags)) return openSync(target, flags, mode)
+      fs.unlinkSync(path)
+      fs.writeFileSync(other, '')
+      fs.linkSync(other, path)
+      return openSync(target, flags, mode)
     })
     applyToBuiltins(opening)
     expect(await take(directory)).toBeNull()
@@ -559,17 +582,44 @@ describe('LockFile', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it.runIf(process.platform === 'linux')('keeps no descriptor open after its release', async () => {
-    const directory = await temporaryDirectory()
-    const openHere = async (): Promise<string[]> => {
+  describe.runIf(process.platform === 'linux')('keeps no descriptor open', () => {
+    async function openIn(directory: string): Promise<string[]> {
       const descriptors = await readdir('/proc/self/fd')
       const targets = descriptors.map((name) => readlink(`/proc/self/fd/${name}`).catch(() => ''))
       return (await Promise.all(targets)).filter((target) => target.startsWith(directory))
     }
-    const lockFile = await take(directory)
-    expect(await openHere()).toEqual([join(directory, LOCK_FILE_NAME)])
-    await lockFile?.release()
-    expect(await openHere()).toEqual([])
+
+    it('after its release', async () => {
+      const directory = await temporaryDirectory()
+      const lockFile = await take(directory)
+      expect(await openIn(directory)).toEqual([join(directory, LOCK_FILE_NAME)])
+      await lockFile?.release()
+      expect(await openIn(directory)).toEqual([])
+    })
+
+    it('when another owner has it, or takes it before it is opened', async () => {
+      const directory = await temporaryDirectory()
+      const path = await leaveLock(directory, 0)
+      expect([await take(directory), await openIn(directory)]).toEqual([null, []])
+      await unlink(path)
+      const { link } = promises
+      const linking = vi.spyOn(promises, 'link').mockImplementation(async (from, to) => {
+        await link(from, to)
+        await unlink(path)
+        await leaveLock(directory, 0)
+      })
+      applyToBuiltins(linking)
+      expect([await take(directory), await openIn(directory)]).toEqual([null, []])
+    })
+
+    it('when its record cannot be synced', async () => {
+      const directory = await temporaryDirectory()
+      await syncsInPool(directory, () => {
+        throw systemError('EIO', 'fsync', directory, 'i/o error')
+      })
+      await expect(take(directory)).rejects.toMatchObject({ code: 'EIO' })
+      expect(await openIn(directory)).toEqual([])
+    })
   })
 
   describe('whose heartbeat finds a modification time that it did not set', () => {
