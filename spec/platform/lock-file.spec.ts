@@ -390,6 +390,21 @@ describe('LockFile', () => {
     expect(await readFile(path, 'utf8')).toContain('"other"')
   })
 
+  it('recognizes its record without decoding it, or by its token if it was written another way', async () => {
+    const directory = await temporaryDirectory()
+    const lockFile = await take(directory)
+    const decoding = vi.spyOn(JSON, 'parse')
+    onTestFinished(() => {
+      decoding.mockRestore()
+    })
+    expect(lockFile?.lossReasonSync()).toBeNull()
+    expect(decoding).not.toHaveBeenCalled()
+    const path = join(directory, LOCK_FILE_NAME)
+    await writeFile(path, (await readFile(path, 'utf8')).trimEnd())
+    expect(lockFile?.lossReasonSync()).toBeNull()
+    expect(decoding).toHaveBeenCalledTimes(1)
+  })
+
   it('is reported as removed while its directory is moved away, and held again once that is back', async () => {
     const directory = join(await temporaryDirectory(), 'a')
     const parent = join(directory, '..')
