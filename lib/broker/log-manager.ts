@@ -110,8 +110,8 @@ export class LogManager {
     if (!readOnly) {
       // Before anything is removed because of the registry.
       if (isKnown && !isClean) await this.#registry.renew()
-      await this.#directories.removeRenamed()
-      await this.#settlement.settleAll()
+      const found = await this.#directories.removeRenamed()
+      await this.#settlement.settleAll(found)
     }
     const adoption = { ...this.#options, clock, readOnly }
     const entries = isKnown

@@ -39,12 +39,7 @@ export class PartitionDirectories {
    * happens to have such a name.
    */
   async list(): Promise<TopicPartition[]> {
-    const found: TopicPartition[] = []
-    for (const entry of await this.#fileSystem.list(this.#dir)) {
-      const place = entry.kind === 'directory' ? parsePartitionDirectoryName(entry.name) : null
-      if (place !== null && place.partition < MAX_PARTITIONS) found.push(place)
-    }
-    return found
+    return partitionsAmong(await this.#fileSystem.list(this.#dir))
   }
 
   /**
@@ -139,9 +134,12 @@ export class PartitionDirectories {
 
   /**
    * Completes deletions that a Kafka broker has begun by renaming a directory, as far as possible.
+   *
+   * @returns what {@link PartitionDirectories.list} returns: no partition has a renamed directory.
    */
-  async removeRenamed(): Promise<void> {
-    for (const entry of await this.#fileSystem.list(this.#dir)) {
+  async removeRenamed(): Promise<TopicPartition[]> {
+    const entries = await this.#fileSystem.list(this.#dir)
+    for (const entry of entries) {
       if (entry.kind !== 'directory' || !isDeletedDirectoryName(entry.name)) continue
       try {
         await this.#removeDirectory(join(this.#dir, entry.name))
@@ -149,6 +147,7 @@ export class PartitionDirectories {
         if (!isOfOneDirectory(error)) throw error
       }
     }
+    return partitionsAmong(entries)
   }
 
   /**
@@ -191,6 +190,15 @@ export class PartitionDirectories {
       if (!isSystemError(error, 'ENOENT', 'ENOTEMPTY', 'EEXIST')) throw error
     }
   }
+}
+
+function partitionsAmong(entries: readonly DirectoryEntry[]): TopicPartition[] {
+  const found: TopicPartition[] = []
+  for (const { name, kind } of entries) {
+    const place = kind === 'directory' ? parsePartitionDirectoryName(name) : null
+    if (place !== null && place.partition < MAX_PARTITIONS) found.push(place)
+  }
+  return found
 }
 
 /**

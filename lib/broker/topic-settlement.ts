@@ -38,13 +38,15 @@ export class TopicSettlement {
    * A topic whose directory cannot be removed stays as it is and does not keep the others from
    * opening; its next change, or the next open, tries again. A deleted topic stays in the list: its
    * committed offsets are not known yet, and have to be removed first.
+   *
+   * @param found every partition that has a directory. Listed by the caller, and once: a list for
+   * each topic would be as long as there are topics.
    */
-  async settleAll(): Promise<void> {
+  async settleAll(found: readonly TopicPartition[]): Promise<void> {
     const { entries, isInDoubt } = this.#registry
     // The disk is full. A power loss may bring back another list, of which nothing may be missing.
     if (isInDoubt) return
-    // Listed once: a list for each topic would be as long as there are topics.
-    const beyond = beyondCounts(entries, await this.#directories.list())
+    const beyond = beyondCounts(entries, found)
     for (const entry of entries) {
       const isActive = entry.state === 'active'
       const unfinished = beyond.get(entry.name) ?? []
