@@ -1,10 +1,12 @@
 import { resolve } from 'node:path'
+import { onNextTurn } from '../platform/event-loop.ts'
 import { FencedFileSystem } from '../platform/fenced-file-system.ts'
 import type { DirectoryLock, FileSystem } from '../platform/file-system.ts'
 import { realPathOf } from '../platform/real-path.ts'
 import { RoomyFileSystem } from '../platform/roomy-file-system.ts'
 import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
+import { prepareCrc32c } from '../record/crc32c.ts'
 import { createDurably } from '../storage/log-options.ts'
 import { LogStateFiles } from '../storage/log-state.ts'
 import { LockLoss } from './lock-loss.ts'
@@ -74,7 +76,10 @@ export class DataDirectory {
     const following = realPathOf(options.fileSystem, path)
     const dir = following === null ? path : await following
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
-    const lock = readOnly ? null : await options.fileSystem.lock(dir)
+    const locking = readOnly ? null : options.fileSystem.lock(dir)
+    // The disk syncs the record of the lock's owner meanwhile.
+    if (locking !== null) onNextTurn(prepareCrc32c)
+    const lock = await locking
     const lockLoss = new LockLoss()
     if (lock !== null) {
       lock.onLost = (reason) => {

@@ -24,3 +24,8 @@ export function continueCrc32c(before: number, buffer: Uint8Array): number {
   }
   return CRC32C.buf(buffer, before | 0) >>> 0
 }
+
+/** Makes the first checksum of many bytes, which creates the fast way: 1 ms in a new process. */
+export function prepareCrc32c(): void {
+  continueCrc32c(0, new Uint8Array(FEWEST_FOLDED_BYTES))
+}

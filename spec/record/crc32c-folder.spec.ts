@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { continueCrc32c, crc32c } from '../../lib/record/crc32c.ts'
 import { Crc32cFolder, FEWEST_FOLDED_BYTES } from '../../lib/record/crc32c-folder.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
+import { crc32cModule } from './crc32c-module.ts'
 
 const bytes = randomBytes(300_000)
 
@@ -69,6 +70,17 @@ describe('Crc32cFolder', () => {
     expect(part.equals(bytes.subarray(0, 20_000))).toBe(true)
   })
 
+  it('is made of the instructions that are written out for it', () => {
+    let bytes = new Uint8Array()
+    vi.stubGlobal('WebAssembly', {
+      Module: function (given: Uint8Array<ArrayBuffer>): void {
+        bytes = given
+      },
+    })
+    expect(Crc32cFolder.create()).toBeNull()
+    expect(Buffer.from(bytes).toString('hex')).toBe(Buffer.from(crc32cModule()).toString('hex'))
+  })
+
   it('is not available without WebAssembly', () => {
     vi.stubGlobal('WebAssembly', undefined)
     expect(Crc32cFolder.create()).toBeNull()
@@ -85,6 +97,19 @@ describe('crc32c of many bytes', () => {
     const first = crc32c(bytes, 0, 5000)
     expect(continueCrc32c(first, bytes.subarray(5000, 50_000))).toBe(crc32c(bytes, 0, 50_000))
     expect(crc32c(bytes, 0, 50_000)).toBe(CRC32C.buf(bytes.subarray(0, 50_000), 0) >>> 0)
+  })
+
+  it('needs nothing to be created any more once it is prepared', async () => {
+    vi.resetModules()
+    const { Crc32cFolder: Folder } = await import('../../lib/record/crc32c-folder.ts')
+    const creating = vi.spyOn(Folder, 'create')
+    const fresh = await import('../../lib/record/crc32c.ts')
+    expect(creating).not.toHaveBeenCalled()
+    fresh.prepareCrc32c()
+    expect(creating).toHaveBeenCalledTimes(1)
+    expect(fresh.crc32c(bytes, 0, 5000)).toBe(crc32c(bytes, 0, 5000))
+    fresh.prepareCrc32c()
+    expect(creating).toHaveBeenCalledTimes(1)
   })
 
   it('is the same without WebAssembly', async () => {
