@@ -78,7 +78,7 @@ describe('opening a broker', () => {
     expect((await open(crashed)).recovery.cleanShutdown).toBe(true)
   })
 
-  it('removes the clean shutdown mark durably before it uses any other file', async () => {
+  it('removes the clean shutdown mark durably before it changes any other file', async () => {
     const fileSystem = new SimulatedFileSystem()
     const first = await open(fileSystem)
     await first.createTopic('a')

@@ -87,15 +87,16 @@ export async function loadParts(
       await logs.finishDeletions()
       clampedOffsets = await offsets.clamp()
     }
+    // From here on the broker is used.
+    await data.durable
   } catch (error) {
     await logs.close(new ClosedError('the broker could not be opened')).catch(() => undefined)
     throw error
   }
-  const durationMs = clock.monotonic() - startMs
   const recovery = reportRecovery(logs.topics, {
     cleanShutdown: data.isClean,
     clampedOffsets,
-    durationMs,
+    durationMs: clock.monotonic() - startMs,
     offsetsDamages: offsets.damages.map((damage) => ({ topic: OFFSETS_TOPIC, ...damage })),
   })
   return { logs, coordinator, offsets, cleaner, recovery }

@@ -8,7 +8,7 @@ import { refuseSharedDirectory } from '../platform/shared-directory.ts'
 import type { Random } from '../platform/random.ts'
 import { prepareCrc32c } from '../record/crc32c.ts'
 import { createDurably } from '../storage/log-options.ts'
-import { LogStateFiles } from '../storage/log-state.ts'
+import { LogStateFiles, type TakenMark } from '../storage/log-state.ts'
 import { LockLoss } from './lock-loss.ts'
 import { LogStates } from './log-states.ts'
 import { createMetaProperties, readMetaProperties } from './meta-properties.ts'
@@ -31,6 +31,11 @@ export class DataDirectory {
   readonly lockLoss: LockLoss
   readonly #lock: DirectoryLock | null
   readonly #files: LogStateFiles
+  /**
+   * Settles once the removal of the clean-shutdown mark is durable, or has failed. Until then the
+   * directory is only read, and what was found in it must not be told.
+   */
+  readonly durable: Promise<void>
 
   private constructor(
     path: string,
@@ -43,6 +48,7 @@ export class DataDirectory {
       lockLoss: LockLoss
       lock: DirectoryLock | null
       files: LogStateFiles
+      durable: Promise<void>
     },
   ) {
     this.path = path
@@ -54,6 +60,7 @@ export class DataDirectory {
     this.lockLoss = opened.lockLoss
     this.#lock = opened.lock
     this.#files = opened.files
+    this.durable = opened.durable
   }
 
   /**
@@ -89,16 +96,13 @@ export class DataDirectory {
         lockLoss.stop(path, crash)
       }
     }
-    const fileSystem =
-      lock === null
-        ? new RoomyFileSystem(options.fileSystem)
-        : new FencedFileSystem(options.fileSystem, lock, dir)
+    let durable: Promise<void> = Promise.resolve()
     try {
-      const files = new LogStateFiles(fileSystem, dir)
       // Before anything else: a crash from here on is an unclean stop.
-      const hasMark = readOnly
-        ? await files.hasCleanShutdownMark()
-        : await files.takeCleanShutdownMark()
+      const taken = await takeMark(options.fileSystem, dir, lock)
+      const { fileSystem, hasMark } = taken
+      durable = taken.durable
+      const files = new LogStateFiles(fileSystem, dir)
       const known = await readMetaProperties(fileSystem, dir)
       const isNew = known === null && (await isEmpty(fileSystem, dir))
       const clusterId =
@@ -111,8 +115,11 @@ export class DataDirectory {
         lockLoss,
         lock,
         files,
+        durable,
       })
     } catch (error) {
+      // The lock is needed until then: a mark whose removal is not durable is put back.
+      await durable.catch(() => undefined)
       // The caller gets the first error.
       await lock?.release().catch(() => undefined)
       throw error
@@ -134,12 +141,36 @@ export class DataDirectory {
    * it.
    */
   async close(isSound: boolean): Promise<void> {
+    await this.durable.catch(() => undefined)
     try {
       if (isSound && this.isOwned) await this.#files.leaveCleanShutdownMark()
     } finally {
       await this.#lock?.release()
     }
   }
+}
+
+/**
+ * Removes the clean-shutdown mark.
+ *
+ * @returns a file system for all other files, which changes nothing until that is durable.
+ */
+async function takeMark(
+  behind: FileSystem,
+  dir: string,
+  lock: DirectoryLock | null,
+): Promise<TakenMark & { readonly fileSystem: FileSystem }> {
+  if (lock === null) {
+    const fileSystem = new RoomyFileSystem(behind)
+    const hasMark = await new LogStateFiles(fileSystem, dir).hasCleanShutdownMark()
+    return { fileSystem, hasMark, durable: Promise.resolve() }
+  }
+  // Another one, because the mark is put back if its removal cannot be synced.
+  const marks = new LogStateFiles(new FencedFileSystem(behind, lock, dir), dir)
+  const taken = await marks.removeCleanShutdownMark()
+  const fileSystem = new FencedFileSystem(behind, lock, dir)
+  fileSystem.holdChanges(taken.durable)
+  return { fileSystem, ...taken }
 }
 
 /** Whether the directory holds nothing that an unclean stop could have left. */

@@ -14,6 +14,8 @@ import { RoomyFileSystem } from './roomy-file-system.ts'
  * Calls by path check the disk every time: the path may lead into a directory that has replaced
  * this one. Calls on an open file can only reach that file.
  *
+ * Changes may have to wait, see {@link FencedFileSystem.holdChanges}.
+ *
  * When descriptors run out, idle files are closed, see {@link RoomyFileSystem}.
  *
  * Every refused call fails with {@link LockLostError}; reads go on. All calls may overlap as they
@@ -27,28 +29,42 @@ export class FencedFileSystem extends RoomyFileSystem {
     this.#fence = new Fence(lock, dir)
   }
 
+  /**
+   * Holds back every change that is requested from now on until `until` resolves. If it rejects,
+   * they are never made, and reject with its error. Reads go on, and so do syncs, which change
+   * nothing. Changes of files that were opened before wait as well.
+   */
+  holdChanges(until: Promise<void>): void {
+    this.#fence.hold(until)
+  }
+
   override async open(path: string, mode: OpenMode): Promise<File> {
     if (mode === 'read') return super.open(path, mode)
+    if (mode !== 'update' && this.#fence.held !== null) await this.#fence.held
     this.#fence.verify()
     return new FencedFile(await super.open(path, mode), this.#fence)
   }
 
   override async createDirectory(path: string): Promise<string[]> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.verify()
     return super.createDirectory(path)
   }
 
   override async rename(from: string, to: string): Promise<void> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.verify()
     await super.rename(from, to)
   }
 
   override async unlink(path: string): Promise<void> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.verify()
     await super.unlink(path)
   }
 
   override async removeDirectory(path: string): Promise<void> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.verify()
     await super.removeDirectory(path)
   }
@@ -63,9 +79,21 @@ class Fence {
   readonly #lock: DirectoryLock
   readonly #dir: string
 
+  /** What changes wait for; `null` if they need not wait. */
+  held: Promise<void> | null = null
+
   constructor(lock: DirectoryLock, dir: string) {
     this.#lock = lock
     this.#dir = dir
+  }
+
+  hold(until: Promise<void>): void {
+    this.held = until
+    const release = (): void => {
+      this.held = null
+    }
+    // If it has failed, everything goes on waiting for it, and fails.
+    until.then(release, () => undefined)
   }
 
   /** @throws {@link LockLostError} when the lock is known to be lost. */
@@ -110,17 +138,19 @@ class FencedFile implements File {
   }
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.ensureHeld()
     return this.#behind.write(buffers, position)
   }
 
   writeNow(buffers: readonly Uint8Array[], position: number): number {
-    if (this.#behind.writeNow === undefined) return -1
+    if (this.#behind.writeNow === undefined || this.#fence.held !== null) return -1
     this.#fence.ensureHeld()
     return this.#behind.writeNow(buffers, position)
   }
 
   async truncate(sizeBytes: number): Promise<void> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.ensureHeld()
     await this.#behind.truncate(sizeBytes)
   }
@@ -142,6 +172,7 @@ class FencedFile implements File {
   }
 
   async setModified(modifiedMs: number): Promise<void> {
+    if (this.#fence.held !== null) await this.#fence.held
     this.#fence.ensureHeld()
     await this.#behind.setModified?.(modifiedMs)
   }

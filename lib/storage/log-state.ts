@@ -17,6 +17,17 @@ export interface LogState {
   readonly logStartOffset: number
 }
 
+/** A clean-shutdown mark that was looked for and removed. */
+export interface TakenMark {
+  /** Whether there was one. */
+  readonly hasMark: boolean
+  /**
+   * Settles once the directory is synced. Until then nothing in it may be changed, and nobody be
+   * told what was found in it; it may be read. If it rejects, the mark is there again.
+   */
+  readonly durable: Promise<void>
+}
+
 /** The state of the logs in one directory, and whether they were closed cleanly. */
 export class LogStateFiles {
   readonly #fileSystem: FileSystem
@@ -75,9 +86,20 @@ export class LogStateFiles {
    * @returns whether the mark existed.
    */
   async takeCleanShutdownMark(): Promise<boolean> {
+    const { hasMark, durable } = await this.removeCleanShutdownMark()
+    await durable
+    return hasMark
+  }
+
+  /** The same for a caller that goes on before the removal is durable, see {@link TakenMark}. */
+  async removeCleanShutdownMark(): Promise<TakenMark> {
     const path = join(this.#dir, CLEAN_SHUTDOWN_FILE)
     const hasMark = (await this.#fileSystem.stat(path)) !== null
     if (hasMark) await this.#fileSystem.unlink(path)
+    return { hasMark, durable: this.#syncRemoval(hasMark) }
+  }
+
+  async #syncRemoval(hasMark: boolean): Promise<void> {
     // A killed process may have renamed a checkpoint or the list of topics without syncing the
     // directory. From now on the new file is acted upon. A power loss must not bring back the old
     // file, since files that only the old one refers to may be gone by then.
@@ -89,7 +111,6 @@ export class LogStateFiles {
       if (hasMark) await this.leaveCleanShutdownMark().catch(() => undefined)
       throw error
     }
-    return hasMark
   }
 
   /** Whether the directory was closed cleanly. Does not change the mark. */

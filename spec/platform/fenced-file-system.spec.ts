@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import { LockLostError, VarveError } from '../../lib/errors.ts'
+import { nextTurn } from '../../lib/platform/event-loop.ts'
 import { FencedFileSystem } from '../../lib/platform/fenced-file-system.ts'
 import type { FileSystem } from '../../lib/platform/file-system.ts'
 import { ManualClock } from '../../lib/testing/manual-clock.ts'
@@ -11,7 +12,10 @@ import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 const CHANGE =
   /^#\d+ (write|truncate|setModified|rename|unlink|createDirectory|removeDirectory|open .* create)/
 
-async function scene(): Promise<{ behind: SimulatedFileSystem; fileSystem: FileSystem }> {
+/** As the specs of any file system see it, which may lack what this one has. */
+type HoldingFileSystem = FileSystem & Pick<FencedFileSystem, 'holdChanges'>
+
+async function scene(): Promise<{ behind: SimulatedFileSystem; fileSystem: HoldingFileSystem }> {
   const behind = new SimulatedFileSystem()
   await behind.createDirectory('/d/sub')
   const lock = await behind.lock('/d')
@@ -72,6 +76,75 @@ describe('FencedFileSystem', () => {
     expect(await file.read(Buffer.alloc(3), 0)).toBe(3)
     await file.close()
     await (await fileSystem.open('/d/a', 'read')).close()
+  })
+
+  describe('while changes are held back', () => {
+    /** Requests every change, of a file that was open before as well. */
+    async function held() {
+      const { behind, fileSystem } = await scene()
+      const file = await fileSystem.open('/d/a', 'create')
+      await file.write([Buffer.from('abc')], 0)
+      await (await fileSystem.open('/d/b', 'create')).close()
+      let release = (): void => undefined
+      let fail: (error: Error) => void = () => undefined
+      const gate = new Promise<void>((resolve, reject) => {
+        release = resolve
+        fail = reject
+      })
+      fileSystem.holdChanges(gate)
+      const before = behind.snapshot()
+      const opened = await fileSystem.open('/d/b', 'update')
+      expect(file.writeNow?.([Buffer.from('x')], 0)).toBe(-1)
+      const calls = [
+        file.write([Buffer.from('xyz')], 0),
+        opened.write([Buffer.from('x')], 0),
+        file.truncate(2),
+        file.setModified?.(5) ?? Promise.resolve(),
+        fileSystem.open('/d/new', 'create').then((made) => made.close()),
+        fileSystem.open('/d/newer', 'create-new').then((made) => made.close()),
+        fileSystem.rename('/d/b', '/d/c'),
+        fileSystem.unlink('/d/c'),
+        fileSystem.createDirectory('/d/made'),
+        fileSystem.removeDirectory('/d/sub'),
+      ]
+      const outcome = Promise.allSettled(calls)
+      for (let turns = 0; turns < 5; turns += 1) await nextTurn()
+      expect(behind.snapshot()).toEqual(before)
+      expect((await fileSystem.list('/d')).map(({ name }) => name)).toEqual(['a', 'b', 'sub'])
+      expect([await file.read(Buffer.alloc(3), 0), (await file.stat()).modifiedMs]).not.toContain(5)
+      return { behind, fileSystem, file, before, release, fail, outcome }
+    }
+
+    it('makes none of them before it may, and then all in the order of their calls', async () => {
+      const { behind, fileSystem, file, release, outcome } = await held()
+      release()
+      expect((await outcome).map(({ status }) => status)).not.toContain('rejected')
+      const names = (await fileSystem.list('/d')).map(({ name }) => name)
+      expect(names).toEqual(['a', 'made', 'new', 'newer'])
+      expect(behind.readFile('/d/a').toString()).toBe('xy')
+      expect(file.writeNow?.([Buffer.from('z')], 0)).toBe(1)
+    })
+
+    it('makes none of them ever if that fails', async () => {
+      const { behind, fileSystem, file, before, fail, outcome } = await held()
+      const reason = new Error('i/o error')
+      fail(reason)
+      const rejected = { status: 'rejected', reason }
+      expect(await outcome).toEqual(Array.from({ length: 10 }, () => rejected))
+      await expect(fileSystem.unlink('/d/a')).rejects.toBe(reason)
+      expect(file.writeNow?.([Buffer.from('z')], 0)).toBe(-1)
+      expect(behind.snapshot()).toEqual(before)
+    })
+
+    it('refuses them if the lock is lost meanwhile', async () => {
+      const { behind, before, release, outcome } = await held()
+      behind.loseLock('/d')
+      release()
+      for (const result of await outcome) {
+        expect(result).toMatchObject({ status: 'rejected', reason: { code: 'LOCK_LOST' } })
+      }
+      expect(behind.snapshot()).toEqual(before)
+    })
   })
 })
 
