@@ -83,10 +83,7 @@ export class DataDirectory {
     const following = realPathOf(options.fileSystem, path)
     const dir = following === null ? path : await following
     if (!options.allowSharedDirectory) await refuseSharedDirectory(options.fileSystem, dir)
-    const locking = readOnly ? null : options.fileSystem.lock(dir)
-    // The disk syncs the record of the lock's owner meanwhile.
-    if (locking !== null) onNextTurn(prepareCrc32c)
-    const lock = await locking
+    const lock = readOnly ? null : await options.fileSystem.lock(dir)
     const lockLoss = new LockLoss()
     if (lock !== null) {
       lock.onLost = (reason) => {
@@ -102,6 +99,8 @@ export class DataDirectory {
       const taken = await takeMark(options.fileSystem, dir, lock)
       const { fileSystem, hasMark } = taken
       durable = taken.durable
+      // The disk syncs the directory meanwhile.
+      if (!readOnly) onNextTurn(prepareCrc32c)
       const files = new LogStateFiles(fileSystem, dir)
       const known = await readMetaProperties(fileSystem, dir)
       const isNew = known === null && (await isEmpty(fileSystem, dir))

@@ -18,8 +18,8 @@ import { RoomyFileSystem } from './roomy-file-system.ts'
  *
  * When descriptors run out, idle files are closed, see {@link RoomyFileSystem}.
  *
- * Every refused call fails with {@link LockLostError}; reads go on. All calls may overlap as they
- * may on the file system behind it.
+ * Without the lock every change fails with {@link LockLostError}; reads go on. All calls may overlap
+ * as they may on the file system behind it.
  */
 export class FencedFileSystem extends RoomyFileSystem {
   readonly #fence: Fence

@@ -17,13 +17,14 @@ export async function writeRecord(path: string, content: Buffer): Promise<void> 
     writeFileSync(fd, content)
     await file.sync()
   } catch (error) {
+    // By the pool: a network file system may send now what it has not stored yet.
+    await file.close().catch(() => undefined)
     // Best effort: the next holder removes what dead takers leave behind.
     await unlinkIfPresent(path).catch(() => undefined)
     throw error
-  } finally {
-    // Not by the pool: once synced, there is nothing left that a network file system would send.
-    closeSync(fd)
   }
+  // Everything is sent.
+  closeSync(fd)
 }
 
 /** A file that a lock file can be created from. */

@@ -177,7 +177,7 @@ export async function removeLeftovers(
 ): Promise<void> {
   const directory = dirname(path)
   const lockName = basename(path)
-  for (const { name } of await namesIn(directory)) {
+  for (const name of await namesIn(directory)) {
     if (!name.startsWith(`${lockName}.`)) continue
     if (!OWN_SUFFIX.test(name.slice(lockName.length)) && ownerNamedBy(name) === null) continue
     const leftoverPath = join(directory, name)

@@ -22,7 +22,7 @@ import {
 } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { lockDirectory } from './directory-lock.ts'
-import { namesIn } from './directory-names.ts'
+import { entriesIn } from './directory-names.ts'
 import type {
   DirectoryEntry,
   DirectoryLock,
@@ -172,7 +172,7 @@ export class NodeFileSystem implements FileSystem {
   }
 
   async list(path: string): Promise<DirectoryEntry[]> {
-    const names = await namesIn(path)
+    const names = await entriesIn(path)
     return names
       .map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
       .sort((a, b) => (a.name < b.name ? -1 : 1))

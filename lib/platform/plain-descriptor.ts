@@ -37,8 +37,8 @@ const setTimesInPool = promisify(futimes)
 const closeInPool = promisify(close)
 
 /**
- * A file that was opened synchronously; Node.js only creates a `FileHandle` by way of its pool. Has
- * no checks of its own: the system refuses what is not permitted.
+ * A file that was opened as a number; Node.js only creates a `FileHandle` by way of its pool. Has no
+ * checks of its own: the system refuses what is not permitted.
  */
 export class PlainDescriptor implements FileDescriptor {
   readonly fd: number

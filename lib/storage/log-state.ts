@@ -23,7 +23,8 @@ export interface TakenMark {
   readonly hasMark: boolean
   /**
    * Settles once the directory is synced. Until then nothing in it may be changed, and nobody be
-   * told what was found in it; it may be read. If it rejects, the mark is there again.
+   * told what was found in it; it may be read. If it rejects, a mark that was there has been put
+   * back, as far as possible.
    */
   readonly durable: Promise<void>
 }

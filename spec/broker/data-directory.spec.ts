@@ -18,7 +18,7 @@ afterEach(() => {
   vi.resetModules()
 })
 
-describe('an open that waits for its lock', () => {
+describe('an open whose directory is being synced', () => {
   /** Opens a directory in a process that has not computed a checksum yet. */
   async function openingAnew({ readOnly }: { readOnly: boolean }) {
     vi.resetModules()
@@ -27,29 +27,31 @@ describe('an open that waits for its lock', () => {
     const { DataDirectory } = await import('../../lib/broker/data-directory.ts')
     const fileSystem = new SimulatedFileSystem()
     await fileSystem.createDirectory(DATA)
-    let grant = (): void => undefined
-    const granted = new Promise<void>((resolve) => {
-      grant = resolve
+    let release = (): void => undefined
+    const released = new Promise<void>((resolve) => {
+      release = resolve
     })
-    const lock = fileSystem.lock.bind(fileSystem)
-    vi.spyOn(fileSystem, 'lock').mockImplementation((path) => granted.then(() => lock(path)))
+    const sync = fileSystem.syncDirectory.bind(fileSystem)
+    vi.spyOn(fileSystem, 'syncDirectory').mockImplementation((path) =>
+      path === DATA ? released.then(() => sync(path)) : sync(path),
+    )
     const random = new SeededRandom(1)
     const options = { fileSystem, random, readOnly, allowSharedDirectory: false }
-    return { creating, grant, opening: DataDirectory.open(DATA, options) }
+    return { creating, release, opening: DataDirectory.open(DATA, options) }
   }
 
   it('prepares the checksum of batches meanwhile', async () => {
-    const { creating, grant, opening } = await openingAnew({ readOnly: false })
+    const { creating, release, opening } = await openingAnew({ readOnly: false })
     await eventually(() => {
       expect(creating).toHaveBeenCalledTimes(1)
     })
-    grant()
+    release()
     const data = await opening
     await data.close(true)
     expect(creating).toHaveBeenCalledTimes(1)
   })
 
-  it('prepares no checksum if it is for reading only, and there is no lock to wait for', async () => {
+  it('prepares no checksum if it is for reading only, and nothing is synced', async () => {
     const { creating, opening } = await openingAnew({ readOnly: true })
     const data = await opening
     await nextTurn()
