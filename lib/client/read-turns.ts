@@ -126,8 +126,8 @@ export class ReadTurns {
   /**
    * Finds the positions of partitions that have none, because the end changes with time.
    *
-   * @throws what {@link PositionResolver.resolve} throws, after it has tried all; the next call will
-   * try again
+   * @throws what a callback for a reset throws, at once; what else {@link PositionResolver.resolve}
+   * throws, after it has tried all. The next call will try again.
    */
   place(): void {
     const { assigned } = this.#subscription
@@ -141,6 +141,8 @@ export class ReadTurns {
         if (source !== null) this.#place(state, source)
       } catch (error) {
         this.#watch.noteUnplaced()
+        // A callback that threw is not called again: the others have their turn in the next poll.
+        if (isPlaced(state)) throw error
         failures.push(error)
       }
     }
@@ -190,4 +192,9 @@ export class ReadTurns {
       `partition ${key} is assigned to this consumer but no longer exists: assign other partitions`,
     )
   }
+}
+
+/** Whether a partition has a position, or is to start at one end. */
+function isPlaced({ position, reset }: AssignedPartition): boolean {
+  return position !== null || reset !== null
 }

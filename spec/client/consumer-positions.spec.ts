@@ -141,6 +141,28 @@ describe('a position', () => {
     })
   })
 
+  it('rejects a poll for each onOffsetReset that throws, however many there are at once', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    for (const partition of [0, 1]) {
+      for (let each = 0; each < 5; each += 1) harness.partition('t', partition).append('x')
+      await harness.commit(1, 'g', 't', partition)
+      harness.partition('t', partition).deleteRecords(3)
+    }
+    const consumer = harness.consumer({
+      groupId: 'g',
+      onOffsetReset: ({ partition }) => {
+        throw new Error(`reset of ${partition}`)
+      },
+    })
+    consumer.assign([T0, T1])
+    const told: unknown[] = []
+    for (let poll = 0; poll < 2; poll += 1) {
+      await consumer.poll(NO_WAIT).catch((error: unknown) => told.push(String(error)))
+    }
+    expect(told).toEqual(['Error: reset of 0', 'Error: reset of 1'])
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([3, 4, 3, 4])
+  })
+
   it.each([
     ['the beginning', 'seekToBeginning', 3],
     ['the end', 'seekToEnd', 10],
