@@ -21,13 +21,24 @@ const PROTO: unique symbol = Symbol('has the key __proto__, which no object can 
  * key of a map, where the text of a Date would have neither milliseconds nor a fixed zone.
  */
 class FileTime extends Date {
-  readonly #ms: number
-  readonly #text: string | null
+  static {
+    // Each method that sets it forgets the text: a time in the same millisecond may be another one.
+    for (const name of Object.getOwnPropertyNames(Date.prototype)) {
+      if (!name.startsWith('set')) continue
+      const set = Reflect.get(Date.prototype, name) as (...args: number[]) => number
+      const value = function (this: FileTime, ...args: number[]): number {
+        this.#text = null
+        return set.apply(this, args)
+      }
+      Object.defineProperty(this.prototype, name, { value, configurable: true, writable: true })
+    }
+  }
 
-  /** @param text of this time, until it is set to another; `null` if milliseconds are all of it */
+  #text: string | null
+
+  /** @param text of this time, until it is set; `null` if milliseconds are all of it */
   constructor(ms: number, text: string | null) {
     super(ms)
-    this.#ms = this.getTime()
     this.#text = text
   }
 
@@ -38,12 +49,11 @@ class FileTime extends Date {
   }
 
   override toISOString(): string {
-    return this.#text !== null && this.getTime() === this.#ms ? this.#text : super.toISOString()
+    return this.#text === null || Number.isNaN(this.getTime()) ? super.toISOString() : this.#text
   }
 
   override toString(): string {
-    if (!Number.isNaN(this.getTime())) return this.toISOString()
-    return Number.isNaN(this.#ms) ? String(this.#text) : super.toString()
+    return Number.isNaN(this.getTime()) ? (this.#text ?? super.toString()) : this.toISOString()
   }
 
   copy(): FileTime {

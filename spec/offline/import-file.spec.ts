@@ -918,7 +918,8 @@ describe('an import of Parquet', () => {
     const { put, run, records } = await setUp()
     const of = { name: 'at', type: 'INT64', repetition_type: 'REQUIRED' } as const
     const schema: SchemaElement[] = [{ ...of, converted_type: 'TIMESTAMP_MICROS' }]
-    const data = [1_714_571_110_123_456n, 1_714_571_110_123_000n]
+    const midnightMicros = 1_714_521_600_000_000n
+    const data = [1_714_571_110_123_456n, 1_714_571_110_123_000n, midnightMicros + 456n]
     put('/f.parquet', parquetOf(schema, [{ name: 'at', data }]))
     const toRecord = (row: { readonly at: Date }): ImportRecord => {
       row.at.setUTCHours(0, 0, 0, 0)
@@ -927,7 +928,7 @@ describe('an import of Parquet', () => {
     await run('/f.parquet', { toRecord })
     const midnight = ['2024-05-01T00:00:00.000Z', '{"at":"2024-05-01T00:00:00.000Z"}']
     const found = (await records()).map(({ key, value }) => [String(key), String(value)])
-    expect(found).toEqual([midnight, midnight])
+    expect(found).toEqual([midnight, midnight, midnight])
   })
 
   it('continues in the middle of a row group', async () => {
