@@ -64,6 +64,9 @@ export class RowSplitter {
   readonly #delimiter: number | null
   readonly #excerptBytes: number
   #rest: Buffer = NOTHING
+  /** Pieces after `#rest` without a line end. Joined one by one, they would be copied each time. */
+  #pending: Buffer[] = []
+  #pendingBytes = 0
   /** Position of the beginning of `#rest`. */
   #position: number
   #line: number
@@ -87,8 +90,10 @@ export class RowSplitter {
 
   /** Adds the next piece. @returns the rows that end in it */
   push(piece: Buffer): TextRow[] {
-    this.#rest = this.#rest.length === 0 ? piece : Buffer.concat([this.#rest, piece])
-    return this.#cut(false)
+    this.#pending.push(piece)
+    this.#pendingBytes += piece.length
+    const isShort = this.#rest.length + this.#pendingBytes <= this.#maxRowBytes
+    return isShort && !piece.includes(NEWLINE) ? [] : this.#cut(false)
   }
 
   /** Ends the text. @returns the remaining rows */
@@ -98,6 +103,7 @@ export class RowSplitter {
 
   #cut(isEnd: boolean): TextRow[] {
     const rows: TextRow[] = []
+    this.#join()
     if (this.#isStart && !this.#passMark(isEnd)) return rows
     let at = 0
     while (at < this.#rest.length) {
@@ -117,6 +123,15 @@ export class RowSplitter {
     if (isEnd && this.#tooLong !== null) rows.push(this.#take(at, at, at, null))
     this.#rest = this.#rest.subarray(at)
     return rows
+  }
+
+  #join(): void {
+    const [first, ...more] = this.#pending
+    if (first === undefined) return
+    const isFirst = this.#rest.length === 0 && more.length === 0
+    this.#rest = isFirst ? first : Buffer.concat([this.#rest, first, ...more])
+    this.#pending = []
+    this.#pendingBytes = 0
   }
 
   /** @returns whether the beginning of the text is known */

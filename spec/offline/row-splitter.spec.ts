@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { RowSplitter, type TextRow } from '../../lib/offline/row-splitter.ts'
 import { SeededRandom } from '../../lib/testing/seeded-random.ts'
 
@@ -143,6 +143,25 @@ describe('RowSplitter', () => {
       }
       expect(count + splitter.end().length).toBe(10_000)
       expect(splitter.scannedBytes).toBeLessThan(4 * text.length)
+    },
+  )
+
+  it.each([null, ','])(
+    'copies a long row once, however small its pieces, delimiter %j',
+    (delimiter) => {
+      const from = { position: 0, line: 0 }
+      const splitter = new RowSplitter({ maxRowBytes: 100_000, delimiter, from })
+      const row = Buffer.alloc(90_000, 'x')
+      const joining = vi.spyOn(Buffer, 'concat')
+      try {
+        for (let at = 0; at < row.length; at += 100) {
+          expect(splitter.push(row.subarray(at, at + 100))).toEqual([])
+        }
+        expect(splitter.push(Buffer.from('\n'))).toMatchObject([{ bytes: row, fault: null }])
+        expect(joining).toHaveBeenCalledOnce()
+      } finally {
+        joining.mockRestore()
+      }
     },
   )
 
