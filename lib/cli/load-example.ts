@@ -57,8 +57,10 @@ export function parseLoadExample(args: readonly string[]): LoadExampleOptions | 
     data: { type: 'string' },
     help: { type: 'boolean', short: 'h' },
   })
+  if (positionals[0] !== undefined) {
+    throw new UsageError(`Unexpected argument '${positionals[0]}'; --help lists the options`)
+  }
   if (values.help === true) return null
-  if (positionals[0] !== undefined) throw new UsageError(`Unexpected argument '${positionals[0]}'`)
   const count = (name: 'records' | 'add', otherwise: number): number => {
     const text = values[name]
     if (text === undefined) return otherwise
