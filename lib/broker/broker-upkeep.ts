@@ -1,7 +1,6 @@
 import type { ResolvedBrokerOptions } from './broker-options.ts'
 import { followOffsets, type BrokerParts } from './broker-parts.ts'
 import type { LogManager } from './log-manager.ts'
-import { isCheckpointDue } from './log-upkeep.ts'
 import type { OffsetStore } from './offset-store.ts'
 import { PeriodicTask } from './periodic-task.ts'
 import { enforceRetention } from './topic.ts'
@@ -43,7 +42,7 @@ export class BrokerUpkeep {
     // If the disk was too full to sync recovered records at the open, there may be room by now.
     const unseen = writable.filter((each) => each.highWatermark < each.logEndOffset)
     await Promise.allSettled(unseen.map((each) => each.flush()))
-    const due = writable.filter(({ log }) => isCheckpointDue(log, 1))
+    const due = writable.filter(({ log }) => log.bytesSinceCheckpoint > 0)
     await Promise.allSettled(due.map(({ log }) => log.checkpoint()))
   }
 

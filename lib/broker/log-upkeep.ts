@@ -2,7 +2,10 @@ import type { Clock, Timer } from '../platform/clock.ts'
 import type { Log } from '../storage/log.ts'
 import { flushTimed } from './slow-sync.ts'
 
-/** After this many bytes the recovery point is saved, so that opening after a crash stays fast. */
+/**
+ * After this many bytes the recovery point is saved, if it can move, so that opening after a crash
+ * stays fast.
+ */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
 
 /** Shortest pause before a failed flush is tried again, to spare a disk that keeps failing. */
@@ -78,7 +81,11 @@ export class LogUpkeep {
   }
 
   #saveRecoveryPoint(): void {
-    if (this.#isSaving || !isCheckpointDue(this.#log, CHECKPOINT_BYTES)) return
+    if (this.#isSaving || this.#log.bytesSinceCheckpoint < CHECKPOINT_BYTES) return
+    const { durableEndOffset, state } = this.#log
+    // In a bulk load of a relaxed topic nothing more becomes durable for long: the next open after
+    // a crash would check it all, and drop the index entries that a checkpoint had written.
+    if (durableEndOffset <= state.recoveryPoint) return
     this.#isSaving = true
     // The recovery point is a lower bound: if it cannot be saved, the next open checks more.
     const done = (): void => {
@@ -86,14 +93,4 @@ export class LogUpkeep {
     }
     this.#log.checkpoint().then(done, done)
   }
-}
-
-/**
- * Whether a checkpoint of `log` is worth its twenty calls: at least `bytes` were appended since the
- * last one, and the recovery point can move. While nothing more has become durable, as in a bulk
- * load of a relaxed topic, the next open after a crash checks everything above it all the same, and
- * drops the index entries that a checkpoint would have written.
- */
-export function isCheckpointDue(log: Log, bytes: number): boolean {
-  return log.bytesSinceCheckpoint >= bytes && log.durableEndOffset > log.state.recoveryPoint
 }
