@@ -18,13 +18,17 @@ interface Publication {
 class DirectoryState {
   /** Number of calls that use it. */
   calls = 0
-  /** Error of {@link syncOnce}, after which the directory is refused. */
+  /** Error of a sync that could not be made up for, after which the directory is refused. */
   failure: { readonly error: unknown } | null = null
   /** By name, what has left it in doubt. */
   readonly names = new Map<string, Publication>()
   readonly publishing = new Set<Publication>()
   /** Given, and not covered by a sync since: the directory could not be opened for it. */
   readonly unsynced = new Set<Publication>()
+  /** Calls that are removing names. */
+  readonly removing = new Set<object>()
+  /** Calls that have removed names which no sync has covered since. */
+  readonly removed = new Set<object>()
 }
 
 const NO_NAMES: ReadonlyMap<string, unknown> = new Map()
@@ -85,6 +89,8 @@ export async function publishName(
     const publication: Publication = { name, failure: null }
     state.publishing.add(publication)
     try {
+      // Another writer may have failed to remove a file that this one replaces.
+      refuseDoubtful(fileSystem, path)
       await rename()
       state.unsynced.add(publication)
       await watch(state, sync)
@@ -93,6 +99,42 @@ export async function publishName(
     }
     if (publication.failure !== null) throw publication.failure.error
     state.names.delete(name)
+  })
+}
+
+/**
+ * Removes names from a directory, durably. Also syncs what earlier calls have removed, if no sync
+ * has covered it since. A sync that fails must not be repeated, and the names cannot be removed once
+ * more, so the directory is refused then.
+ *
+ * @throws {@link StorageError} if an earlier sync has failed
+ */
+export async function removeNames(
+  fileSystem: FileSystem,
+  path: string,
+  {
+    names,
+    unlink,
+    sync,
+  }: {
+    readonly names: readonly string[]
+    readonly unlink: (name: string) => Promise<void>
+    readonly sync: () => Promise<void>
+  },
+): Promise<void> {
+  await withState(fileSystem, path, async (state) => {
+    refuseDoubtful(fileSystem, path)
+    const removal = {}
+    if (names.length > 0) state.removing.add(removal)
+    try {
+      for (const name of names) await unlink(name)
+    } finally {
+      // Some of them, if it has failed.
+      if (state.removing.delete(removal)) state.removed.add(removal)
+    }
+    if (state.removed.size > 0) await watch(state, sync)
+    refuseDoubtful(fileSystem, path)
+    for (const name of names) state.names.delete(name)
   })
 }
 
@@ -162,19 +204,26 @@ async function withState<T>(
     return await call(state)
   } finally {
     state.calls -= 1
-    const isClear = state.failure === null && state.names.size + state.unsynced.size === 0
+    const doubts = state.names.size + state.unsynced.size + state.removed.size
+    const isClear = state.failure === null && doubts === 0
     if (state.calls === 0 && isClear) states.delete(key)
   }
 }
 
-/** Runs a sync of a directory. If it fails, all names that no sync has covered are in doubt. */
+/**
+ * Runs a sync of a directory. If it fails, all names that no sync has covered are in doubt, and so
+ * is the directory if names are removed.
+ */
 async function watch(state: DirectoryState, sync: () => Promise<void>): Promise<void> {
-  const { names, publishing, unsynced } = state
+  const { names, publishing, unsynced, removing, removed } = state
   const covered = [...unsynced]
+  const coveredRemovals = [...removed]
   try {
     await sync()
   } catch (error) {
     if (hasDropped(error)) {
+      if (removing.size + removed.size > 0) state.failure ??= { error }
+      removed.clear()
       for (const each of [...publishing, ...unsynced]) {
         each.failure ??= { error }
         names.set(each.name, each)
@@ -184,6 +233,7 @@ async function watch(state: DirectoryState, sync: () => Promise<void>): Promise<
     throw error
   }
   for (const each of covered) unsynced.delete(each)
+  for (const each of coveredRemovals) removed.delete(each)
 }
 
 /** Whether the error of a sync of a directory means that the kernel may have dropped names. */

@@ -221,7 +221,7 @@ class FileTaskWriter implements TaskWriter {
     const isLeft = await this.#removeStaleRejects(published)
     await this.#rejects.publish()
     // At the last moment: another process may have counted them.
-    await data.replace(doubtful)
+    await data.remove(doubtful)
     await data.publish(output, this.#task, format.extension)
     // Not earlier: until the data is published, another attempt at the same task still needs its
     // files.

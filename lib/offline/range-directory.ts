@@ -7,6 +7,7 @@ import {
   listNames,
   publishName,
   refuseDoubtful,
+  removeNames,
   syncOnce,
 } from './doubtful-directory.ts'
 import { makeDurableDirectory } from './durable-directory.ts'
@@ -139,7 +140,7 @@ export class RangeDirectory {
    * Checks that `range` can be published, although some names of the last listing do not count.
    *
    * @returns the names of files that a failed sync has left in doubt, and whose records would then
-   * be there twice: to be given to {@link RangeDirectory.replace}.
+   * be there twice: to be given to {@link RangeDirectory.remove}.
    * @throws {@link StorageError} if such a file has records of other ranges, too, or if the removal
    * of such files could not be synced: they are no longer listed.
    */
@@ -163,11 +164,13 @@ export class RangeDirectory {
     return names
   }
 
-  /** Durably removes files whose records the file that is published next has, too. */
-  async replace(names: readonly string[]): Promise<void> {
-    if (names.length === 0) return
-    for (const name of names) await this.#unlink(name)
-    await this.#syncRemovals()
+  /** Durably removes files, and those that an earlier call has removed without a sync. */
+  async remove(names: readonly string[]): Promise<void> {
+    await removeNames(this.#fileSystem, this.path, {
+      names,
+      unlink: (name) => this.#unlink(name),
+      sync: () => this.#syncRemovals(),
+    })
   }
 
   /**
@@ -189,22 +192,16 @@ export class RangeDirectory {
     range: OffsetRange,
     isKept: (other: OffsetRange) => boolean,
   ): Promise<void> {
-    const files = this.#fileSystem
-    // Files that a failed sync should have removed durably are no longer listed.
-    refuseDoubtful(files, this.path)
-    let isChanged = false
+    const names: string[] = []
     for (const file of await this.#list()) {
       const isPublished = file.kind === 'published'
-      if (!isPublished || !overlaps(range, file.range) || isKept(file.range)) continue
-      await this.#unlink(file.name)
-      isChanged = true
+      if (isPublished && overlaps(range, file.range) && !isKept(file.range)) names.push(file.name)
     }
-    if (isChanged) await this.#syncRemovals()
+    await this.remove(names)
   }
 
   async #syncRemovals(): Promise<void> {
-    const files = this.#fileSystem
-    await syncOnce(files, this.path, () => files.syncDirectory(this.path))
+    await this.#fileSystem.syncDirectory(this.path)
   }
 
   async #make(): Promise<void> {

@@ -590,6 +590,47 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     }
   })
 
+  it('removes stale rejects durably even if the directory cannot be opened for the first sync', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const sink = sinkOn(fileSystem)
+    const stale = `${OUT}/_rejects/${name(0, 5, rejectsOf(extension))}`
+    // There are directories and an earlier file, as in a load that goes on.
+    await put(sink, task(9, 10), [record(9, { key: Buffer.from([0xff]) })])
+    fileSystem.writeFile(stale, Buffer.from('{"offset":1}\n'))
+    const records = upTo(5).map((offset) => record(offset))
+    const path = `${OUT}/_rejects/topic=orders/partition=0`
+    fileSystem.failNext('syncDirectory', 'EMFILE', { path })
+    await expect(put(sink, task(0, 5), records)).rejects.toThrow('EMFILE')
+    await put(sink, task(0, 5), records)
+    const later = fileSystem.restart('power', { unsynced: 'lost' })
+    expect(namesIn(later, `${OUT}/_rejects`)).toEqual([name(9, 10, rejectsOf(extension))])
+  })
+
+  it('publishes nothing once a removal that was not synced may be lost with the sync of another file', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const path = `${OUT}/topic=orders/partition=0`
+    const sink = sinkOn(fileSystem)
+    const load = (end: number): Promise<unknown> => {
+      const records = upTo(end).map((offset) => record(offset))
+      return put(sink, task(0, end), records)
+    }
+    await put(sink, task(5, 6), [record(5)])
+    for (const [end, code] of [
+      [1, 'EIO'],
+      [3, 'EMFILE'],
+    ] as const) {
+      fileSystem.failNext('syncDirectory', code, { path })
+      await expect(load(end)).rejects.toThrow(code)
+    }
+    fileSystem.failNext('syncDirectory', 'EIO', { path })
+    await expect(load(3)).rejects.toThrow('EIO')
+    await expect(load(3)).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
+    for (const seed of upTo(20)) {
+      const found = await offsetsOf(fileSystem.restart('power', { seed }))
+      expect(found, `seed ${seed}`).toEqual([...new Set(found)])
+    }
+  })
+
   it('removes rejects whose sync has failed once their range is loaded by other tasks', async () => {
     const fileSystem = new SimulatedFileSystem()
     const bad = record(1, { key: Buffer.from([0xff]) })
