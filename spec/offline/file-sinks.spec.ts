@@ -570,7 +570,8 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     expect(await offsetsOf(later)).toEqual([0, 1, 2, 5])
   })
 
-  it('publishes nothing once it could not remove a file in doubt durably, so that no record is there twice', async () => {
+  /** Loads ranges that end where a sync of their directory fails, and expects no record twice. */
+  async function refusesAfter(faults: readonly (readonly [end: number, code: string])[]) {
     const fileSystem = new SimulatedFileSystem()
     const path = `${OUT}/topic=orders/partition=0`
     const sink = sinkOn(fileSystem)
@@ -579,15 +580,30 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
       return put(sink, task(0, end), records)
     }
     await put(sink, task(5, 6), [record(5)])
-    for (const end of [1, 3]) {
-      fileSystem.failNext('syncDirectory', 'EIO', { path })
-      await expect(load(end)).rejects.toThrow('EIO')
+    for (const [end, code] of faults) {
+      fileSystem.failNext('syncDirectory', code, { path })
+      await expect(load(end)).rejects.toThrow(code)
     }
     await expect(load(3)).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
     for (const seed of upTo(20)) {
       const found = await offsetsOf(fileSystem.restart('power', { seed }))
       expect(found, `seed ${seed}`).toEqual([...new Set(found)])
     }
+  }
+
+  it('publishes nothing once it could not remove a file in doubt durably, so that no record is there twice', async () => {
+    await refusesAfter([
+      [1, 'EIO'],
+      [3, 'EIO'],
+    ])
+  })
+
+  it('publishes nothing once a removal that was not synced may be lost with the sync of another file', async () => {
+    await refusesAfter([
+      [1, 'EIO'],
+      [3, 'EMFILE'],
+      [3, 'EIO'],
+    ])
   })
 
   it('removes stale rejects durably even if the directory cannot be opened for the first sync', async () => {
@@ -604,31 +620,6 @@ describe.each(SINKS)('a sink of %s files', (extension, sinkOn, offsetsOf) => {
     await put(sink, task(0, 5), records)
     const later = fileSystem.restart('power', { unsynced: 'lost' })
     expect(namesIn(later, `${OUT}/_rejects`)).toEqual([name(9, 10, rejectsOf(extension))])
-  })
-
-  it('publishes nothing once a removal that was not synced may be lost with the sync of another file', async () => {
-    const fileSystem = new SimulatedFileSystem()
-    const path = `${OUT}/topic=orders/partition=0`
-    const sink = sinkOn(fileSystem)
-    const load = (end: number): Promise<unknown> => {
-      const records = upTo(end).map((offset) => record(offset))
-      return put(sink, task(0, end), records)
-    }
-    await put(sink, task(5, 6), [record(5)])
-    for (const [end, code] of [
-      [1, 'EIO'],
-      [3, 'EMFILE'],
-    ] as const) {
-      fileSystem.failNext('syncDirectory', code, { path })
-      await expect(load(end)).rejects.toThrow(code)
-    }
-    fileSystem.failNext('syncDirectory', 'EIO', { path })
-    await expect(load(3)).rejects.toThrow('EIO')
-    await expect(load(3)).rejects.toMatchObject({ code: 'STORAGE_ERROR', path })
-    for (const seed of upTo(20)) {
-      const found = await offsetsOf(fileSystem.restart('power', { seed }))
-      expect(found, `seed ${seed}`).toEqual([...new Set(found)])
-    }
   })
 
   it('removes rejects whose sync has failed once their range is loaded by other tasks', async () => {
