@@ -580,19 +580,32 @@ describe('lag', () => {
   })
 })
 
-it("a partition without an offset makes each poll reject with autoOffsetReset 'none', and holds up no other, while records are buffered", async () => {
-  const T2 = { topic: 't', partition: 2 }
-  const harness = new ConsumerHarness({ t: 3 })
+/** A consumer whose polls return large records of T0 one by one, most of them read in advance. */
+async function readingAhead(harness: ConsumerHarness, autoOffsetReset: 'none' | 'latest') {
   for (let each = 0; each < 8; each += 1) harness.partition().append('x'.repeat(500_000))
-  harness.partition('t', 2).append('before')
   const consumer = harness.consumer({
-    autoOffsetReset: 'none',
+    autoOffsetReset,
     maxPollRecords: 1,
     maxPartitionFetchBytes: 10_000_000,
   })
   consumer.assign([T0])
   consumer.seek(T0, 0)
   await consumer.poll(NO_WAIT)
+  return consumer
+}
+
+/** What the following polls return besides those records. */
+async function othersOf(consumer: Consumer<string, string>): Promise<(string | null)[]> {
+  const seen: (string | null)[] = []
+  for (let poll = 0; poll < 9; poll += 1) seen.push(...values(await consumer.poll(NO_WAIT)))
+  return seen.filter((value) => value !== 'x'.repeat(500_000))
+}
+
+it("a partition without an offset makes each poll reject with autoOffsetReset 'none', and holds up no other, while records are buffered", async () => {
+  const T2 = { topic: 't', partition: 2 }
+  const harness = new ConsumerHarness({ t: 3 })
+  harness.partition('t', 2).append('before')
+  const consumer = await readingAhead(harness, 'none')
   consumer.assign([T0, T1, T2])
   consumer.seekToEnd([T2])
   await expect(consumer.poll(NO_WAIT)).rejects.toThrow(NoOffsetForPartitionError)
@@ -602,9 +615,7 @@ it("a partition without an offset makes each poll reject with autoOffsetReset 'n
     await expect(consumer.poll(NO_WAIT)).rejects.toThrow(NoOffsetForPartitionError)
   }
   consumer.seek(T1, 0)
-  const seen: (string | null)[] = []
-  for (let poll = 0; poll < 9; poll += 1) seen.push(...values(await consumer.poll(NO_WAIT)))
-  expect(seen.filter((value) => value !== 'x'.repeat(500_000))).toEqual(['after'])
+  expect(await othersOf(consumer)).toEqual(['after'])
 })
 
 it.each<[string, (consumer: Consumer<string, string>) => void]>([
@@ -614,21 +625,11 @@ it.each<[string, (consumer: Consumer<string, string>) => void]>([
   'a partition that %s starts at the end of the next poll, even if that reads nothing',
   async (_, move) => {
     const harness = new ConsumerHarness({ t: 2 })
-    for (let each = 0; each < 8; each += 1) harness.partition().append('x'.repeat(500_000))
     harness.partition('t', 1).append('before')
-    const consumer = harness.consumer({
-      autoOffsetReset: 'latest',
-      maxPollRecords: 1,
-      maxPartitionFetchBytes: 10_000_000,
-    })
-    consumer.assign([T0])
-    consumer.seek(T0, 0)
-    await consumer.poll(NO_WAIT)
+    const consumer = await readingAhead(harness, 'latest')
     move(consumer)
     await consumer.poll(NO_WAIT)
     harness.partition('t', 1).append('after')
-    const seen: (string | null)[] = []
-    for (let poll = 0; poll < 9; poll += 1) seen.push(...values(await consumer.poll(NO_WAIT)))
-    expect(seen.filter((value) => value !== 'x'.repeat(500_000))).toEqual(['after'])
+    expect(await othersOf(consumer)).toEqual(['after'])
   },
 )
