@@ -32,10 +32,10 @@ export class LogVerifier {
     guard: LogGuard
     context: LogContext
     queue: SerialQueue
-    follower: LogFollower
+    follower: LogFollower | null
   }) {
     this.#fileSystem = parts.context.fileSystem
-    this.#follower = parts.context.readOnly ? parts.follower : null
+    this.#follower = parts.follower
     this.#log = parts.log
     this.#guard = parts.guard
     this.#queue = parts.queue

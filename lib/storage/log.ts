@@ -7,7 +7,7 @@ import { LocalLog } from './local-log.ts'
 import { LogCleaner } from './log-cleaner.ts'
 import { LogFollower } from './log-follower.ts'
 import { LogGuard } from './log-guard.ts'
-import { loadFiles } from './load-files.ts'
+import { loadFiles, loadOptions } from './load-files.ts'
 import type { LoadedLog, LogRecovery } from './loaded-log.ts'
 import {
   absolutePath,
@@ -45,13 +45,12 @@ export class Log {
   /** What was found and repaired when the log was opened. */
   readonly recovery: LogRecovery
   readonly #context: LogContext
-  readonly #isClean: boolean
   readonly #local: LocalLog
   readonly #guard: LogGuard
   /** @internal */
   readonly reader: LogReader
   readonly #writer: LogWriter
-  readonly #follower: LogFollower
+  readonly #follower: LogFollower | null
   readonly #verifier: LogVerifier
   readonly #queue: SerialQueue = new SerialQueue()
   /** @internal */
@@ -67,7 +66,6 @@ export class Log {
     this.topic = topic
     this.partition = partition
     this.recovery = loaded.recovery
-    this.#isClean = loaded.isClean
     this.#context = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
     this.#local = new LocalLog({ ...context, dir }, config, loaded)
@@ -75,7 +73,9 @@ export class Log {
     this.prompt = new PromptChanges(this.#queue, this.#writer)
     const parts = { log: this.#local, guard: this.#guard, context, dir, queue: this.#queue }
     this.cleaner = new LogCleaner({ ...parts, writer: this.#writer })
-    this.#follower = new LogFollower({ ...context, ...config, dir }, this.#local, this.#guard)
+    this.#follower = readOnly
+      ? new LogFollower(loadOptions(dir, context), this.#local, this.#guard)
+      : null
     this.#verifier = new LogVerifier({ ...parts, follower: this.#follower })
     const lookAgain = readOnly ? (): Promise<unknown> => this.refresh() : null
     this.reader = new LogReader(context, this.#local, this.#guard, lookAgain)
@@ -101,7 +101,7 @@ export class Log {
     try {
       if (loaded.isUnsettled === true) await log.refresh()
       // The next unclean open need not check again what this one has checked.
-      if (!log.#isClean && log.isWritable) await log.checkpoint()
+      if (!loaded.isClean && log.isWritable) await log.checkpoint()
     } catch (error) {
       // A log opens even on a full disk: it can be read, and records can be deleted.
       if (!context.readOnly && error instanceof StorageError) return log
@@ -324,7 +324,7 @@ export class Log {
   refresh(isQuick = false): Promise<Error | null> {
     return this.#queue.run(async () => {
       this.#guard.ensureOpen()
-      return this.#context.readOnly ? this.#follower.refresh(isQuick) : null
+      return this.#follower?.refresh(isQuick) ?? null
     })
   }
 
