@@ -134,6 +134,7 @@ export async function findLastGroupStart(
   values: readonly ValueRange[] = [],
 ): Promise<{ position: number; baseOffset: number } | null> {
   let found: { position: number; baseOffset: number } | null = null
+  const [magic, magicPosition] = [MAGIC_V2, MAGIC_POSITION]
   let budgetBytes = CHUNK_BYTES + SEARCH_FACTOR * (range.end - range.position)
   for (let start = range.position; start < range.end; start += CHUNK_BYTES) {
     // Headers that begin in this chunk may extend into the next one.
@@ -142,7 +143,10 @@ export async function findLastGroupStart(
       start,
       Math.min(CHUNK_BYTES + RECORD_BATCH_OVERHEAD, range.end - start),
     )
-    for (let at = 0; at < Math.min(chunk.length, CHUNK_BYTES); at += 1) {
+    const candidates = Math.min(chunk.length, CHUNK_BYTES)
+    for (let at = 0; at < candidates; at += 1) {
+      // Inline, as every byte of a tail is looked at.
+      if (chunk[at + magicPosition] !== magic) continue
       if (!looksLikeHeader(chunk, at, range, range.end - start - at)) continue
       const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
       const position = start + at
@@ -236,8 +240,7 @@ function looksLikeHeader(
   range: ScanRange,
   remainingBytes: number,
 ): boolean {
-  // The magic byte, then the high byte of the attributes with the group start bit.
-  if (chunk[at + MAGIC_POSITION] !== MAGIC_V2) return false
+  // The high byte of the attributes has the group start bit.
   if (((chunk[at + ATTRIBUTES_POSITION] ?? 0) & (GROUP_START >>> 8)) === 0) return false
   if (at + RECORD_BATCH_OVERHEAD > chunk.length) return false
   const size = chunk.readInt32BE(at + BATCH_LENGTH_POSITION) + LOG_OVERHEAD
