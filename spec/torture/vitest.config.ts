@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
+import { longestFirst } from '../helpers/longest-first.ts'
 
 /**
  * Parts that run on any machine in a few minutes. The other parts mount file systems, break system
@@ -22,6 +23,8 @@ const SAFE_PARTS = [
   'takeover',
   'told-appends',
 ]
+/** What takes longest in the short size, the first one most. */
+const LONGEST_PARTS = ['kill', 'faults', 'crash-odd', 'crash-even', 'bit-flips', 'power-loss']
 const { VARVE_PARTS, VARVE_TORTURE } = process.env
 const isFull = VARVE_TORTURE === 'full'
 const isWhole = isFull || VARVE_PARTS === 'all'
@@ -41,6 +44,9 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: isFull ? 0 : 600_000,
     hookTimeout: isFull ? 0 : 120_000,
     maxWorkers: 2,
+    sequence: {
+      sequencer: longestFirst(LONGEST_PARTS.map((part) => `/${part}.torture.ts`)),
+    },
     reporters: ['verbose'],
   },
 })
