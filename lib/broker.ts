@@ -86,10 +86,11 @@ export class Broker {
     checkPath('dir', dir)
     const resolved = resolveBrokerOptions(options)
     const fileSystem = resolved.fileSystem ?? new NodeFileSystem(resolved)
+    const startMs = resolved.clock.monotonic()
     let data: DataDirectory | null = null
     try {
       data = await DataDirectory.open(dir, { ...resolved, fileSystem })
-      const parts = await loadParts(data, resolved)
+      const parts = await loadParts(data, resolved, startMs)
       return new Broker(data, resolved, parts)
     } catch (error) {
       // The caller receives the first error.

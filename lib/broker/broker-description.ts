@@ -124,6 +124,7 @@ export interface RecoveryReport {
    * all records written from there on; none of them counts as consumed.
    */
   readonly clampedOffsets: readonly ClampedOffset[]
+  /** How long the open took, including the wait for the lock, milliseconds. */
   readonly durationMs: number
 }
 

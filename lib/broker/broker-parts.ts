@@ -28,13 +28,17 @@ export interface BrokerParts {
   readonly recovery: RecoveryReport
 }
 
-/** Opens the logs and the groups of a directory. */
+/**
+ * Opens the logs and the groups of a directory.
+ *
+ * @param startMs when the open began, by the monotonic clock
+ */
 export async function loadParts(
   data: DataDirectory,
   options: ResolvedBrokerOptions,
+  startMs: number,
 ): Promise<BrokerParts> {
   const { clock, random, defaults, readOnly } = options
-  const startMs = clock.monotonic()
   let coordinator: GroupCoordinator | null = null
   const cleaner = new LogCleanerManager({
     ...options,

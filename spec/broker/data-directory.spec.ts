@@ -202,3 +202,16 @@ it('leaves six calls to the pool after a clean close: four for the lock, and two
   expect([calls, broker]).toEqual([6, expect.any(Broker)])
   await (broker as Broker | null)?.close()
 })
+
+it('a broker reports how long its open took, including the wait for the lock', async () => {
+  const clock = new ManualClock()
+  const fileSystem = new SimulatedFileSystem()
+  const lock = fileSystem.lock.bind(fileSystem)
+  vi.spyOn(fileSystem, 'lock').mockImplementation(async (path) => {
+    await clock.advance(30_000)
+    return lock(path)
+  })
+  const broker = await Broker.open(DATA, { fileSystem, clock })
+  expect(broker.recovery.durationMs).toBe(30_000)
+  await broker.close()
+})
