@@ -299,6 +299,11 @@ export class Broker {
     return this.#closeListeners.add(listener)
   }
 
+  /** In a read-only broker, looks for what the owner of the directory has committed. @internal */
+  followOffsets(): Promise<void> {
+    return this.#coordinator.followOffsets()
+  }
+
   /** Calls {@link Broker.close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()

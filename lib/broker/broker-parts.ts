@@ -83,7 +83,7 @@ export async function loadParts(
     await logs.load()
     await offsets.load(offsetsPartitions(logs).map(readable)).catch(unlessDamage)
     coordinator = new GroupCoordinator({
-      ...{ clock, random, offsets },
+      ...{ clock, random, offsets, followOffsets: () => lookForOffsets(logs, offsets) },
       partitionCounts: () =>
         new Map(logs.topics.map((topic) => [topic.name, topic.partitions.length])),
     })
@@ -121,6 +121,13 @@ export async function followOffsets(logs: LogManager, offsets: OffsetStore): Pro
   const partitions = offsetsPartitions(logs).map(readable)
   for (const partition of partitions) await partition.refresh()
   await offsets.refresh(partitions).catch(unlessDamage)
+}
+
+/** The same for a caller that needs the latest commits, when no refresh of the topics is due. */
+async function lookForOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
+  // The first commit has created the topic, perhaps just now. Others need not be readable.
+  if (logs.get(OFFSETS_TOPIC) === undefined) await logs.refresh().catch(() => undefined)
+  await followOffsets(logs, offsets)
 }
 
 /** Damaged offsets are reported to the callers that need them. Everything else works without. */

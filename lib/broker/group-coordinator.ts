@@ -23,6 +23,8 @@ export interface GroupCoordinatorOptions {
   readonly offsets: OffsetStore
   /** Number of partitions of every topic that groups may subscribe to. */
   readonly partitionCounts: () => ReadonlyMap<string, number>
+  /** Reads what another process has committed by now. */
+  readonly followOffsets: () => Promise<void>
 }
 
 /** State of a consumer group. */
@@ -128,6 +130,16 @@ export class GroupCoordinator {
   lastCommit(groupId: string, topicPartition: TopicPartition): OffsetAndMetadata | null {
     this.ensureOffsetsKnown(groupId)
     return this.#options.offsets.lastCommit(groupId, topicPartition)
+  }
+
+  /**
+   * In a directory open for reading only: looks for what its owner has committed. Otherwise that is
+   * read once a second.
+   *
+   * @throws {@link StorageError} if the look fails; damage is left to the calls that need the offsets
+   */
+  followOffsets(): Promise<void> {
+    return this.#options.followOffsets()
   }
 
   /**

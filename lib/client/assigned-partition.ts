@@ -70,6 +70,11 @@ export class AssignedPartition implements TopicPartition {
    * writes.
    */
   hasSeenEnd = false
+  /**
+   * Start of the log when the current round of a poll looked for the group's commits, which another
+   * process stores; `null` if it has not. A commit before a later start may not be the latest.
+   */
+  commitSeenFrom: number | null = null
 
   /**
    * Called when the partition was moved (other than by returning records), paused, resumed or given

@@ -150,8 +150,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   }
 
   /**
-   * Returns the position: the offset of the next record to return. Looks it up if nothing has been read yet; an end of
-   * the log is then, in a `readOnly` broker, as of the last look. A poll looks first.
+   * Returns the position: the offset of the next record to return. Looks it up if nothing has been read yet; an end of the
+   * log and a committed offset are then, in a `readOnly` broker, as of the last look. A poll looks first.
    *
    * @throws {@link IllegalStateError} when not assigned; {@link UnknownTopicOrPartitionError} when it no longer exists
    * @throws {@link NoOffsetForPartitionError} or {@link OffsetOutOfRangeError} when `autoOffsetReset` is `'none'`

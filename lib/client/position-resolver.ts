@@ -160,11 +160,12 @@ export class PositionResolver {
    * The same for a poll, which must not move to an end that is known from long ago: old records
    * would be returned as new ones.
    *
-   * @returns `null` if {@link PositionResolver.lookForEnd} has to look first, because the position
-   * was to be something else when it was called
+   * @returns `null` if {@link PositionResolver.lookForEnd} or
+   * {@link PositionResolver.lookForCommits} has to look first, because the position was to be
+   * something else when it was called
    */
   resolveInPoll(state: AssignedPartition, source: Partition): number | null {
-    if (this.#lacksEnd(state, source)) return null
+    if (this.#lacksEnd(state, source) || this.lacksCommit(state)) return null
     this.#follow(state, source)
     // A callback for a reset may move it to the end.
     return this.#lacksEnd(state, source) ? null : this.#settledAt(state, source)
@@ -178,6 +179,7 @@ export class PositionResolver {
    */
   lookForEnd(state: AssignedPartition): Promise<void> | null {
     state.hasSeenEnd = false
+    state.commitSeenFrom = null
     const source = this.source(state)
     if (source === null || !this.#lacksEnd(state, source)) return null
     const note = (): void => {
@@ -187,6 +189,33 @@ export class PositionResolver {
       // Whoever comes next notices that the topic is being deleted, or the broker closed.
       if (!source.isClosed) throw error
     })
+  }
+
+  /**
+   * Whether the position depends on the group's commits, and another process may have stored others.
+   */
+  lacksCommit({ position, reset, source, commitSeenFrom }: AssignedPartition): boolean {
+    if (position !== null || reset !== null || this.#groupId === null) return false
+    if (!this.#context.readOnly || source === null || source.isClosed) return false
+    return commitSeenFrom !== source.log.logStartOffset
+  }
+
+  /**
+   * Looks for what another process has committed. Called after the looks for ends: what has been
+   * consumed is committed before it is deleted.
+   *
+   * @param states those that lack the commit
+   * @throws {@link StorageError} if the look fails
+   */
+  async lookForCommits(states: readonly AssignedPartition[]): Promise<void> {
+    const looks = states.map((state) => {
+      const { source } = state
+      return { state, source, from: source?.log.logStartOffset ?? null }
+    })
+    await this.#context.coordinator.followOffsets()
+    for (const { state, source, from } of looks) {
+      if (state.source === source) state.commitSeenFrom = from
+    }
   }
 
   /** Whether the position is to be the end of the log, and another process may have moved that. */

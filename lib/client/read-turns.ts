@@ -32,7 +32,7 @@ export class ReadTurns {
   readonly #subscription: SubscriptionState
   readonly #positions: PositionResolver
   readonly #watch: PartitionWatch
-  /** Partitions that get no position yet: why the end at which they start could not be looked for. */
+  /** Partitions that get no position yet: why what it depends on could not be looked for. */
   readonly #unseen: Map<AssignedPartition, unknown> = new Map()
 
   constructor(subscription: SubscriptionState, positions: PositionResolver, watch: PartitionWatch) {
@@ -98,8 +98,8 @@ export class ReadTurns {
 
   /**
    * Must be awaited before a look if another process appends; see
-   * {@link PositionResolver.lookForEnd}. Never rejects: a partition that cannot be looked at is left
-   * out of the next look, which reports it.
+   * {@link PositionResolver.lookForEnd} and {@link PositionResolver.lookForCommits}. Never rejects:
+   * a partition that cannot be looked at is left out of the next look, which reports it.
    *
    * @returns `null` if that process need not be looked at
    */
@@ -107,15 +107,30 @@ export class ReadTurns {
     if (!this.#positions.readOnly) return null
     this.#unseen.clear()
     const looks: Promise<void>[] = []
+    let isUnplaced = false
     for (const state of this.#subscription.assigned.values()) {
       const looking = this.#positions.lookForEnd(state)
+      if (state.position === null) isUnplaced = true
       if (looking === null) continue
       const noting = looking.catch((error: unknown) => {
         this.#unseen.set(state, error)
       })
       looks.push(noting)
     }
-    return looks.length === 0 ? null : Promise.all(looks)
+    const ends = looks.length === 0 ? null : Promise.all(looks)
+    if (!isUnplaced) return ends
+    return ends === null ? this.#lookForCommits() : ends.then(() => this.#lookForCommits())
+  }
+
+  /** One look serves all partitions. @returns `null` if none needs it */
+  #lookForCommits(): Promise<void> | null {
+    const lacking = [...this.#subscription.assigned.values()].filter(
+      (state) => !this.#unseen.has(state) && this.#positions.lacksCommit(state),
+    )
+    if (lacking.length === 0) return null
+    return this.#positions.lookForCommits(lacking).catch((error: unknown) => {
+      for (const state of lacking) this.#unseen.set(state, error)
+    })
   }
 
   /** Whether {@link ReadTurns.place} may find a partition without a position. */

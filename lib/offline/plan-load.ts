@@ -85,7 +85,7 @@ export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOption
 /**
  * Plans a load: which records of which partitions to load, split into tasks. It loads nothing and
  * commits nothing. A partition whose range is empty gets no task. The broker may be read-only.
- * It then first looks for what the owner of the directory has appended.
+ * It then first looks for what the owner of the directory has appended and committed.
  *
  * @throws TypeError or RangeError for invalid options, and for an offset that a partition does not
  * hold.
@@ -125,45 +125,50 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   return new LoadPlan(broker, { name, resumes: from === 'committed', tasks, begins })
 }
 
-/** A partition with the end of what a plan may cover of it. */
+/** A partition with the range that it had at the call. */
 interface PlanPlace {
   readonly partition: Partition
+  readonly startAtCall: number
   readonly endAtCall: number
 }
 
 /** All ends are taken at the call, as later appends to one partition may depend on those to another. */
 async function placesNow(broker: Broker, topics: readonly string[]): Promise<PlanPlace[]> {
   const partitions = topics.flatMap((topic) => broker.topic(topic).partitions)
-  if (broker.describe().readOnly) {
-    // The last look at what the owner of the directory has appended may be long ago.
-    await Promise.all(
-      partitions.map(async (each) => {
-        await each.refresh()
-        each.ensureOpen()
-      }),
-    )
+  const { readOnly } = broker.describe()
+  // The last look at what the owner of the directory has appended may be long ago.
+  if (readOnly) await Promise.all(partitions.map((each) => each.refresh()))
+  const places = partitions.map((partition) => {
+    const { logStartOffset: startAtCall, highWatermark: endAtCall } = partition
+    return { partition, startAtCall, endAtCall }
+  })
+  if (readOnly) {
+    // Only now: what has been loaded is committed before it is deleted.
+    await broker.followOffsets()
+    for (const each of partitions) each.ensureOpen()
   }
-  return partitions.map((partition) => ({ partition, endAtCall: partition.highWatermark }))
+  return places
 }
 
 async function startOf(
-  { partition, endAtCall }: PlanPlace,
+  place: PlanPlace,
   from: From,
   { consumer, whenGone }: { consumer: Consumer; whenGone: 'fail' | 'skip' },
 ): Promise<number> {
+  const { partition, startAtCall, endAtCall } = place
   const { topic, index, logStartOffset } = partition
   if (from === 'earliest') return logStartOffset
-  if (typeof from === 'number') return checkOffset({ partition, endAtCall }, 'from', from)
+  if (typeof from === 'number') return checkOffset(place, 'from', from)
   if (typeof from === 'object') {
     return (await partition.offsetForTimestamp(from.timestamp)) ?? endAtCall
   }
   const committed = (await consumer.committed({ topic, partition: index }))?.offset
   if (committed === undefined) return logStartOffset
-  if (committed < logStartOffset && whenGone === 'fail') {
-    const gone = { startOffset: committed, endOffset: logStartOffset }
+  if (committed < startAtCall && whenGone === 'fail') {
+    const gone = { startOffset: committed, endOffset: startAtCall }
     throw new RecordsGoneError({ topic, partition: index, ...gone })
   }
-  return Math.max(committed, logStartOffset)
+  return Math.max(committed, startAtCall)
 }
 
 async function endOf(place: PlanPlace, until: Until): Promise<number> {

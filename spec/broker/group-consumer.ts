@@ -34,6 +34,7 @@ export class GroupHarness {
       clock: this.clock,
       random: new SeededRandom(1),
       offsets: this.offsets,
+      followOffsets: () => Promise.resolve(),
       partitionCounts: () => this.topics,
     })
   }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Broker } from '../../lib/broker.ts'
 import type { Partition } from '../../lib/broker/partition.ts'
 import type { Topic } from '../../lib/broker/topic.ts'
@@ -695,4 +695,95 @@ it('a reverse iteration rejects if the owner has replaced the records that come 
   await expect(rest()).rejects.toThrow(OffsetOutOfRangeError)
   await reader.close()
   await owner.close()
+})
+
+describe('a consumer of a reader whose group has committed since the reader looked', () => {
+  /** Commits an offset for the group, and deletes all records before it. */
+  async function commit(owner: Broker, offset: number): Promise<void> {
+    await owner.consumer({ groupId: 'g' }).commit([{ ...PLACE, offset }])
+    await owner.topic('a').partition(0).deleteRecords(offset)
+  }
+
+  it.each(
+    (['latest', 'earliest', 'none'] as const).flatMap((autoOffsetReset) =>
+      [3, null].map((known) => [autoOffsetReset, known] as const),
+    ),
+  )(
+    "starts at that commit, not at an older one or by '%s', if it knew %s",
+    async (autoOffsetReset, known) => {
+      const { owner, openReader } = await fixture()
+      await makeTopic(owner, 'v')
+      if (known !== null) await commit(owner, known)
+      const reader = await openReader()
+      await commit(owner, 8)
+      const resets: unknown[] = []
+      const onOffsetReset = (reset: unknown): unknown => resets.push(reset)
+      const consumer = reader.consumer({ groupId: 'g', autoOffsetReset, onOffsetReset })
+      consumer.subscribe(['a'])
+      expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+      expect(resets).toEqual([])
+      await reader.close()
+      await owner.close()
+    },
+  )
+
+  it('starts at a commit that is stored, and its records deleted, during the look for commits', async () => {
+    const { owner, openReader } = await fixture()
+    await makeTopic(owner, 'v')
+    await commit(owner, 3)
+    const reader = await openReader()
+    const offsets = reader.topic('__consumer_offsets').partition(0)
+    const refresh = offsets.refresh.bind(offsets)
+    vi.spyOn(offsets, 'refresh').mockImplementationOnce(async () => {
+      await refresh()
+      await commit(owner, 8)
+      await reader.topic('a').partition(0).refresh()
+    })
+    const resets: unknown[] = []
+    const onOffsetReset = (reset: unknown): unknown => resets.push(reset)
+    const consumer = reader.consumer({ groupId: 'g', onOffsetReset })
+    consumer.subscribe(['a'])
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    expect(resets).toEqual([])
+    await reader.close()
+    await owner.close()
+  })
+
+  it('looks for commits once for all its partitions, and not for those that have a position', async () => {
+    const { owner, openReader } = await fixture()
+    await makeTopic(owner, 'v')
+    await owner.createTopic('b', { partitions: 3 })
+    await commit(owner, 3)
+    const reader = await openReader()
+    const looking = vi.spyOn(reader.topic('__consumer_offsets').partition(0), 'refresh')
+    const consumer = reader.consumer({ groupId: 'g' })
+    consumer.subscribe(['a', 'b'])
+    await consumer.poll({ maxWaitMs: 0 })
+    expect(looking).toHaveBeenCalledTimes(1)
+    await consumer.poll({ maxWaitMs: 0 })
+    consumer.seekToBeginning()
+    await consumer.poll({ maxWaitMs: 0 })
+    expect(looking).toHaveBeenCalledTimes(1)
+    await reader.close()
+    await owner.close()
+  })
+
+  it('returns records of other partitions before it rejects because it cannot look for commits', async () => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'v')
+    await (await owner.createTopic('b')).partition(0).append({ value: 'other' })
+    await commit(owner, 3)
+    const reader = await openReader()
+    await commit(owner, 8)
+    const consumer = reader.consumer({ groupId: 'g' })
+    consumer.assign([PLACE, OTHER])
+    consumer.seek(OTHER, 0)
+    fileSystem.failNext('list', 'ENOMEM', { path: '/data/__consumer_offsets-0', persistent: true })
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['other'])
+    await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    fileSystem.clearFaults()
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    await reader.close()
+    await owner.close()
+  })
 })

@@ -300,6 +300,7 @@ export class ConsumerHarness {
       clock: this.clock,
       random: new SeededRandom(1),
       offsets: this.offsets,
+      followOffsets: () => Promise.resolve(),
       partitionCounts: () =>
         new Map([...this.topics].map(([name, { partitions }]) => [name, partitions.length])),
     })

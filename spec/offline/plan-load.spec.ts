@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Broker } from '../../lib/index.ts'
 import { LoadPlan, planLoad, type LoadTask, type PlanLoadOptions } from '../../lib/offline/index.ts'
 import { splitRange } from '../../lib/offline/split-range.ts'
@@ -119,6 +119,54 @@ describe('a load plan', () => {
       expect([...plan]).toEqual([task(start, end)])
     },
   )
+
+  describe('of a read-only broker that looked before the owner loaded', () => {
+    const END = 110
+    const PLACE = { topic: 'orders', partition: 0 }
+
+    interface Brokers {
+      readonly owner: Broker
+      readonly reader: Broker
+      readonly commit: (offset: number) => Promise<void>
+    }
+
+    async function brokers(firstCommit: number | null): Promise<Brokers> {
+      const fileSystem = new SimulatedFileSystem()
+      const owner = await brokerFor(fileSystem)
+      await fill(owner, 'orders', [END])
+      const consumer = owner.consumer({ groupId: 'varve-load', enableAutoCommit: false })
+      const commit = (offset: number): Promise<void> => consumer.commit([{ ...PLACE, offset }])
+      if (firstCommit !== null) await commit(firstCommit)
+      const readOnly = { fileSystem, readOnly: true, clock: new ManualClock() }
+      const reader = await Broker.open('/varve', readOnly)
+      onTestFinished(() => reader.close())
+      return { owner, reader, commit }
+    }
+
+    it.each<[string, number | null, number]>([
+      ['', 5, 0],
+      [', also if nothing had been committed before', null, 0],
+      [' and since deleted', 5, 100],
+    ])('leaves out what was loaded%s', async (_case, firstCommit, deletedBefore) => {
+      const { owner, reader, commit } = await brokers(firstCommit)
+      await commit(100)
+      await owner.topic('orders').partition(0).deleteRecords(deletedBefore)
+      expect([...(await planLoad(reader, { topics: ['orders'] }))]).toEqual([task(100, END)])
+    })
+
+    it('does not reject because of records that are loaded and deleted after the call', async () => {
+      const { owner, reader, commit } = await brokers(5)
+      const partition = reader.topic('orders').partition(0)
+      vi.spyOn(partition, 'offsetForTimestamp').mockImplementation(async () => {
+        await commit(100)
+        await owner.topic('orders').partition(0).deleteRecords(100)
+        await partition.refresh()
+        return null
+      })
+      const plan = await planLoad(reader, { topics: ['orders'], until: { timestamp: 9999 } })
+      expect([...plan]).toEqual([task(5, END)])
+    })
+  })
 
   it.each<Partial<PlanLoadOptions>>([{}, { until: { timestamp: 1500 } }])(
     'covers nothing that is appended after the call: %j',
