@@ -284,7 +284,7 @@ export class Log {
    * @param offset in [`logStartOffset`, `logEndOffset`].
    * @param maxBytes limit on the stored size of the returned batches; the first batch is returned
    * even if it is larger. @defaultValue 256 KiB
-   * @returns at least one record, unless `offset` is the end of the log.
+   * @returns at least one record, unless none follows: compaction may leave none at the end.
    * @throws {@link OffsetOutOfRangeError} if `offset` is outside this range.
    * @throws {@link CorruptRecordError} if the batch at `offset` is damaged.
    */

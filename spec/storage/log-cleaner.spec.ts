@@ -369,6 +369,18 @@ describe('tombstones', () => {
     await table.compact()
     expect(await table.content()).toContain('2:a=')
   })
+
+  it('leave nothing to read at the offset of a last batch from which they were removed', async () => {
+    const table = await new Table().open()
+    await table.put('k=v', 'k=')
+    await table.log.roll()
+    await table.compact()
+    await table.clock.advance(2000)
+    await table.compact()
+    const { log } = table
+    expect(log).toMatchObject({ logStartOffset: 0, logEndOffset: 2 })
+    expect(await log.read(1)).toEqual([])
+  })
 })
 
 describe('a batch that cannot be rebuilt', () => {
