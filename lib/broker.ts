@@ -102,7 +102,8 @@ export class Broker {
   }
 
   /**
-   * Creates a topic with all its partitions. If the call fails, no topic is created.
+   * Creates a topic with all its partitions. If the call fails, there is none; after outcome `'unknown'`, the next open
+   * may find it.
    *
    * @throws {@link InvalidTopicError} when the name is not legal, internal, or too similar to another one.
    * @throws {@link TopicExistsError} when the topic exists, unless `ifNotExists` is set.

@@ -101,6 +101,33 @@ describe('a topic whose deletion has an unknown outcome', () => {
   })
 })
 
+describe('a topic whose creation has an unknown outcome', () => {
+  it.each([
+    ['kept', true],
+    ['lost', false],
+  ] as const)(
+    'is not there, and after a power loss is whole or not there: %s',
+    async (unsynced, isThere) => {
+      const fileSystem = new SimulatedFileSystem()
+      const manager = await openLogManager(fileSystem)
+      let renames = 0
+      fileSystem.observe(({ kind, path }) => {
+        if (kind !== 'rename' || !path.includes('varve-topics')) return
+        renames += 1
+        // The list with the finished topic. It cannot be replaced by the one before.
+        if (renames !== 2) return
+        failListing(fileSystem)
+        fileSystem.failNext('open', 'EIO', { persistent: true, path: /varve-topics/ })
+      })
+      await expect(manager.create('orders', 1, {})).rejects.toMatchObject({ outcome: 'unknown' })
+      expect(manager.get('orders')).toBeUndefined()
+      const next = await openLogManager(fileSystem.restart('power', { unsynced }))
+      expect(next.get('orders')?.partitions.length).toBe(isThere ? 1 : undefined)
+      expect(next.get('orders')?.partition(0).log.damage ?? null).toBeNull()
+    },
+  )
+})
+
 describe('a list of topics whose write has an unknown outcome', () => {
   it('is written again by the close, which is not clean if that fails', async () => {
     for (const isMended of [true, false]) {
