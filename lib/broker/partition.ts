@@ -200,7 +200,8 @@ export class Partition {
   }
 
   /**
-   * Permanently deletes all records below `beforeOffset`. Segments that hold no other records are removed.
+   * Permanently deletes all records below `beforeOffset`. Segments that hold no other records are removed, the active
+   * one by the next {@link Partition.enforceRetention}.
    * @param beforeOffset at most `highWatermark`, which -1 stands for. Up to `logStartOffset` there is nothing to delete.
    * @returns the space that was freed, and the new start of the log.
    * @throws {@link PolicyViolationError} on internal topics, and when `cleanupPolicy` does not include `delete`.

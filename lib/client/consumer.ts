@@ -32,8 +32,8 @@ import type { RebalanceListener } from './rebalance-listener.ts'
  * returned. A consumer starts at the offset that its group has committed. A polled record counts as
  * consumed when the poll has returned it, an iterated one when the loop asks for the next.
  *
- * Only one `poll` or `next` may be in progress. All other calls may be made at any time, even while a poll
- * waits, and take effect at once. After `close` every call but `wakeup` throws or rejects with {@link ClosedError}.
+ * Only one `poll` may be in progress, and none beside a `next`; calls of `next` are answered in order. All other calls
+ * may be made at any time, even while a poll waits, and take effect at once. After `close` every call but `wakeup` throws or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
   /** Whether the offsets of returned records are committed automatically. */

@@ -28,7 +28,10 @@ import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.
 /** Options for opening a {@link Log} on its own, without a broker. */
 export interface LogOptions {
   /**
-   * Configuration of segments and batches. @defaultValue Kafka's defaults, with a sync per append
+   * Configuration of segments and batches. The settings of retention, compaction and size limits and
+   * `flushMs` need a broker: here nothing is deleted, compacted or synced by itself.
+   *
+   * @defaultValue Kafka's defaults, with a sync per append
    */
   readonly config?: TopicConfig | undefined
   /** @defaultValue the real file system */
