@@ -310,7 +310,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Closes the consumer: commits consumed offsets if commits are automatic, calls the listener, waits for commits
    * in progress and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration ends.
-   * Further calls wait for the first. A listener may await it in a poll, but not in `unsubscribe` or `close`.
+   * Further calls wait for the first. A listener may await it in a poll, even if this calls the listener once more,
+   * for partitions that the poll leaves it, but not in an `unsubscribe` or `close` of the application.
    *
    * @throws the failure of the commit or the listener, or an AggregateError of both; it is closed all the same
    */

@@ -42,9 +42,11 @@ export class GroupSession implements CommitTarget {
   #departure: Promise<void> | null = null
   #generation = -1
   #joinedTopics: readonly string[] = []
-  /** Keys of the partitions whose revocation the listener is being notified of. */
+  /** Keys of the partitions whose revocation or loss the listener is being notified of. */
   #revoking: ReadonlySet<string> = new Set()
   #isEnded = false
+  /** Ends the wait of {@link GroupSession.#tellInside}. */
+  #endWait: () => void = () => undefined
 
   constructor(
     context: ConsumerContext,
@@ -113,9 +115,10 @@ export class GroupSession implements CommitTarget {
     }
   }
 
-  /** Prevents further joins: the consumer is closing. */
+  /** Prevents further joins. Must be called whenever the consumer is asked to close. */
   end(): void {
     this.#isEnded = true
+    this.#endWait()
   }
 
   /**
@@ -134,12 +137,23 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    if (owned.length > 0 && isLost) work.push(this.listener.tellLost(owned))
-    if (owned.length > 0 && !isLost) work.push(this.listener.tellRevoked(owned))
+    const tell = (): Promise<void> =>
+      isLost ? this.listener.tellLost(owned) : this.listener.tellRevoked(owned)
+    if (owned.length > 0) work.push(this.listener.isRunning ? this.#tellInside(tell) : tell())
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
     return departure
+  }
+
+  /**
+   * Calls the listener while a poll waits for another call of it. Each of the two may await a
+   * close, which then must not wait for either of them. After an await nobody knows who asks for
+   * one, so the next request ends the wait. In any case the member leaves only after both.
+   */
+  #tellInside(tell: () => Promise<void>): Promise<void> {
+    const closing = new Promise<void>((resolve) => (this.#endWait = resolve))
+    return Promise.race([tell(), closing])
   }
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {
@@ -267,9 +281,15 @@ export class GroupSession implements CommitTarget {
     return false
   }
 
-  async #revoke(member: GroupMembership, partitions: readonly TopicPartition[]): Promise<void> {
+  async #revoke(
+    member: GroupMembership,
+    partitions: readonly TopicPartition[],
+    { isLost = false } = {},
+  ): Promise<void> {
+    // A listener that unsubscribes or closes must not be told of the same partitions again.
     this.#revoking = new Set(partitions.map(topicPartitionKey))
-    await this.listener.tellRevoked(partitions)
+    if (isLost) await this.listener.tellLost(partitions)
+    else await this.listener.tellRevoked(partitions)
     this.#revoking = new Set()
     if (this.#member !== member) return
     this.#subscription.setAssigned(without(this.#subscription.assignment(), partitions))
@@ -277,10 +297,8 @@ export class GroupSession implements CommitTarget {
 
   async #lose(member: GroupMembership): Promise<void> {
     const owned = this.#subscription.assignment()
-    if (owned.length > 0) await this.listener.tellLost(owned)
-    if (this.#member !== member) return
-    this.#generation = -1
-    this.#subscription.setAssigned([])
+    if (owned.length > 0) await this.#revoke(member, owned, { isLost: true })
+    if (this.#member === member) this.#generation = -1
   }
 
   /** Partitions are given up even if their offsets cannot be stored. */
