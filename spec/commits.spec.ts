@@ -105,6 +105,16 @@ describe('a commit', () => {
     expect((await consumer.committed(T0))?.offset).toBe(3)
   })
 
+  it('is not where a consumer starts that asks while it is in progress, if it will be refused', async () => {
+    const { broker, consumer } = await consumed()
+    await consumer.commit([{ ...T0, offset: 1 }])
+    const other = reader(broker)
+    const committing = other.commit([{ ...T0, offset: 4 }])
+    expect(other.position(T0)).toBe(1)
+    await expect(committing).rejects.toThrow(OffsetOutOfRangeError)
+    expect(await valuesOf(other)).toEqual(['b', 'c'])
+  })
+
   it('is refused for records of a relaxed topic that were lost by a failed sync', async () => {
     const { fs, broker, consumer } = await consumed(RELAXED)
     await append(broker, 'd')

@@ -1,5 +1,7 @@
 import { InvalidGroupIdError } from '../errors.ts'
+import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { promptIo } from '../platform/prompt-io.ts'
+import { checkOffsetCommits } from './consumer-arguments.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { recordReader } from './consumer-record.ts'
@@ -76,6 +78,23 @@ export class ConsumerParts<K, V> {
     if (turn !== null) await turn
     this.ensureOpen()
     return look()
+  }
+
+  /** See `Consumer.commit`. */
+  async commit(offsets: readonly OffsetCommit[] | undefined): Promise<void> {
+    this.ensureOpen()
+    const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
+    this.ensureGroup('commit()')
+    const { committer } = this
+    if (checked === null) return committer.commitAll()
+    const moveCounts = committer.ensurePresent(checked)
+    const ended = this.positions.noteCommitting(checked)
+    try {
+      await this.group.commit(checked)
+    } finally {
+      ended()
+    }
+    committer.noteCommitted(checked, moveCounts)
   }
 
   /** A listener may still use the consumer while it is closing. @throws {@link ClosedError} */

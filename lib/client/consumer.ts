@@ -4,7 +4,6 @@ import type { TopicPartition } from '../broker/topic-partition.ts'
 import { inTurn } from '../errors/several-failures.ts'
 import {
   checkListener,
-  checkOffsetCommits,
   checkPollOptions,
   checkTopicPartition,
   checkTopicPartitions,
@@ -189,15 +188,8 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
    * topic was deleted and created again since the last record was returned from it or the last seek
    * @throws {@link CorruptRecordError} when the committed offsets are damaged
    */
-  async commit(offsets?: readonly OffsetCommit[]): Promise<void> {
-    this.#parts.ensureOpen()
-    const checked = offsets === undefined ? null : checkOffsetCommits(offsets)
-    this.#parts.ensureGroup('commit()')
-    const { committer, group } = this.#parts
-    if (checked === null) return committer.commitAll()
-    const moveCounts = committer.ensurePresent(checked)
-    await group.commit(checked)
-    committer.noteCommitted(checked, moveCounts)
+  commit(offsets?: readonly OffsetCommit[]): Promise<void> {
+    return this.#parts.commit(offsets)
   }
 
   /**

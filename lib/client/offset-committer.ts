@@ -97,9 +97,8 @@ export class OffsetCommitter {
    * Partitions whose topic is deleted meanwhile are left out: the caller has not named them, and
    * needs the others stored.
    */
-  async commitAll(): Promise<void> {
-    const offsets = this.#consumed()
-    if (offsets.length > 0) await this.#target.commit(offsets, { withoutDeleted: true })
+  commitAll(): Promise<void> {
+    return this.#commit({ onlyUncommitted: false })
   }
 
   /**
@@ -124,15 +123,18 @@ export class OffsetCommitter {
   }
 
   /** Commits new offsets automatically, due or not: partitions are about to be given up. */
-  async commitConsumed(): Promise<void> {
-    if (!this.#isAutomatic) return
+  commitConsumed(): Promise<void> {
+    if (!this.#isAutomatic) return Promise.resolve()
     this.#dueMs = this.#clock.monotonic() + this.#intervalMs
-    const offsets = this.#consumed({ onlyUncommitted: true })
-    // The application has not asked for this commit, so a topic deleted meanwhile must not make it
-    // fail.
+    return this.#commit({ onlyUncommitted: true })
+  }
+
+  async #commit(which: { readonly onlyUncommitted: boolean }): Promise<void> {
+    const offsets = this.#consumed(which)
     if (offsets.length === 0) return
     const ended = this.#positions.noteCommitting(offsets)
     try {
+      // The application has not named them, so a topic deleted meanwhile must not make this fail.
       await this.#target.commit(offsets, { withoutDeleted: true })
     } finally {
       ended()
@@ -169,7 +171,7 @@ export class OffsetCommitter {
     return this.#subscription.assigned.get(topicPartitionKey(partition))?.moveCount ?? 0
   }
 
-  #consumed({ onlyUncommitted = false } = {}): OffsetCommit[] {
+  #consumed({ onlyUncommitted }: { readonly onlyUncommitted: boolean }): OffsetCommit[] {
     const offsets: OffsetCommit[] = []
     for (const state of this.#subscription.assigned.values()) {
       const offset = this.#consumedOf(state)

@@ -7,6 +7,7 @@ import { topicPartitionKey, type TopicPartition } from '../broker/topic-partitio
 import { refuseThenable } from '../checks.ts'
 import { NoOffsetForPartitionError, UnknownTopicOrPartitionError } from '../errors.ts'
 import type { AssignedPartition } from './assigned-partition.ts'
+import { CommitsInProgress } from './commits-in-progress.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { AutoOffsetReset, OffsetReset, ResolvedConsumerOptions } from './consumer-options.ts'
 
@@ -17,8 +18,7 @@ export class PositionResolver {
   readonly #autoOffsetReset: AutoOffsetReset
   readonly #onOffsetReset: ((reset: OffsetReset) => void) | null
   readonly #onForgotten: (state: AssignedPartition) => void
-  /** Offsets whose commit is in progress, with the ids of their topics. */
-  readonly #committing: Map<string, OffsetCommit & { readonly topicId: string | null }> = new Map()
+  readonly #committing: CommitsInProgress = new CommitsInProgress()
 
   /** @param onForgotten called when what was read from a partition no longer counts */
   constructor(
@@ -108,11 +108,15 @@ export class PositionResolver {
     return withinEpoch({ offset, leaderEpoch }, source, this.#context.readOnly).offset
   }
 
-  /** Whether the group's committed offset equals a consumed offset, limited in the same way. */
+  /**
+   * Whether the group's committed offset equals a consumed offset, limited in the same way, and will
+   * once the commits in progress have ended, whichever of them fail.
+   */
   isCommitted(state: AssignedPartition, offset: number): boolean {
     const consumed = { offset, leaderEpoch: state.epochBefore(offset) }
     const reached = withinEpoch(consumed, state.source, this.#context.readOnly)
-    return this.committed(state)?.offset === reached.offset
+    if (this.committed(state)?.offset !== reached.offset) return false
+    return this.#committing.areAllAt(state.key, reached.offset)
   }
 
   #lastCommit(partition: TopicPartition): OffsetAndMetadata | null {
@@ -127,17 +131,13 @@ export class PositionResolver {
    * @returns a function to call once the commit has ended
    */
   noteCommitting(offsets: readonly OffsetCommit[]): () => void {
-    const noted = offsets.map((each) => {
-      const entry = { ...each, topicId: this.#context.topic(each.topic)?.id ?? null }
-      const key = topicPartitionKey(each)
-      this.#committing.set(key, entry)
-      return { key, entry }
+    const topicIds = offsets.map(({ topic, partition, offset }) => {
+      const found = this.#context.topic(topic)
+      const source = found?.partitions[partition]
+      // A commit beyond the end will be refused.
+      return source === undefined || offset > source.logEndOffset ? null : (found?.id ?? null)
     })
-    return () => {
-      for (const { key, entry } of noted) {
-        if (this.#committing.get(key) === entry) this.#committing.delete(key)
-      }
-    }
+    return this.#committing.add(offsets, topicIds)
   }
 
   /**
@@ -274,10 +274,9 @@ export class PositionResolver {
   }
 
   #start(state: AssignedPartition, source: Partition): void {
-    const committing = this.#committing.get(state.key)
     // If records below it were truncated since, the move back is reported as for records that were
     // read.
-    const committed = committing?.topicId === state.topicId ? committing : this.#lastCommit(state)
+    const committed = this.#committing.last(state.key, state.topicId) ?? this.#lastCommit(state)
     if (committed !== null && committed.offset >= source.logStartOffset) {
       state.resume(committed.offset, committed.leaderEpoch ?? null)
       return

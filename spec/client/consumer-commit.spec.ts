@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { ConsumerOptions } from '../../lib/client/consumer-options.ts'
+import type { ConsumerRecord } from '../../lib/client/consumer-record.ts'
 import type { Consumer } from '../../lib/client/consumer.ts'
 import {
   ClosedError,
@@ -308,6 +309,39 @@ describe('a position that is queried while the last commit is in progress', () =
       expect([harness.committed(), consumer.position(T0)]).toEqual([10, 10])
     },
   )
+
+  it.each(['assign', 'unsubscribe'])(
+    'is the offset that the application is committing as %s gives the partition up',
+    async (how) => {
+      const harness = new ConsumerHarness({ t: 2 })
+      harness.partition().append(...numbers(10))
+      const consumer = harness.consumer({ groupId: 'g', enableAutoCommit: false })
+      consumer.assign([T0])
+      await consumer.poll()
+      const committing = consumer.commit()
+      if (how === 'assign') consumer.assign([T1])
+      else consumer.unsubscribe()
+      consumer.assign([T0])
+      expect([harness.committed(), consumer.position(T0)]).toEqual([null, 10])
+      await committing
+      expect([harness.committed(), consumer.position(T0)]).toEqual([10, 10])
+    },
+  )
+
+  it('is the offset that the application commits after the partition was given up', async () => {
+    const harness = new ConsumerHarness({ t: 2 })
+    harness.partition().append(...numbers(10))
+    const consumer = harness.consumer({ groupId: 'g' })
+    consumer.assign([T0])
+    await consumer.poll()
+    consumer.assign([T1])
+    const committing = consumer.commit([{ ...T0, offset: 4 }])
+    consumer.assign([T0])
+    expect(consumer.position(T0)).toBe(4)
+    await committing
+    expect(harness.committed()).toBe(4)
+    expect(offsets(await consumer.poll(NO_WAIT))).toEqual([4, 5, 6, 7, 8, 9])
+  })
 })
 
 describe('a commit in progress', () => {
@@ -428,6 +462,55 @@ describe('a commit in progress', () => {
       expect(two.assignment()).toHaveLength(1)
     },
   )
+
+  it.each([
+    ['close', 'the application'],
+    ['close', 'a poll'],
+    ['unsubscribe', 'the application'],
+    ['unsubscribe', 'a poll'],
+    ['a rebalance', 'the application'],
+  ] as const)(
+    'does not undo a seek back to the offset that was committed before it: %s, during a commit by %s',
+    async (way, by) => {
+      const { harness, one, two } = pair({ enableAutoCommit: true, autoCommitIntervalMs: 10 })
+      await harness.commit(5)
+      one.subscribe(['t'])
+      await one.poll()
+      if (way === 'a rebalance') {
+        two.subscribe(['t'])
+        await two.poll(NO_WAIT)
+      }
+      const store = holdUp(harness)
+      await harness.clock.advance(10)
+      watch<unknown>(by === 'a poll' ? one.poll() : one.commit())
+      await harness.clock.advance(0)
+      one.seek(T0, 5)
+      let next: { value?: ConsumerRecord<string, string>[] } = {}
+      if (way === 'a rebalance') next = watch(one.poll(NO_WAIT))
+      else void one[way]()
+      await harness.clock.advance(0)
+      expect(harness.committed()).toBe(5)
+      store()
+      await harness.clock.advance(0)
+      expect(harness.committed()).toBe(5)
+      two.subscribe(['t'])
+      const [first] = next.value ?? (await two.poll(NO_WAIT))
+      expect(first).toMatchObject({ ...T0, offset: 5 })
+    },
+  )
+
+  it('that fails does not hide an earlier one from a partition that looks for its start', async () => {
+    const { harness, one } = pair()
+    one.assign([T0])
+    const store = holdUp(harness)
+    const committing = one.commit([{ ...T0, offset: 4 }])
+    const unknown = { topic: 'no', partition: 0, offset: 0 }
+    const failing = one.commit([{ ...T0, offset: 6 }, unknown])
+    await expect(failing).rejects.toThrow(UnknownTopicOrPartitionError)
+    expect(one.position(T0)).toBe(4)
+    store()
+    await committing
+  })
 
   it('ends before others get the partitions if a listener closes and does not await it', async () => {
     const { harness, one, two } = pair()
