@@ -13,6 +13,7 @@ export class PushPartitions<K, V> {
   /** The assignment at the last comparison; `null` forces the next comparison. */
   #comparedWith: object | null = null
   #heldBack = 0
+  readonly #lacking: Set<PushPartition<K, V>> = new Set()
 
   constructor(consumer: Consumer<K, V>) {
     this.#consumer = consumer
@@ -21,6 +22,11 @@ export class PushPartitions<K, V> {
   /** Acknowledged records that no commit can cover because an earlier one is unacknowledged. */
   get heldBack(): number {
     return this.#heldBack
+  }
+
+  /** Number of partitions for which {@link PushPartition.lacksFirst} holds. */
+  get lackingFirst(): number {
+    return this.#lacking.size
   }
 
   get all(): PushPartition<K, V>[] {
@@ -73,10 +79,28 @@ export class PushPartitions<K, V> {
     return partition.add(record, leaderEpoch)
   }
 
+  /** A write has received these records of one partition. */
+  start(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): void {
+    partition.start(entries)
+    this.#compareFirst(partition)
+  }
+
+  /** Notes that these records of one partition are not retried any more. */
+  giveBack(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): void {
+    partition.giveBack(entries)
+    this.#compareFirst(partition)
+  }
+
+  #compareFirst(partition: PushPartition<K, V>): void {
+    if (partition.lacksFirst && !partition.isOver) this.#lacking.add(partition)
+    else this.#lacking.delete(partition)
+  }
+
   /** Marks these records of one partition as processed. */
   finish(partition: PushPartition<K, V>, entries: readonly PushEntry<K, V>[]): void {
     const before = partition.heldBack
     partition.finish(entries)
+    this.#compareFirst(partition)
     if (partition.isOver) return
     this.#heldBack += partition.heldBack - before
     this.#uncommitted.add(partition)
@@ -148,6 +172,7 @@ export class PushPartitions<K, V> {
         this.#heldBack -= each.heldBack
       }
       this.#uncommitted.delete(each)
+      this.#lacking.delete(each)
       each.giveUp()
     }
   }

@@ -10,6 +10,8 @@ export interface PushEntry<K, V> {
   /** Leader epoch of the record when it was taken. */
   readonly leaderEpoch: number | null
   isDone: boolean
+  /** Whether a write has received the record, even if it waits for a retry. */
+  isStarted: boolean
   /** Whether a write has received the record and does not wait for a retry. */
   isInWrite: boolean
 }
@@ -92,7 +94,7 @@ export class PushPartition<K, V> {
 
   add(record: ConsumerRecord<K, V>, leaderEpoch: number | null): PushEntry<K, V> {
     const { offset } = record
-    const state = { isDone: false, isInWrite: false }
+    const state = { isDone: false, isStarted: false, isInWrite: false }
     const entry = { record, partition: this, offset, leaderEpoch, ...state }
     this.#entries.push(entry)
     this.nextOffset = offset + 1
@@ -101,7 +103,10 @@ export class PushPartition<K, V> {
 
   /** A write has received these records, in their order. */
   start(entries: readonly PushEntry<K, V>[]): void {
-    for (const each of entries) each.isInWrite = true
+    for (const each of entries) {
+      each.isStarted = true
+      each.isInWrite = true
+    }
     const offset = entries.at(-1)?.offset ?? -1
     this.startedOffset = Math.max(this.startedOffset, offset + 1)
   }
@@ -132,6 +137,21 @@ export class PushPartition<K, V> {
   /** Acknowledged records that cannot be committed because an earlier one is unacknowledged. */
   get heldBack(): number {
     return this.#doneCount
+  }
+
+  /** Whether the first unacknowledged record still waits for a write, but a later one does not. */
+  get lacksFirst(): boolean {
+    const [first] = this.#entries
+    return first !== undefined && !first.isStarted && first.offset < this.startedOffset
+  }
+
+  /**
+   * How many records more than there is room for a write may have that begins with this record: one
+   * more if a place is kept for it, one fewer if from then on a place must be kept for another one.
+   */
+  extraRoom({ offset }: PushEntry<K, V>): -1 | 0 | 1 {
+    if (offset === this.doneOffset) return this.lacksFirst ? 1 : 0
+    return this.startedOffset > this.doneOffset ? 0 : -1
   }
 
   /** Whether a record after these ones is acknowledged, or may be before it is retried. */
@@ -180,16 +200,20 @@ export class PushQueue<K, V> {
   /**
    * A lane for the next write with the write's records, `null` if none can be started.
    *
+   * @param room how many records more may be in flight, see {@link PushPartition.extraRoom}
    * @param isWanted which records may be written now; all by default
    */
   take(
     maxRecords: number,
+    room: number,
     isWanted: (entry: PushEntry<K, V>) => boolean = () => true,
   ): { lane: PushLane<K, V>; entries: PushEntry<K, V>[] } | null {
     for (const lane of this.#ready) {
+      const [first] = lane.waiting
+      const most = Math.min(maxRecords, room + (first?.partition.extraRoom(first) ?? 0))
       let count = 0
       for (const each of lane.waiting) {
-        if (count === maxRecords || !isWanted(each)) break
+        if (count >= most || !isWanted(each)) break
         count += 1
       }
       if (count === 0) continue

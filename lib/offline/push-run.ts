@@ -212,7 +212,7 @@ export class PushRun<K, V> {
       const [first] = taken?.entries ?? []
       if (taken === null || first === undefined) return
       this.#inFlight += taken.entries.length
-      first.partition.start(taken.entries)
+      this.#partitions.start(first.partition, taken.entries)
       const write = this.#writeEntries(first.partition, taken).then(() => {
         this.#writes.delete(write)
         this.#onSettled()
@@ -227,23 +227,21 @@ export class PushRun<K, V> {
     const mostRecords = batchRecords ?? 1
     const hasSlot = this.#writes.size < concurrency
     if (this.#end.failure !== null) return null
+    // A place is kept for each record that all others of its partition wait for.
+    const { heldBack, lackingFirst } = this.#partitions
+    const room = maxInFlight - this.#inFlight - heldBack - lackingFirst
     // A rebalance waits for drained partitions, even if the consumer is closed, so they come first.
-    // One of their writes may exceed the limit, in case the writes of other partitions hang.
+    // One of their writes may exceed the concurrency, in case the writes of other partitions hang.
     if (this.#draining.size > 0) {
       const isStuck = ![...this.#writes.values()].some((each) => this.#draining.has(each))
       const isDrained = (entry: PushEntry<K, V>): boolean =>
         this.#draining.has(entry.partition) && isInFront(entry)
-      const taken = hasSlot || isStuck ? this.#queue.take(mostRecords, isDrained) : null
+      const taken = hasSlot || isStuck ? this.#queue.take(mostRecords, room, isDrained) : null
       if (taken !== null) return taken
     }
     if (this.#end.isClosed || !hasSlot) return null
-    // Otherwise the next push would write again the acknowledged records after them.
-    if (this.#end.isStopping) return this.#queue.take(mostRecords, isInFront)
-    const room = maxInFlight - this.#inFlight - this.#partitions.heldBack
-    // Records that all others wait for are written in any case.
-    return room > 0
-      ? this.#queue.take(Math.min(room, mostRecords))
-      : this.#queue.take(mostRecords, isInFront)
+    // What precedes a write is still due: the next push would otherwise repeat the records after it.
+    return this.#queue.take(mostRecords, room, this.#end.isStopping ? isInFront : undefined)
   }
 
   async #writeEntries(
@@ -255,7 +253,7 @@ export class PushRun<K, V> {
       if (await this.#delivery.deliver(partition, entries, isNeeded)) {
         this.#partitions.finish(partition, entries)
       } else {
-        partition.giveBack(entries)
+        this.#partitions.giveBack(partition, entries)
         // What waits behind them in a drained partition precedes nothing that is written any more.
         if (partition.draining.aborted) this.#queue.dropUnstarted([partition])
       }

@@ -602,6 +602,123 @@ describe('a push', () => {
     await broker.close()
   })
 
+  it('writes no more than maxInFlight behind an unacknowledged record, even before a record written early', async () => {
+    const { clock, broker, topic, consumer } = await setUp(1, 0)
+    const keys = ['a', ...Array<string>(498).fill('b'), 'c']
+    await topic.partition(0).append(keys.map((key) => ({ key, value: key })))
+    const { started, release, write } = heldWrites()
+    const options = { clock, orderBy: 'key', maxInFlight: 3 } as const
+    const push = pushTo(consumer(), write, options)
+    await until(clock, () => started.length === 3)
+    for (const offset of [499, 1]) await release(clock, offset)
+    await clock.advance(2000)
+    expect(started).toEqual([0, 1, 499])
+    await release(clock, 0)
+    for (let offset = 2; offset < 499; offset += 1) await release(clock, offset)
+    await until(clock, () => committedOf(broker).join() === '500')
+    expect(started).toEqual([0, 1, 499, ...Array.from({ length: 497 }, (_, at) => at + 2)])
+    await push.stop()
+    await broker.close()
+  })
+
+  it.each(Array.from({ length: 20 }, (_, at) => at + 1))(
+    'writes everything without exceeding maxInFlight, whichever writes end first, seed %i',
+    async (seed) => {
+      const random = new SeededRandom(seed)
+      const partitions = 1 + random.integer(4)
+      const { clock, broker, topic, consumer } = await setUp(partitions, 0)
+      const counts = topic.partitions.map(() => 1 + random.integer(60))
+      const total = counts.reduce((sum, count) => sum + count, 0)
+      for (const [at, count] of counts.entries()) {
+        const keys = Array.from({ length: count }, () => `k${random.integer(6)}`)
+        await topic.partition(at).append(keys.map((key) => ({ key, value: 'v' })))
+      }
+      const started = new Set<string>()
+      const done = counts.map(() => new Set<number>())
+      /** Records of which a write has been started, and which no commit can cover. */
+      const uncommittable = (): number => {
+        const ready = done.map((offsets) => {
+          let end = 0
+          while (offsets.has(end)) end += 1
+          return end
+        })
+        return started.size - ready.reduce((sum, end) => sum + end, 0)
+      }
+      const held: (() => void)[] = []
+      // A record that fails during a drain is repeated, with those after it.
+      const drains = seed % 2 === 0
+      const drained: Promise<void>[] = []
+      let most = 0
+      const write = async (
+        records: readonly ConsumerRecord[],
+        { attempt }: PushContext,
+      ): Promise<void> => {
+        for (const { partition, offset } of records) started.add(`${partition}:${offset}`)
+        most = Math.max(most, uncommittable())
+        await new Promise<void>((resolve, reject) => {
+          const fails = !drains && attempt === 1 && random.integer(4) === 0
+          held.push(
+            fails
+              ? () => {
+                  reject(new Error('now and then'))
+                }
+              : resolve,
+          )
+        })
+        for (const { partition, offset } of records) done[partition]?.add(offset)
+      }
+      const maxInFlight = 1 + random.integer(8)
+      const reader = consumer({ maxPollRecords: 1 + random.integer(40) })
+      const push = pushTo(reader, write, {
+        clock,
+        orderBy: 'key',
+        concurrency: 1 + random.integer(8),
+        maxInFlight,
+        batchRecords: 1 + random.integer(4),
+        retryBackoffMs: random.integer(200),
+      })
+      for (let step = 0; step < 3000 && committedOf(broker).join() !== counts.join(); step += 1) {
+        const slot = random.integer(3) === 0 ? random.integer(held.length + 1) : held.length - 1
+        held.splice(slot, 1)[0]?.()
+        await clock.advance(held.length === 0 ? 20 : random.integer(3))
+        if (!drains || random.integer(20) > 0) continue
+        drained.push(push.drain([{ topic: 't', partition: random.integer(partitions) }]))
+      }
+      await Promise.all(drained)
+      expect(committedOf(broker)).toEqual(counts)
+      expect(most).toBeLessThanOrEqual(maxInFlight)
+      expect(await push.stop()).toMatchObject({ written: total, failed: 0 })
+      await broker.close()
+    },
+  )
+
+  it.each(['stopped', 'drained'])(
+    'does not exceed maxInFlight either while it writes what it owes when it is %s',
+    async (how) => {
+      const { clock, broker, topic, consumer } = await setUp(1, 0)
+      const keys = ['a', ...Array<string>(5).fill('b'), 'c', ...Array<string>(3).fill('a')]
+      await topic.partition(0).append(keys.map((key) => ({ key, value: key })))
+      const { started, release, write } = heldWrites()
+      const reader = consumer()
+      const push = pushTo(reader, write, { clock, orderBy: 'key', maxInFlight: 3 })
+      await until(clock, () => started.length === 3)
+      for (const offset of [1, 6]) await release(clock, offset)
+      const ended = how === 'stopped' ? push.stop() : push.drain(reader.assignment())
+      await clock.advance(2000)
+      expect(started).toEqual([0, 1, 6])
+      // What precedes record 6 is still written.
+      for (const offset of [0, 2, 3, 4, 5]) await release(clock, offset)
+      await ended
+      expect(committedOf(broker)).toEqual([7])
+      expect(started.slice(0, 7)).toEqual([0, 1, 6, 2, 3, 4, 5])
+      const stopped = push.stop()
+      // After the drain, the push has gone on.
+      await release(clock, 7)
+      await stopped
+      await broker.close()
+    },
+  )
+
   it('does not wait for the next retry when it is stopped or its consumer is closed', async () => {
     const { clock, broker, consumer } = await setUp(1, 5)
     let tries = 0
