@@ -63,9 +63,11 @@ async function* fileRecords(root: string, reading: Reading): AsyncGenerator<Sour
 
 /** One record per line, with its number in a header. */
 async function* lineRecords(source: Source, reading: Reading): AsyncGenerator<SourceRecord> {
-  const { keyField, problems } = reading
+  const { keyField, problems, signal } = reading
   const sent = source.isStream ? new Map<number, number>() : await linesIn(reading)
   const onBad = (lineNumber: number, reason: string): void => {
+    // An abort ends the text anywhere, so this may be the beginning of a line.
+    if (signal.aborted) return
     if (sent.has(lineNumber)) throw changed(source, reading, lineNumber)
     problems.add(`line ${lineNumber} is left out: it ${reason}`, lineNumber)
   }
@@ -73,6 +75,7 @@ async function* lineRecords(source: Source, reading: Reading): AsyncGenerator<So
     onBad(lineNumber, reason)
   })
   for await (const { lineNumber, bytes, value } of lines) {
+    if (signal.aborted) return
     const key = keyField === null ? null : fieldOf(value, keyField)
     if (key === undefined) {
       onBad(lineNumber, 'has a key that is nested too deeply')
@@ -92,7 +95,7 @@ async function* lineRecords(source: Source, reading: Reading): AsyncGenerator<So
     sent.delete(lineNumber)
   }
   const [missing] = sent.keys()
-  if (missing !== undefined && !reading.signal.aborted) throw changed(source, reading, missing)
+  if (missing !== undefined && !signal.aborted) throw changed(source, reading, missing)
 }
 
 async function* bytesOf(source: Source, { stdin, signal }: Reading): AsyncGenerator<Buffer> {

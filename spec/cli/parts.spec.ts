@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Writable } from 'node:stream'
+import { PassThrough, Readable, Writable } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { CountingFileSystem } from '../../lib/cli/counting-file-system.ts'
@@ -10,10 +10,15 @@ import { filesBelow } from '../../lib/cli/file-tree.ts'
 import { MAX_LINE_BYTES, readNdjson } from '../../lib/cli/ndjson.ts'
 import { UsageError } from '../../lib/cli/command-arguments.ts'
 import { parseQuickstartOptions } from '../../lib/cli/quickstart-options.ts'
+import { Problems } from '../../lib/cli/quickstart-problems.ts'
+import { recordsOf, type Reading, type SourceRecord } from '../../lib/cli/quickstart-records.ts'
+import { STANDARD_INPUT } from '../../lib/cli/quickstart-source.ts'
 import { inBytes, Progress, table, thousands } from '../../lib/cli/report.ts'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { openFilesOf } from '../../lib/platform/open-files.ts'
 import { realPathOf } from '../../lib/platform/real-path.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
 
 async function* chunks(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
@@ -82,6 +87,55 @@ describe('reading NDJSON', () => {
       ),
       { numRuns: 50 },
     )
+  })
+})
+
+describe('reading lines to send that is ended by Ctrl-C within a line', () => {
+  async function readingOf(stdin: Readable) {
+    const broker = await tempBroker({ fileSystem: new SimulatedFileSystem() })
+    onTestFinished(() => broker.close())
+    const topic = await broker.createTopic('lines')
+    const shown = { text: '' }
+    const output = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        shown.text += chunk.toString()
+        done()
+      },
+    })
+    const problems = new Problems(output, { giveWay: () => undefined })
+    const stop = new AbortController()
+    const { signal } = stop
+    const base = { broker, topic: 'lines', keyField: null, stdin, signal, problems }
+    const onFound = (): void => {
+      stop.abort()
+    }
+    const reading: Reading = { ...base, onFound }
+    return { topic, reading, shown, problems }
+  }
+
+  it('does not take the rest of a file that is in the log for changed', async () => {
+    // A chunk of the file ends within the second line.
+    const lines = ['a', 'b'].map((each) => JSON.stringify(each.repeat(50_000)))
+    const path = join(await temporaryDirectory(), 'lines.ndjson')
+    await writeFile(path, lines.map((line) => `${line}\n`).join(''))
+    const { topic, reading, problems } = await readingOf(Readable.from([]))
+    const stored = lines.map((value, at) => ({ value, headers: { line: String(at + 1) } }))
+    await topic.partition(0).append(stored)
+    const records: SourceRecord[] = []
+    const source = { kind: 'lines', name: path, isStream: false } as const
+    for await (const record of recordsOf(source, reading)) records.push(record)
+    expect(records).toEqual([])
+    expect(problems.count).toBe(0)
+  })
+
+  it('does not report the beginning of a line as one that is left out', async () => {
+    const stdin = new PassThrough()
+    stdin.write('{"a":1}\n{"b"')
+    const { reading, shown } = await readingOf(stdin)
+    const records: SourceRecord[] = []
+    for await (const record of recordsOf(STANDARD_INPUT, reading)) records.push(record)
+    expect(records.map(({ value }) => value.toString())).toEqual(['{"a":1}'])
+    expect(shown.text).toBe('')
   })
 })
 
