@@ -22,8 +22,6 @@ export interface MalformedLine {
 /** Longer lines are refused, so that a file without line ends does not fill the memory. */
 export const MAX_LINE_BYTES: number = 1_000_000
 
-const RETURN = 0x0d
-
 /**
  * Reads NDJSON line by line. Lines end with `\n` or `\r\n`, the last line also without. A byte
  * order mark before the first line is ignored. Empty lines are skipped. Invalid lines are reported
@@ -43,9 +41,7 @@ function* parsed(
   rows: readonly TextRow[],
   onMalformed: (line: MalformedLine) => void,
 ): Generator<NdjsonLine, void, undefined> {
-  for (const { line: lineNumber, bytes: row, fault, isOpenEnd } of rows) {
-    // A last line that ends within its line end is the same once the file has grown.
-    const bytes = isOpenEnd && row.at(-1) === RETURN ? row.subarray(0, -1) : row
+  for (const { line: lineNumber, bytes, fault } of rows) {
     if (fault !== null) {
       onMalformed({ lineNumber, reason: `is longer than ${thousands(MAX_LINE_BYTES)} bytes` })
     } else if (bytes.length > 0 && !isUtf8(bytes)) {

@@ -1,6 +1,6 @@
 /** A piece of text that is a row, or a malformed one. */
 export interface TextRow {
-  /** Without the line end; if the row is too long, only its beginning. */
+  /** Without the line end, or the carriage return that may begin it; if too long, only the beginning. */
   readonly bytes: Buffer
   /** Line on which it begins, from 1. */
   readonly line: number
@@ -202,7 +202,8 @@ export class RowSplitter {
     this.#line += lines
     const isReturn = end > at && this.#rest[end - 1] === RETURN
     const tooLong = this.#tooLong
-    const bytes = tooLong?.bytes ?? this.#rest.subarray(at, isReturn && !isOpenEnd ? end - 1 : end)
+    // A row that ends within its line end is the same once the text has grown.
+    const bytes = tooLong?.bytes ?? this.#rest.subarray(at, isReturn ? end - 1 : end)
     this.#tooLong = null
     return {
       bytes: fault === 'too-long' ? Buffer.from(bytes.subarray(0, this.#excerptBytes)) : bytes,

@@ -1076,6 +1076,31 @@ describe('the file of an import', () => {
     expect(rejects).toEqual([])
   })
 
+  it.each([
+    ['ndjson', '{"a":"1"}\r'],
+    ['csv', 'a\r\n1\r'],
+    ['csv', 'a\r\n"1"\r'],
+  ])('may grow if it ended within a line end, which is no part of a row: %s', async (format, a) => {
+    const { put, run, values, rejects } = await setUp()
+    const path = `/f.${format}`
+    put(path, a)
+    expect(await run(path)).toMatchObject({ rows: 1, imported: 1 })
+    put(path, `${a}\n${format === 'csv' ? '2' : '{"a":"2"}'}\r\n`)
+    expect(await run(path)).toMatchObject({ rows: 2, skipped: 1, imported: 1 })
+    expect(await values()).toEqual(['{"a":"1"}', '{"a":"2"}'])
+    expect(rejects).toEqual([])
+  })
+
+  it('must not go on with text after a carriage return at its end', async () => {
+    const { put, run, values, broker } = await setUp()
+    put('/f.csv', 'a\n1\r')
+    expect(await run('/f.csv')).toMatchObject({ rows: 1, imported: 1 })
+    put('/f.csv', 'a\n1\r2\n')
+    await expect(run('/f.csv')).rejects.toThrow('had no line end and has grown')
+    expect(await values()).toEqual(['{"a":"1"}'])
+    await broker.close()
+  })
+
   it.each([false, true])(
     'must not grow in its last row after a run that has stored it was interrupted, growing: %s',
     async (growing) => {
