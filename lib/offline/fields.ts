@@ -146,14 +146,20 @@ export function inferFields(samples: readonly JsonSample[]): Fields {
 }
 
 const ALL_DIGITS = /^-?\d+$/
+const BELOW_MILLISECONDS = /\.\d{3}\d*[1-9]/
 
 /** `null` says nothing about the type and returns `null`. */
 function typeOf(value: unknown, text: string | undefined): FieldType | null {
   if (value === null) return null
   if (typeof value === 'number') return typeOfNumber(value, text)
   if (typeof value === 'boolean') return 'boolean'
-  if (typeof value === 'string') return timestampOf(value) === null ? 'string' : 'timestamp'
+  if (typeof value === 'string') return typeOfText(value)
   return 'json'
+}
+
+/** A time with more digits than a timestamp has would lose them. */
+function typeOfText(text: string): FieldType {
+  return timestampOf(text) === null || BELOW_MILLISECONDS.test(text) ? 'string' : 'timestamp'
 }
 
 /** A whole number with all its digits written out is an id, and would lose digits as a double. */

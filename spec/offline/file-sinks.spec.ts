@@ -1111,6 +1111,22 @@ describe('inferred fields', () => {
     for (const id of ids.slice(0, 3)) expect(texts).toContain(id)
   })
 
+  it('preserve all digits of times with more than milliseconds', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    const times = {
+      micros: '2026-01-31T12:00:00.123456Z',
+      nanos: '2026-01-31T12:00:00.123000001+01:00',
+      millis: '2026-01-31T12:00:00.123Z',
+      zeros: '2026-01-31T12:00:00.120000Z',
+    }
+    const value = Buffer.from(JSON.stringify(times))
+    await put(ndjsonSink(OUT, { fields: 'infer', fileSystem }), task(0, 1), [record(0, { value })])
+    const fields = JSON.parse(fileSystem.readFile(FILE).toString()) as object
+    const [micros, nanos, millis, zeros] = ['string', 'string', 'timestamp', 'timestamp']
+    expect(fields).toEqual({ micros, nanos, millis, zeros })
+    expect(rowsIn(fileSystem)).toMatchObject([{ micros: times.micros, nanos: times.nanos }])
+  })
+
   it('are doubles if a number has a fraction that is lost when it is parsed', async () => {
     const fileSystem = new SimulatedFileSystem()
     const value = Buffer.from('{"half":4503599627370497.5,"tiny":1e-400,"whole":1.000000000000000}')
