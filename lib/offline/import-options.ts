@@ -85,7 +85,12 @@ export interface ImportOptions<Row = unknown> {
   readonly format?: ImportFormat | undefined
   /** Whether an NDJSON or CSV file is compressed. @defaultValue by the extension .gz */
   readonly gzip?: boolean | undefined
-  /** Separator of the fields of a CSV file: one ASCII character. @defaultValue `','` */
+  /**
+   * Separator of the fields of a CSV file: one ASCII character other than `"`, `\r` and `\n`, such
+   * as `'\t'`, or `'\x01'` for a file of Hive.
+   *
+   * @defaultValue `','`
+   */
   readonly delimiter?: string | undefined
   /**
    * Converts a row to a record. `null` skips the row, an exception rejects it. It must return the
@@ -184,7 +189,7 @@ const OPTIONS: Checks<ImportOptions> = {
   name: nonEmptyString,
   format: oneOf('ndjson', 'csv', 'parquet'),
   gzip: boolean,
-  delimiter: asciiCharacter,
+  delimiter: fieldSeparator,
   toRecord: callback,
   keyField: nonEmptyString,
   valueFields: texts,
@@ -301,9 +306,10 @@ function texts(name: string, value: unknown): void {
   }
 }
 
-function asciiCharacter(name: string, value: unknown): void {
-  if (typeof value === 'string' && /^[\t\x20-\x7e]$/.test(value) && value !== '"') return
+function fieldSeparator(name: string, value: unknown): void {
+  const isAscii = typeof value === 'string' && value.length === 1 && value <= '\x7f'
+  if (isAscii && !'"\r\n'.includes(value)) return
   throw new TypeError(
-    `${name} must be one ASCII character other than the quote, got ${describeValue(value)}`,
+    `${name} must be one ASCII character other than a quote or line end, got ${describeValue(value)}`,
   )
 }

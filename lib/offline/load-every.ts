@@ -1,5 +1,5 @@
 import { callback, checkOptions, checkWholeNumber, reasonOf, type Checks } from '../checks.ts'
-import type { Broker } from '../index.ts'
+import { InvalidTopicError, type Broker } from '../index.ts'
 import { onAbort } from '../platform/abort-listeners.ts'
 import { systemClock } from '../platform/system-clock.ts'
 import { pause } from '../platform/pause.ts'
@@ -48,7 +48,7 @@ const MAX_INTERVAL_MS = Number.MAX_SAFE_INTEGER
  * @param planOptions `onError` is called at each beat at which they do not fit the topics, which may
  * be created and deleted in the meantime
  * @throws TypeError or RangeError if the interval or one of the options is invalid whatever the
- * topics are; `InvalidGroupIdError` if no group can have the name of the load
+ * topics are; `InvalidGroupIdError` or `InvalidTopicError` for a name that no group or topic can have
  * @throws `ClosedError` if the broker is closed
  */
 export function loadEvery(
@@ -60,9 +60,10 @@ export function loadEvery(
 ): LoadSchedule {
   checkWholeNumber('intervalMs', intervalMs, 1, MAX_INTERVAL_MS)
   checkBroker('broker', broker)
-  const { name = DEFAULT_LOAD_NAME } = checkPlanOptions(planOptions)
+  const { name = DEFAULT_LOAD_NAME, topics } = checkPlanOptions(planOptions)
   checkSink('sink', sink)
   const checked = checkOptions('schedule options', options, SCHEDULE_OPTIONS)
+  for (const topic of topics) checkTopicName(broker, topic)
   const warn = (error: unknown): void => {
     const what = `the load '${name}' has failed, and the next beat tries again`
     process.emitWarning(loadWarning(what, error))
@@ -110,6 +111,15 @@ export function loadEvery(
       stop()
       return finished
     },
+  }
+}
+
+/** The topic itself may be created later. */
+function checkTopicName(broker: Broker, name: string): void {
+  try {
+    broker.topic(name)
+  } catch (error) {
+    if (error instanceof InvalidTopicError) throw error
   }
 }
 

@@ -4,9 +4,9 @@ import { RecordsGoneError } from './load-errors.ts'
 import type { LoadTask, OffsetRange } from './load-task.ts'
 import type { Sink, TaskResult, TaskWriter } from './sink.ts'
 
-/** Bytes of a partition that are read at once. */
+/** Bytes of a partition that are read at once if many offsets are left. */
 const READ_BYTES = 256 * 1024
-/** If at most this many offsets are left, a read is limited to them. */
+/** If at most this many offsets are left, a read is limited to them, and to 1 MiB. */
 const FEW_RECORDS = 500
 
 /** Source of the records of a task. */
@@ -126,7 +126,7 @@ async function letGo(writer: TaskWriter): Promise<void> {
   }
 }
 
-/** The records of the task from `offset` on, about 256 KiB; none if there are no more. */
+/** The next records of the task from `offset` on; none if there are no more. */
 async function readNext(
   partition: Partition,
   task: LoadTask,

@@ -62,7 +62,12 @@ export interface PushOptions<K = Buffer, V = Buffer> {
   readonly orderBy?: 'partition' | 'key' | undefined
   /** How often a failed write is retried, at least 0. @defaultValue 3 */
   readonly retries?: number | undefined
-  /** Delay before the first retry in ms. Later ones double it, up to 30 s. @defaultValue 100 */
+  /**
+   * Delay before the first retry in ms, at least 0. Each further delay is twice as long. None is
+   * longer than 30 s, whatever this option is.
+   *
+   * @defaultValue 100
+   */
   readonly retryBackoffMs?: number | undefined
   /** @defaultValue `'stop'` */
   readonly onError?: PushErrorHandler<K, V> | undefined

@@ -327,6 +327,21 @@ describe('an import of CSV', () => {
     await broker.close()
   })
 
+  it('reads fields separated by any control character but those of a line end', async () => {
+    const { put, run, values, broker } = await setUp()
+    const expected: string[] = []
+    for (const code of [...Array(0x20).keys(), 0x7f]) {
+      const at = String.fromCharCode(code)
+      if (at === '\r' || at === '\n') continue
+      put(`/${code}.csv`, ['a', 'b\r\n1', `"x${at}\n""y"\r\n`, '\n'].join(at))
+      const result = await run(`/${code}.csv`, { name: `${code}`, delimiter: at })
+      expect(result, `${code}`).toMatchObject({ rows: 2, imported: 2, rejected: 0 })
+      expected.push(JSON.stringify({ a: '1', b: `x${at}\n"y` }), '{"a":"","b":""}')
+    }
+    expect(await values()).toEqual(expected)
+    await broker.close()
+  })
+
   it('reads a row of empty fields, or of white space, as a row', async () => {
     const { put, run, values, broker } = await setUp()
     put('/f.csv', 'a\tb\n1\t2\r\n\t\n\n \t \n3\t4\n\r')
@@ -1265,6 +1280,10 @@ describe('the validation of an import', () => {
     [{ gzip: 'yes' as never }, 'gzip must be true or false'],
     [{ delimiter: ';;' }, 'delimiter must be one ASCII character'],
     [{ delimiter: '"' }, 'delimiter must be one ASCII character'],
+    [{ delimiter: '\r' }, 'delimiter must be one ASCII character other than a quote or line end'],
+    [{ delimiter: '\n' }, 'delimiter must be one ASCII character other than a quote or line end'],
+    [{ delimiter: '' }, 'delimiter must be one ASCII character'],
+    [{ delimiter: '\x80' }, 'delimiter must be one ASCII character'],
     [{ batchRecords: 0 }, 'batchRecords must be a whole number from 1 to 100000, got 0'],
     [{ commitRecords: 0 }, 'commitRecords must be a whole number from 1'],
     [{ maxRowBytes: 2 ** 30 }, 'maxRowBytes must be a whole number from 1 to 536870912'],

@@ -204,6 +204,7 @@ describe('loadEvery', () => {
         { topics: ['t'], name: 'ä'.repeat(16_384) },
         'name must have at most 32767 bytes, got 32768',
       ],
+      [{ topics: ['later', 'a/b'] }, "topic name 'a/b' is not legal"],
     ] as const) {
       expect(() => loadEvery(1000, broker, plan as never, sink)).toThrow(message)
     }
