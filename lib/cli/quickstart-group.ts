@@ -28,6 +28,11 @@ export interface QuickstartState {
 
 const POLL_MS = 100
 const SEND_CHUNK = 1000
+/**
+ * A day: 200 large files on a slow disk take long. A member put out meanwhile could not commit, and
+ * the next run would begin with the same files. One that fails ends the run in any case.
+ */
+const MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 
 /** Sends all records. Each chunk is acknowledged before more records are read. */
 export async function sendAll(
@@ -73,6 +78,7 @@ export async function runMember(
     groupId: GROUP_ID,
     enableAutoCommit: false,
     maxPollRecords: 200,
+    maxPollIntervalMs: MAX_POLL_INTERVAL_MS,
   })
   const results = broker.producer({ valueSerializer: json<StoredResult>() })
   consumer.subscribe([job.topic])

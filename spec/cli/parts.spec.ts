@@ -9,6 +9,8 @@ import { parseDumpOptions } from '../../lib/cli/dump-options.ts'
 import { filesBelow } from '../../lib/cli/file-tree.ts'
 import { MAX_LINE_BYTES, readNdjson } from '../../lib/cli/ndjson.ts'
 import { UsageError } from '../../lib/cli/command-arguments.ts'
+import { runMember } from '../../lib/cli/quickstart-group.ts'
+import type { Job, JobResult } from '../../lib/cli/quickstart-job.ts'
 import { parseQuickstartOptions } from '../../lib/cli/quickstart-options.ts'
 import { Problems } from '../../lib/cli/quickstart-problems.ts'
 import { recordsOf, type Reading, type SourceRecord } from '../../lib/cli/quickstart-records.ts'
@@ -17,6 +19,7 @@ import { inBytes, Progress, table, thousands } from '../../lib/cli/report.ts'
 import { NodeFileSystem } from '../../lib/platform/node-file-system.ts'
 import { openFilesOf } from '../../lib/platform/open-files.ts'
 import { realPathOf } from '../../lib/platform/real-path.ts'
+import { ManualClock } from '../../lib/testing/manual-clock.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { tempBroker } from '../../lib/testing/temp-broker.ts'
 import { temporaryDirectory } from '../platform/temporary-directory.ts'
@@ -137,6 +140,37 @@ describe('reading lines to send that is ended by Ctrl-C within a line', () => {
     expect(records.map(({ value }) => value.toString())).toEqual(['{"a":1}'])
     expect(shown.text).toBe('')
   })
+})
+
+it('the members of the quickstart keep their partitions, however long the work takes', async () => {
+  const clock = new ManualClock()
+  const broker = await tempBroker({ fileSystem: new SimulatedFileSystem(), clock })
+  const topic = await broker.createTopic('files', { partitions: 2 })
+  await broker.createTopic('results')
+  for (const partition of topic.partitions) await partition.append([{ value: 'a' }, { value: 'b' }])
+  let release = (): void => undefined
+  const held = new Promise<void>((resolve) => (release = resolve))
+  let works = 0
+  const work = async (): Promise<JobResult> => {
+    works += 1
+    await held
+    return { name: 'f', hash: '0', sizeBytes: 1 }
+  }
+  const job = { kind: 'files', noun: 'file', topic: 'files', resultTopic: 'results', work } as const
+  const counts = { sent: 4, done: 0, doneBytes: 0, unreadable: 0, isSent: true }
+  const state = { ...counts, stop: new AbortController() }
+  const members = Promise.allSettled(
+    [0, 1].map(() => runMember(broker, job as unknown as Job, state, () => undefined)),
+  )
+  for (let minute = 0; minute < 60; minute += 1) await clock.advance(60_000)
+  release()
+  for (let step = 0; step < 100; step += 1) await clock.advance(20)
+  expect(works).toBe(4)
+  expect(state.done).toBe(4)
+  state.stop.abort()
+  await clock.advance(1000)
+  expect(await members).toMatchObject([{ status: 'fulfilled' }, { status: 'fulfilled' }])
+  await broker.close()
 })
 
 describe('walking a tree', () => {
