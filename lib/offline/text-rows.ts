@@ -33,7 +33,7 @@ export async function* textRows(
   const splitter = new RowSplitter({ maxRowBytes: options.maxRowBytes, delimiter, from })
   let mustEndRow = from.isOpenEnd
   for await (const chunk of file.chunks(from.position, options.gzip)) {
-    if (mustEndRow && chunk[0] !== NEWLINE && chunk[0] !== RETURN) {
+    if (mustEndRow && !mayBeLineEnd(chunk)) {
       const reason =
         'the last imported row had no line end and has grown; growing: true waits for the line end'
       throw new ImportFileChangedError(file.path, options.name, reason)
@@ -44,6 +44,12 @@ export async function* textRows(
   const rest = splitter.end()
   // Only a part of the last row may be written so far, perhaps up to a line end in a quoted field.
   yield options.growing ? rest.slice(0, unfinishedFrom(rest)) : rest
+}
+
+/** A carriage return inside of a row is a part of it. */
+function mayBeLineEnd(chunk: Buffer): boolean {
+  if (chunk[0] === RETURN && chunk.length > 1) return chunk[1] === NEWLINE
+  return chunk[0] === NEWLINE || chunk[0] === RETURN
 }
 
 /** Iterates over the rows of a text in batches. */

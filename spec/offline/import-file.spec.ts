@@ -1106,9 +1106,12 @@ describe('the file of an import', () => {
     expect(rejects).toEqual([])
   })
 
-  it('must not go on with text after a carriage return at its end', async () => {
+  it.each([
+    ['after a carriage return at its end', 'a\n1\r'],
+    ['that begins with a carriage return', 'a\n1'],
+  ])('must not go on with text %s', async (_which, content) => {
     const { put, run, values, broker } = await setUp()
-    put('/f.csv', 'a\n1\r')
+    put('/f.csv', content)
     expect(await run('/f.csv')).toMatchObject({ rows: 1, imported: 1 })
     put('/f.csv', 'a\n1\r2\n')
     await expect(run('/f.csv')).rejects.toThrow('had no line end and has grown')
