@@ -13,6 +13,7 @@ export class PushPartitions<K, V> {
   /** The assignment at the last comparison; `null` forces the next comparison. */
   #comparedWith: object | null = null
   #heldBack = 0
+  /** Those whose first unacknowledged record keeps a place, see {@link PushPartition.lacksFirst}. */
   readonly #lacking: Set<PushPartition<K, V>> = new Set()
 
   constructor(consumer: Consumer<K, V>) {
