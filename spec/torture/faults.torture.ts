@@ -19,8 +19,11 @@ const ALL_CODES = [
  * (`VARVE_TORTURE=full`) tries all.
  */
 const CODES = isFull ? ALL_CODES : ['EIO', 'EMFILE']
-/** What opens something. Elsewhere no system reports a lack of descriptors. */
-const OPENING = /^#\d+ (?:open|list|syncDirectory|lock)\b/
+/**
+ * What opens something, or loads the module that it is done with. Elsewhere no system reports a lack
+ * of descriptors.
+ */
+const OPENING = /^#\d+ (?:open|list|createDirectory|syncDirectory|lock)\b/
 const WITHOUT_DESCRIPTORS: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE'])
 /** Each of these runs is followed by twice as many opens. */
 const CODES_FOR_GOOD = isFull ? ALL_CODES : ['EIO']

@@ -58,20 +58,22 @@ export const APPENDS: readonly Workload[] = [
       await session.close()
     },
   }),
-  brokerWorkload({
-    name: 'append to a compressed topic',
-    // On the thread pool, so that calls overlap; 'append in each codec' has the others too.
-    prepare: (session) => session.createTopic('packed', { compressionType: 'gzip' }),
-    run: async (session) => {
-      await session.open()
-      await session.append(2, { topic: 'packed', sizeBytes: 300 })
-      await Promise.all([
-        session.append(1, { topic: 'packed', acks: 1 }),
-        session.append(3, { topic: 'packed', sizeBytes: 100 }),
-      ])
-      await session.append(1, { topic: 'packed' })
-    },
-  }),
+  // One codec of the thread pool, and one that takes turns of the event loop.
+  ...(['gzip', 'lz4'] as const).map((compressionType) =>
+    brokerWorkload({
+      name: `append to a topic compressed with ${compressionType}`,
+      prepare: (session) => session.createTopic('packed', { compressionType }),
+      run: async (session) => {
+        await session.open()
+        await session.append(2, { topic: 'packed', sizeBytes: 300 })
+        await Promise.all([
+          session.append(1, { topic: 'packed', acks: 1 }),
+          session.append(3, { topic: 'packed', sizeBytes: 100 }),
+        ])
+        await session.append(1, { topic: 'packed' })
+      },
+    }),
+  ),
   brokerWorkload({
     name: 'send through a producer to several partitions',
     run: async (session) => {
