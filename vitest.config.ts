@@ -1,21 +1,8 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
-import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { longestFirst } from './spec/helpers/longest-first.ts'
 
 /** What takes longest, though the files are small. */
 const LONGEST = ['spec/crash/every-operation.spec.ts', 'spec/model/broker-model.spec.ts']
-
-/**
- * In a fresh clone Vitest knows no durations and begins with the largest files, so one worker would
- * wait for a minute and more while the other is busy with what takes longest.
- */
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLongest = ({ moduleId }: TestSpecification): boolean =>
-      LONGEST.some((path) => moduleId.endsWith(path))
-    const sorted = await super.sort(files)
-    return [...sorted.filter(isLongest), ...sorted.filter((file) => !isLongest(file))]
-  }
-}
 
 const config: ViteUserConfig = defineConfig({
   test: {
@@ -24,7 +11,7 @@ const config: ViteUserConfig = defineConfig({
     globalSetup: 'spec/helpers/temporary-files.ts',
     testTimeout: 120_000,
     maxWorkers: 2,
-    sequence: { sequencer: LongestFirst },
+    sequence: { sequencer: longestFirst(LONGEST) },
     coverage: {
       provider: 'v8',
       include: ['lib/**/*.ts'],
