@@ -37,9 +37,9 @@ export function chainOwner(
   partition: Pick<AppendChainOwner, 'end' | 'space' | 'whyClosed' | 'onWritten'>,
 ): AppendChainOwner {
   return {
-    ...partition,
     log,
     flush: () => flushTimed(context.clock, log),
     whyFenced: (isWritten) => whyNotWritable(context, isWritten),
+    ...partition,
   }
 }

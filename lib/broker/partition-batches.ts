@@ -79,7 +79,7 @@ export class PartitionBatches {
     maxBytes: number,
     wantedEnd?: number,
   ): readonly RecordBatch[] | null {
-    const limits = { ...this.#limits(maxBytes, wantedEnd), mustFit: true }
+    const limits = { mustFit: true, ...this.#limits(maxBytes, wantedEnd) }
     const recent = this.#recentNow(offset, limits)
     if (recent !== null) return copiesOf(recent)
     const batches = this.#log.reader.readBatchesNow(offset, limits)

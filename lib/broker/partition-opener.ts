@@ -137,8 +137,15 @@ export class PartitionOpener {
       if (!mayBeUnreadable || !isReadFailure(error)) throw error
       loss = whyUnreadable({ path, position: 0, error }, { ...states.get(key), isClean })
     }
-    const context = {
-      ...{ topic, partition, topicId: entry.id, fileSystem, clock, random, readOnly, isClean },
+    const logContext = {
+      topic,
+      partition,
+      topicId: entry.id,
+      fileSystem,
+      clock,
+      random,
+      readOnly,
+      isClean,
       config: this.configOf(entry),
       batchCache,
       loss,
@@ -146,6 +153,7 @@ export class PartitionOpener {
       beforeTruncation: (offset: number, leaderEpoch: number) =>
         partitionContext.beforeTruncation({ topic, partition }, offset, leaderEpoch),
       whyFenced: (outcome: AppendOutcome) => whyFenced(partitionContext, outcome),
+      ...states.get(key),
       ...(readOnly
         ? {
             isStillClean: () => states.areClean(),
@@ -154,7 +162,6 @@ export class PartitionOpener {
           }
         : {}),
     }
-    const logContext = { ...context, ...states.get(key) }
     let log: Log
     try {
       log = await Log.load(path, logContext)

@@ -66,7 +66,7 @@ export class Partition {
     this.#end = new VisibleEnd(log)
     this.#recent = new RecentBatches(context.recentBatches)
     const visibleEnd = (): number => (this.#closedBy === null ? this.highWatermark : -1)
-    this.batches = new PartitionBatches(log, this.#recent, { ...context, visibleEnd })
+    this.batches = new PartitionBatches(log, this.#recent, { visibleEnd, ...context })
     this.#upkeep = new LogUpkeep(context.clock, log)
     this.deletion = new RecordDeletion({
       log,

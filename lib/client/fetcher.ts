@@ -76,7 +76,7 @@ export class Fetcher<K, V> {
     // batch by batch.
     const mostBytes = this.#options.fetchMaxBytes / 2
     if (!hasReady && this.#held().bytes > mostBytes) this.#buffers.clear()
-    const room = this.#ahead.room({ ...this.#held(), hasReady }, this.#subscription.assigned.size)
+    const room = this.#ahead.room({ hasReady, ...this.#held() }, this.#subscription.assigned.size)
     if (room === null) return this.#reader.place()?.then(() => true) ?? true
     return this.#reader.read(room, wait)
   }

@@ -72,7 +72,7 @@ export async function* parsedRows(
       const isOpenEnd = text.isOpenEnd && !blank
       end = { row, line: text.endLine, position: text.endPosition, isOpenEnd }
       if (blank) continue
-      batch.push({ ...text, row })
+      batch.push({ row, ...text })
       sizeBytes += text.bytes.length
       if (batch.length < options.batchRecords && sizeBytes < BATCH_BYTES) continue
       yield toBatch(batch, end, options, parse)

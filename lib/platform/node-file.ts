@@ -212,10 +212,11 @@ async function readInPool(
 /** Converts the system's description of a file to that of all file systems here. */
 export function toFileStat(stats: Stats): FileStat {
   const { size: sizeBytes, mtimeMs: modifiedMs, birthtimeMs } = stats
-  const stat = { kind: kindOf(stats), sizeBytes, modifiedMs, permissions: permissionsOf(stats) }
-  const identity = identityOf(stats)
+  const [kind, permissions, identity] = [kindOf(stats), permissionsOf(stats), identityOf(stats)]
   // File systems that do not record it are reported to return 1970.
-  return birthtimeMs > 0 ? { ...stat, identity, createdMs: birthtimeMs } : { ...stat, identity }
+  return birthtimeMs > 0
+    ? { kind, sizeBytes, modifiedMs, permissions, identity, createdMs: birthtimeMs }
+    : { kind, sizeBytes, modifiedMs, permissions, identity }
 }
 
 /** The identity of a file, see {@link FileStat}. */

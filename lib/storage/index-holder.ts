@@ -193,10 +193,10 @@ export class IndexHolder implements IndexOwner {
     const pathOf = (kind: 'index' | 'timeindex'): string =>
       segmentFilePath(dir, baseOffset, kind) + this.#suffix
     return new SegmentIndexes({
-      ...rest,
       baseOffset,
       offsetIndexPath: pathOf('index'),
       timeIndexPath: pathOf('timeindex'),
+      ...rest,
     })
   }
 }

@@ -29,7 +29,7 @@ export async function loadFiles(dir: string, context: LogContext): Promise<Loade
 export function loadOptions(dir: string, context: LogContext): LogContext & LoadOptions {
   const { indexIntervalBytes, segmentIndexBytes } = context.config
   const readOnly = context.readOnly || context.unreadable !== undefined
-  return { ...context, dir, readOnly, indexIntervalBytes, segmentIndexBytes }
+  return { dir, indexIntervalBytes, segmentIndexBytes, ...context, readOnly }
 }
 
 async function loadBesideWriter(first: LogContext & LoadOptions): Promise<LoadedLog> {

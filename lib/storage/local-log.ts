@@ -138,7 +138,9 @@ export class LocalLog {
 
   /** A new segment of this log that has no file yet; see {@link LogSegment}. */
   newSegment(baseOffset: number, suffix?: string): LogSegment {
-    return new LogSegment(baseOffset, { ...this.#options, ...this.config }, suffix)
+    const { indexIntervalBytes, segmentIndexBytes } = this.config
+    const options = { indexIntervalBytes, segmentIndexBytes, ...this.#options }
+    return new LogSegment(baseOffset, options, suffix)
   }
 
   async #sync(): Promise<void> {

@@ -263,7 +263,7 @@ export class LogSegment implements IndexedSegment {
     this.held.setLoaded()
     const scan: SegmentScan = (from, each) => this.#scan(fileSizeBytes, from, each)
     const { isTrue, ...result } = await recoverSegment(this, scan, checks)
-    return { ...result, wasRebuilt: !isTrue || !isLoaded }
+    return { wasRebuilt: !isTrue || !isLoaded, ...result }
   }
 
   /** Picks up appends of another process; false, without a change, if known batches are gone. */

@@ -68,15 +68,15 @@ export class Log {
     this.recovery = loaded.recovery
     this.#context = context
     this.#guard = new LogGuard({ name: `${topic}-${partition}`, dir, readOnly, damage, whyFenced })
-    this.#local = new LocalLog({ ...context, dir }, config, loaded)
+    this.#local = new LocalLog({ dir, ...context }, config, loaded)
     this.#writer = new LogWriter(this.#local, this.#guard, context, loaded.owed)
     this.prompt = new PromptChanges(this.#queue, this.#writer)
     const parts = { log: this.#local, guard: this.#guard, context, dir, queue: this.#queue }
-    this.cleaner = new LogCleaner({ ...parts, writer: this.#writer })
+    this.cleaner = new LogCleaner({ writer: this.#writer, ...parts })
     this.#follower = readOnly
       ? new LogFollower(loadOptions(dir, context), this.#local, this.#guard)
       : null
-    this.#verifier = new LogVerifier({ ...parts, follower: this.#follower })
+    this.#verifier = new LogVerifier({ follower: this.#follower, ...parts })
     const lookAgain = readOnly ? (): Promise<unknown> => this.refresh() : null
     this.reader = new LogReader(context, this.#local, this.#guard, lookAgain)
   }

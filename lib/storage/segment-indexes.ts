@@ -44,8 +44,8 @@ export class SegmentIndexes {
   constructor(options: SegmentIndexesOptions) {
     const { fileSystem, baseOffset, segmentIndexBytes: maxIndexBytes } = options
     const common = { fileSystem, baseOffset, maxIndexBytes }
-    this.offsetIndex = new OffsetIndex({ ...common, path: options.offsetIndexPath })
-    this.timeIndex = new TimeIndex({ ...common, path: options.timeIndexPath })
+    this.offsetIndex = new OffsetIndex({ path: options.offsetIndexPath, ...common })
+    this.timeIndex = new TimeIndex({ path: options.timeIndexPath, ...common })
     this.#baseOffset = baseOffset
     this.#intervalBytes = options.indexIntervalBytes
     this.#max = { timestamp: -1, offset: baseOffset }

@@ -40,7 +40,7 @@ export async function recoverSegment(
       },
     })
     if (foundOffset === lastOffset && segment.nextOffset > lastOffset) {
-      return { ...result, isTrue: true }
+      return { isTrue: true, ...result }
     }
     // The batch that the last entry names is not there, so none of the entries can be believed.
     indexes.clear()
@@ -49,5 +49,5 @@ export async function recoverSegment(
   segment.nextOffset = segment.baseOffset
   const gaps = isDense ? 'none' : 'any'
   const rescan = await scan(indexes.rewind(), { ...checks, gaps })
-  return { ...rescan, isTrue: count === 0 }
+  return { isTrue: count === 0, ...rescan }
 }
