@@ -117,17 +117,21 @@ function wakeAll(logs: LogManager): void {
  * @throws any failure to read them except damage, which the store reports when a group's position
  * is needed
  */
-export async function followOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
+export async function followOffsets(
+  logs: LogManager,
+  offsets: OffsetStore,
+  { isOnly = false }: { readonly isOnly?: boolean } = {},
+): Promise<void> {
   const partitions = offsetsPartitions(logs).map(readable)
-  for (const partition of partitions) await partition.refresh()
+  for (const partition of partitions) await partition.refresh({ isOnly })
   await offsets.refresh(partitions).catch(unlessDamage)
 }
 
-/** The same for a caller that needs the latest commits, when no refresh of the topics is due. */
+/** The same for a caller that needs the latest commits, and looks only once. */
 async function lookForOffsets(logs: LogManager, offsets: OffsetStore): Promise<void> {
-  // The first commit has created the topic, perhaps just now. Others need not be readable.
-  if (logs.get(OFFSETS_TOPIC) === undefined) await logs.refresh().catch(() => undefined)
-  await followOffsets(logs, offsets)
+  // The first commit has created the topic, perhaps just now.
+  if (logs.get(OFFSETS_TOPIC) === undefined) await logs.lookFor(OFFSETS_TOPIC)
+  await followOffsets(logs, offsets, { isOnly: true })
 }
 
 /** Damaged offsets are reported to the callers that need them. Everything else works without. */

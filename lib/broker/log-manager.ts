@@ -130,6 +130,13 @@ export class LogManager {
     })
   }
 
+  /** Opens a topic that the directory's owner has created; see {@link TopicFollower.lookFor}. */
+  lookFor(name: string): Promise<void> {
+    return this.#queue.run(async () => {
+      if (this.#closedBy === null) await this.#follower.lookFor(name)
+    })
+  }
+
   /**
    * Creates a topic.
    *

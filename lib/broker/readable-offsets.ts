@@ -43,13 +43,19 @@ export class ReadableOffsets implements OffsetsPartition {
     return this.#partition.appendInternal(records)
   }
 
-  /** Looks for what the directory's owner has appended. @throws what is no damage */
-  async refresh(): Promise<void> {
+  /**
+   * Looks for what the directory's owner has appended.
+   *
+   * @param isOnly whether the caller gets only this look, so that missing files are a failure
+   * @throws what is no damage
+   */
+  async refresh({ isOnly }: { readonly isOnly: boolean }): Promise<void> {
     try {
       await this.#partition.refresh()
     } catch (error) {
       // The owner may be in the middle of a change. The next refresh sees the result.
-      if (error instanceof StorageError && isSystemError(error.cause, 'ENOENT')) return
+      const isMissing = error instanceof StorageError && isSystemError(error.cause, 'ENOENT')
+      if (isMissing && !isOnly) return
       this.#damage = this.#damageOf(error, this.highWatermark)
     }
   }

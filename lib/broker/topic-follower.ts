@@ -1,3 +1,5 @@
+import { StorageError } from '../errors.ts'
+import { isSystemError } from '../platform/system-error.ts'
 import type { LogStates } from './log-states.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionOpener } from './partition-opener.ts'
@@ -8,6 +10,7 @@ import type { TopicTable } from './topic-table.ts'
 
 /** Dependencies of {@link TopicFollower}. */
 export interface TopicFollowerOptions {
+  readonly dir: string
   readonly registry: TopicRegistry
   readonly opener: PartitionOpener
   readonly states: LogStates
@@ -63,6 +66,27 @@ export class TopicFollower {
       for (const entry of others) await attempt(this.#open(entry))
     }
     if (failures.length > 0) throw failures[0]
+  }
+
+  /**
+   * Opens an internal topic if the owner has created it. Others are left to the next refresh, and
+   * need not be readable. Calls must not overlap, nor with a refresh.
+   *
+   * @throws {@link StorageError} if that cannot be found out, or the topic not be opened
+   */
+  async lookFor(name: string): Promise<void> {
+    const { dir, registry, states, topics } = this.#options
+    try {
+      if (!(await registry.load())) return
+      const entry = registry.get(name)
+      if (entry?.state !== 'active' || topics.get(name) !== undefined) return
+      await states.reload()
+      await this.#open(entry)
+    } catch (error) {
+      if (!isSystemError(error)) throw error
+      const message = `topic '${name}' cannot be looked for: ${error.message}`
+      throw new StorageError(message, { path: dir, outcome: 'not-written' }, { cause: error })
+    }
   }
 
   async #followOrLetGo(topic: Topic): Promise<void> {

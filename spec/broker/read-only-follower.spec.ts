@@ -768,6 +768,56 @@ describe('a consumer of a reader whose group has committed since the reader look
     await owner.close()
   })
 
+  it("rejects if the directory of the commits is missing, and does not start by 'latest'", async () => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'v')
+    await commit(owner, 3)
+    const reader = await openReader()
+    await commit(owner, 8)
+    const consumer = reader.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
+    consumer.subscribe(['a'])
+    await fileSystem.rename('/data/__consumer_offsets-0', '/elsewhere')
+    await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await fileSystem.rename('/elsewhere', '/data/__consumer_offsets-0')
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    await reader.close()
+    await owner.close()
+  })
+
+  it.each<[string, Parameters<SimulatedFileSystem['failNext']>]>([
+    ['the list of topics', ['open', 'ENOMEM', { path: '/data/varve-topics', persistent: true }]],
+    [
+      'the first commits',
+      ['list', 'ENOMEM', { path: '/data/__consumer_offsets-0', persistent: true }],
+    ],
+  ])("rejects if it cannot read %s, and does not start by 'latest'", async (_, fault) => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'v')
+    const reader = await openReader()
+    await commit(owner, 8)
+    const consumer = reader.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
+    consumer.subscribe(['a'])
+    fileSystem.failNext(...fault)
+    await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    fileSystem.clearFaults()
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    await reader.close()
+    await owner.close()
+  })
+
+  it('starts without commits if there are none and another topic cannot be read', async () => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'v')
+    const reader = await openReader()
+    await owner.createTopic('b')
+    fileSystem.failNext('list', 'ENOMEM', { path: '/data/b-0', persistent: true })
+    const consumer = reader.consumer({ groupId: 'g' })
+    consumer.subscribe(['a'])
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v0', 'v1'])
+    await reader.close()
+    await owner.close()
+  })
+
   it('returns records of other partitions before it rejects because it cannot look for commits', async () => {
     const { owner, openReader, fileSystem } = await fixture()
     await makeTopic(owner, 'v')

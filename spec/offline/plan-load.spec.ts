@@ -125,6 +125,7 @@ describe('a load plan', () => {
     const PLACE = { topic: 'orders', partition: 0 }
 
     interface Brokers {
+      readonly fileSystem: SimulatedFileSystem
       readonly owner: Broker
       readonly reader: Broker
       readonly commit: (offset: number) => Promise<void>
@@ -140,7 +141,7 @@ describe('a load plan', () => {
       const readOnly = { fileSystem, readOnly: true, clock: new ManualClock() }
       const reader = await Broker.open('/varve', readOnly)
       onTestFinished(() => reader.close())
-      return { owner, reader, commit }
+      return { fileSystem, owner, reader, commit }
     }
 
     it.each<[string, number | null, number]>([
@@ -165,6 +166,17 @@ describe('a load plan', () => {
       })
       const plan = await planLoad(reader, { topics: ['orders'], until: { timestamp: 9999 } })
       expect([...plan]).toEqual([task(5, END)])
+    })
+
+    it('rejects if the directory of the committed offsets is missing, and says nothing of records', async () => {
+      const { fileSystem, owner, reader, commit } = await brokers(5)
+      await commit(100)
+      await owner.topic('orders').partition(0).deleteRecords(100)
+      await fileSystem.rename('/varve/__consumer_offsets-0', '/elsewhere')
+      const plan = (): Promise<LoadPlan> => planLoad(reader, { topics: ['orders'] })
+      await expect(plan()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+      await fileSystem.rename('/elsewhere', '/varve/__consumer_offsets-0')
+      expect([...(await plan())]).toEqual([task(100, END)])
     })
   })
 
