@@ -72,7 +72,7 @@ export class AssignedPartition implements TopicPartition {
   hasSeenEnd = false
   /**
    * Start of the log when the current round of a poll looked for the group's commits, which another
-   * process stores; `null` if it has not. A commit before a later start may not be the latest.
+   * process stores; `null` if it has not. A commit below a later start may not be the latest.
    */
   commitSeenFrom: number | null = null
 

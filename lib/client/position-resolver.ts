@@ -194,10 +194,15 @@ export class PositionResolver {
   /**
    * Whether the position depends on the group's commits, and another process may have stored others.
    */
-  lacksCommit({ position, reset, source, commitSeenFrom }: AssignedPartition): boolean {
+  lacksCommit(state: AssignedPartition): boolean {
+    const { position, reset, source, commitSeenFrom } = state
     if (position !== null || reset !== null || this.#groupId === null) return false
     if (!this.#context.readOnly || source === null || source.isClosed) return false
-    return commitSeenFrom !== source.log.logStartOffset
+    const { logStartOffset } = source.log
+    if (commitSeenFrom === null || commitSeenFrom === logStartOffset) return commitSeenFrom === null
+    // What is deleted below the commit does not matter.
+    const commit = this.#lastCommit(state)
+    return commit === null || commit.offset < logStartOffset
   }
 
   /**

@@ -768,6 +768,26 @@ describe('a consumer of a reader whose group has committed since the reader look
     await owner.close()
   })
 
+  it('needs one look for a commit that the start of the log does not pass while it moves', async () => {
+    const { owner, openReader } = await fixture()
+    const partition = (await makeTopic(owner, 'v')).partition(0)
+    await owner.consumer({ groupId: 'g' }).commit([{ ...PLACE, offset: 8 }])
+    const reader = await openReader()
+    const offsets = reader.topic('__consumer_offsets').partition(0)
+    const refresh = offsets.refresh.bind(offsets)
+    const looking = vi.spyOn(offsets, 'refresh').mockImplementation(async () => {
+      await refresh()
+      await partition.deleteRecords(Math.min(8, partition.logStartOffset + 2))
+      await reader.topic('a').partition(0).refresh()
+    })
+    const consumer = reader.consumer({ groupId: 'g' })
+    consumer.subscribe(['a'])
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    expect(looking).toHaveBeenCalledTimes(1)
+    await reader.close()
+    await owner.close()
+  })
+
   it("rejects if the directory of the commits is missing, and does not start by 'latest'", async () => {
     const { owner, openReader, fileSystem } = await fixture()
     await makeTopic(owner, 'v')
