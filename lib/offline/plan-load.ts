@@ -85,12 +85,14 @@ export function checkPlanOptions(options: PlanLoadOptions): Given<PlanLoadOption
 /**
  * Plans a load: which records of which partitions to load, split into tasks. It loads nothing and
  * commits nothing. A partition whose range is empty gets no task. The broker may be read-only.
- * It then first looks for what the owner of the directory has appended and committed.
+ * It then first looks for what the owner of the directory has appended and, if the load starts there,
+ * committed.
  *
  * @throws TypeError or RangeError for invalid options, and for an offset that a partition does not
  * hold.
  * @throws `InvalidGroupIdError` or `InvalidTopicError` for a name that no group or topic can have.
  * @throws `UnknownTopicOrPartitionError` if one of the topics does not exist.
+ * @throws `StorageError` if a search fails, or a look of a read-only broker.
  * @throws {@link RecordsGoneError} if records after the load's committed offset have been deleted,
  * unless `whenGone` is `'skip'`.
  */
@@ -103,7 +105,7 @@ export async function planLoad(broker: Broker, options: PlanLoadOptions): Promis
   const tasks: LoadTask[] = []
   const begins: LoadStart[] = []
   try {
-    for (const place of await placesNow(broker, topics)) {
+    for (const place of await placesNow(broker, topics, from)) {
       const { topic, index: partition, log } = place.partition
       const endOffset = await endOf(place, until)
       const startOffset = await startOf(place, from, { consumer, whenGone })
@@ -133,7 +135,11 @@ interface PlanPlace {
 }
 
 /** All ends are taken at the call, as later appends to one partition may depend on those to another. */
-async function placesNow(broker: Broker, topics: readonly string[]): Promise<PlanPlace[]> {
+async function placesNow(
+  broker: Broker,
+  topics: readonly string[],
+  from: From,
+): Promise<PlanPlace[]> {
   const partitions = topics.flatMap((topic) => broker.topic(topic).partitions)
   const { readOnly } = broker.describe()
   // The last look at what the owner of the directory has appended may be long ago.
@@ -144,7 +150,7 @@ async function placesNow(broker: Broker, topics: readonly string[]): Promise<Pla
   })
   if (readOnly) {
     // Only now: what has been loaded is committed before it is deleted.
-    await broker.followOffsets()
+    if (from === 'committed') await broker.followOffsets()
     for (const each of partitions) each.ensureOpen()
   }
   return places
@@ -156,19 +162,20 @@ async function startOf(
   { consumer, whenGone }: { consumer: Consumer; whenGone: 'fail' | 'skip' },
 ): Promise<number> {
   const { partition, startAtCall, endAtCall } = place
-  const { topic, index, logStartOffset } = partition
-  if (from === 'earliest') return logStartOffset
+  const { topic, index } = partition
+  if (from === 'earliest') return partition.logStartOffset
   if (typeof from === 'number') return checkOffset(place, 'from', from)
   if (typeof from === 'object') {
     return (await partition.offsetForTimestamp(from.timestamp)) ?? endAtCall
   }
   const committed = (await consumer.committed({ topic, partition: index }))?.offset
-  if (committed === undefined) return logStartOffset
+  if (committed === undefined) return partition.logStartOffset
   if (committed < startAtCall && whenGone === 'fail') {
     const gone = { startOffset: committed, endOffset: startAtCall }
     throw new RecordsGoneError({ topic, partition: index, ...gone })
   }
-  return Math.max(committed, startAtCall)
+  // What is deleted after the call is noticed by the load, if it may not be skipped.
+  return Math.max(committed, whenGone === 'skip' ? partition.logStartOffset : startAtCall)
 }
 
 async function endOf(place: PlanPlace, until: Until): Promise<number> {

@@ -168,6 +168,18 @@ describe('a load plan', () => {
       expect([...plan]).toEqual([task(5, END)])
     })
 
+    it('looks at the committed offsets only if it starts there', async () => {
+      const { fileSystem, reader } = await brokers(5)
+      const path = '/varve/__consumer_offsets-0'
+      fileSystem.failNext('list', 'ENOMEM', { path, persistent: true })
+      const plan = (from: PlanLoadOptions['from']): Promise<LoadPlan> =>
+        planLoad(reader, { topics: ['orders'], from })
+      expect([...(await plan('earliest'))]).toEqual([task(0, END)])
+      expect([...(await plan(7))]).toEqual([task(7, END)])
+      expect([...(await plan({ timestamp: 0 }))]).toEqual([task(0, END)])
+      await expect(plan('committed')).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    })
+
     it('rejects if the directory of the committed offsets is missing, and says nothing of records', async () => {
       const { fileSystem, owner, reader, commit } = await brokers(5)
       await commit(100)
@@ -258,6 +270,21 @@ describe('a load plan', () => {
     expect([...(await planLoad(broker, { topics: ['orders'], name: 'new' }))]).toEqual([
       task(35, 100),
     ])
+  })
+
+  it('begins at the first remaining record if records are deleted during the call and may be skipped', async () => {
+    const broker = await brokerFor(new SimulatedFileSystem())
+    await fill(broker, 'orders', [110])
+    const partition = broker.topic('orders').partition(0)
+    const consumer = broker.consumer({ groupId: 'varve-load', enableAutoCommit: false })
+    await consumer.commit([{ topic: 'orders', partition: 0, offset: 5 }])
+    vi.spyOn(partition, 'offsetForTimestamp').mockImplementation(async () => {
+      await partition.deleteRecords(100)
+      return null
+    })
+    const until = { timestamp: 9999 }
+    const plan = await planLoad(broker, { topics: ['orders'], until, whenGone: 'skip' })
+    expect([...plan]).toEqual([task(100, 110)])
   })
 
   it.each<[unknown, RegExp]>([
