@@ -167,7 +167,7 @@ function tellRecovery(broker: Broker, say: Say): void {
   const cutBytes = truncations.reduce((sum, each) => sum + each.sizeBytes, 0)
   const cut =
     cutBytes === 0 ? 'no write was torn' : `${inBytes(cutBytes)} of a torn write were removed`
-  say(`the last run did not end cleanly: checked in ${durationMs.toFixed(0)} ms, ${cut}`)
+  say(`the last run did not end cleanly: opened in ${durationMs.toFixed(0)} ms, ${cut}`)
 }
 
 /** @returns how many records the group had processed before this run. */
