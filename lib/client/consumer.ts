@@ -31,8 +31,9 @@ import type { RebalanceListener } from './rebalance-listener.ts'
  * returned. A consumer starts at the offset that its group has committed. A polled record counts as
  * consumed when the poll has returned it, an iterated one when the loop asks for the next.
  *
- * Only one `poll` may be in progress, and none beside a `next`; calls of `next` are answered in order. All other calls
- * may be made at any time, even while a poll waits, and take effect at once. After `close` every call but `wakeup` throws or rejects with {@link ClosedError}.
+ * Only one `poll` may be in progress, or the `next` of one iteration, whose calls are answered in order. All other calls
+ * may be made at any time, even while a poll waits, and take effect at once. After `close` every call but `wakeup` throws
+ * or rejects with {@link ClosedError}.
  */
 export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerRecord<K, V>> {
   /** Whether the offsets of returned records are committed automatically. */
@@ -287,7 +288,7 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
 
   /**
    * Returns how far the consumer is from the end of each assigned partition, sorted. Partitions
-   * that no longer exist are left out.
+   * that no longer exist are left out; others get a position, if they have none, as by `position`.
    * @throws as {@link Consumer.position}
    */
   lag(): Promise<Lag[]> {

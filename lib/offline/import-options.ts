@@ -87,7 +87,7 @@ export interface ImportOptions<Row = unknown> {
   readonly gzip?: boolean | undefined
   /**
    * Separator of the fields of a CSV file: one ASCII character other than `"`, `\r` and `\n`, such
-   * as `'\t'`, or `'\x01'` for a file of Hive.
+   * as `'\t'` or `'\x01'`.
    *
    * @defaultValue `','`
    */

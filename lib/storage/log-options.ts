@@ -28,8 +28,10 @@ import { LogStateFiles, partitionOfDirectory, type LogState } from './log-state.
 /** Options for opening a {@link Log} on its own, without a broker. */
 export interface LogOptions {
   /**
-   * Configuration of segments and batches. The settings of retention, compaction and size limits and
-   * `flushMs` need a broker: here nothing is deleted, compacted or synced by itself.
+   * Configuration of segments, batches and timestamps, and `flushMessages`. The rest needs a broker: a
+   * log does not delete or compact by itself, syncs by no timer, and has no limit of its total size.
+   * But a compacted log accepts no record without a key and rolls by `maxCompactionLagMs` too, a
+   * batch may not exceed `maxBytes`, and with `maxBytes` or `minFreeBytes` nothing is preallocated.
    *
    * @defaultValue Kafka's defaults, with a sync per append
    */
