@@ -303,8 +303,9 @@ export class Consumer<K = Buffer, V = Buffer> implements AsyncIterable<ConsumerR
   /**
    * Closes the consumer: commits consumed offsets if commits are automatic, calls the listener, waits for commits
    * in progress and leaves the group. A poll in progress rejects with {@link ClosedError}, an iteration ends.
-   * Further calls wait for the first. A listener may await it in a poll, even if this calls the listener once more,
-   * for partitions that the poll leaves it, but not in an `unsubscribe` or `close` of the application.
+   * Further calls wait for the first. A listener may await it in a poll, but not in `unsubscribe` or `close`: with
+   * `'cooperative-sticky'`, or where `onPartitionsAssigned` closes, a close in a poll also calls `onPartitionsRevoked`
+   * for the partitions that are left, and the listener must not await the close there.
    *
    * @throws the failure of the commit or the listener, or an AggregateError of both; it is closed all the same
    */

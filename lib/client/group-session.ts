@@ -45,8 +45,6 @@ export class GroupSession implements CommitTarget {
   /** Keys of the partitions whose revocation or loss the listener is being notified of. */
   #revoking: ReadonlySet<string> = new Set()
   #isEnded = false
-  /** Ends the wait of {@link GroupSession.#tellInside}. */
-  #endWait: () => void = () => undefined
 
   constructor(
     context: ConsumerContext,
@@ -115,10 +113,9 @@ export class GroupSession implements CommitTarget {
     }
   }
 
-  /** Prevents further joins. Must be called whenever the consumer is asked to close. */
+  /** Prevents further joins: the consumer is closing. */
   end(): void {
     this.#isEnded = true
-    this.#endWait()
   }
 
   /**
@@ -137,23 +134,12 @@ export class GroupSession implements CommitTarget {
       .filter((each) => !this.#revoking.has(topicPartitionKey(each)))
     const work: Promise<void>[] = []
     if (!isLost) work.push(this.#owner.commitConsumed())
-    const tell = (): Promise<void> =>
-      isLost ? this.listener.tellLost(owned) : this.listener.tellRevoked(owned)
-    if (owned.length > 0) work.push(this.listener.isRunning ? this.#tellInside(tell) : tell())
+    if (owned.length > 0 && isLost) work.push(this.listener.tellLost(owned))
+    if (owned.length > 0 && !isLost) work.push(this.listener.tellRevoked(owned))
     const departure = this.#leaveAfter(member, work)
     departure.catch(() => undefined)
     this.#departure = departure
     return departure
-  }
-
-  /**
-   * Calls the listener while a poll waits for another call of it. Each of the two may await a
-   * close, which then must not wait for either of them. After an await nobody knows who asks for
-   * one, so the next request ends the wait. In any case the member leaves only after both.
-   */
-  #tellInside(tell: () => Promise<void>): Promise<void> {
-    const closing = new Promise<void>((resolve) => (this.#endWait = resolve))
-    return Promise.race([tell(), closing])
   }
 
   async #leaveAfter(member: GroupMembership, work: readonly Promise<void>[]): Promise<void> {

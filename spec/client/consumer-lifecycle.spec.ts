@@ -26,24 +26,15 @@ function filled(): ConsumerHarness {
   return harness
 }
 
-interface Rebalancing {
+interface Evicted {
   harness: ConsumerHarness
   one: Consumer<string, string>
-  two: Consumer<string, string>
   /** Polls `one`, as far as it goes by itself. */
   poll: () => Promise<ReturnType<typeof watch>>
 }
 
-function pollerOf(harness: ConsumerHarness, one: Consumer<string, string>): Rebalancing['poll'] {
-  return async () => {
-    const polling = watch<unknown>(one.poll(NO_WAIT))
-    await harness.clock.advance(0)
-    return polling
-  }
-}
-
 /** `one` was removed from the group, and learns it in its next poll. */
-async function evicted(): Promise<Rebalancing> {
+async function evicted(): Promise<Evicted> {
   const harness = filled()
   const options = { groupId: 'g', maxPollIntervalMs: 1000 }
   const [one, two] = [harness.consumer(options), harness.consumer(options)]
@@ -52,19 +43,12 @@ async function evicted(): Promise<Rebalancing> {
   await harness.clock.advance(1000)
   two.subscribe(['t'])
   await two.poll(NO_WAIT)
-  return { harness, one, two, poll: pollerOf(harness, one) }
-}
-
-/** `one` has both partitions, and has to give up the second in its next poll. */
-async function partlyRevoked(): Promise<Rebalancing> {
-  const harness = new ConsumerHarness({ t: 2 })
-  const options = { groupId: 'g', partitionAssignmentStrategy: 'cooperative-sticky' } as const
-  const [one, two] = [harness.consumer(options), harness.consumer(options)]
-  one.subscribe(['t'])
-  await one.poll(NO_WAIT)
-  two.subscribe(['t'])
-  await two.poll(NO_WAIT)
-  return { harness, one, two, poll: pollerOf(harness, one) }
+  const poll = async (): ReturnType<Evicted['poll']> => {
+    const polling = watch<unknown>(one.poll(NO_WAIT))
+    await harness.clock.advance(0)
+    return polling
+  }
+  return { harness, one, poll }
 }
 
 describe('subscriptions', () => {
@@ -664,88 +648,26 @@ describe('close', () => {
     },
   )
 
-  it.each([
-    ['at once', () => undefined],
-    ['after an await', () => Promise.resolve()],
-  ])(
-    'can be awaited, %s, by a listener that it calls for the other partitions of a member',
-    async (_, before) => {
-      const { harness, one, poll } = await partlyRevoked()
-      const log: string[] = []
-      one.subscribe(['t'], {
-        onPartitionsRevoked: async (partitions) => {
-          const note = (what: string): unknown =>
-            log.push(`${what} ${partitions.map(({ partition }) => partition).join()}`)
-          note('revoked')
-          await before()
-          await one.close()
-          note('closed')
-        },
-      })
-      const polling = await poll()
-      expect(polling.error).toBeInstanceOf(ClosedError)
-      expect(log.slice(0, 2)).toEqual(['revoked 1', 'revoked 0'])
-      expect(log.slice(2).sort()).toEqual(['closed 0', 'closed 1'])
-      expect(harness.closed).toEqual([one])
-    },
-  )
-
-  it('can be awaited by a listener after an unsubscribe has called it for the other partitions', async () => {
-    const { harness, one, poll } = await partlyRevoked()
-    let endCount = 0
-    one.subscribe(['t'], {
-      onPartitionsRevoked: async () => {
-        one.unsubscribe()
-        await one.close()
-        endCount += 1
-      },
-    })
-    expect((await poll()).error).toBeInstanceOf(ClosedError)
-    expect(endCount).toBe(2)
-    expect(harness.closed).toEqual([one])
-  })
-
-  it('can be awaited by a listener of assigned partitions, and by the one that it calls itself', async () => {
+  it('waits for the listener that it calls while one runs in a poll, even if it is called again', async () => {
     const harness = filled()
     const consumer = harness.consumer({ groupId: 'g' })
-    const log: string[] = []
-    consumer.subscribe(['t'], {
-      onPartitionsAssigned: async () => {
-        await consumer.close()
-        log.push('assigned')
-      },
-      onPartitionsRevoked: async () => {
-        await consumer.close()
-        log.push('revoked')
-      },
-    })
+    const finish: (() => void)[] = []
+    const hold = (): Promise<void> => new Promise((resolve) => finish.push(resolve))
+    consumer.subscribe(['t'], { onPartitionsAssigned: hold, onPartitionsRevoked: hold })
     const polling = watch(consumer.poll())
     await harness.clock.advance(0)
-    expect(polling.error).toBeInstanceOf(ClosedError)
-    expect(log.sort()).toEqual(['assigned', 'revoked'])
-  })
-
-  it('waits for the listener that it calls while a listener runs in a poll, and for it the leave', async () => {
-    const { harness, one, two, poll } = await partlyRevoked()
-    const finish: (() => void)[] = []
-    one.subscribe(['t'], {
-      onPartitionsRevoked: () => new Promise((resolve) => finish.push(resolve)),
-    })
-    const polling = await poll()
-    const closing = watch(one.close())
+    const closing = watch(consumer.close())
     await harness.clock.advance(0)
-    expect(finish).toHaveLength(2)
-    expect(closing.isSettled).toBe(false)
-    finish[1]?.()
-    await harness.clock.advance(0)
-    expect([closing.isSettled, polling.isSettled]).toEqual([true, false])
-    await two.poll(NO_WAIT)
-    expect(two.assignment()).toEqual([])
     finish[0]?.()
     await harness.clock.advance(0)
+    expect(finish).toHaveLength(2)
+    const again = watch(consumer.close())
+    await harness.clock.advance(0)
+    expect([closing.isSettled, again.isSettled]).toEqual([false, false])
+    finish[1]?.()
+    await harness.clock.advance(0)
+    expect([closing.isSettled, again.isSettled]).toEqual([true, true])
     expect(polling.error).toBeInstanceOf(ClosedError)
-    await two.poll(NO_WAIT)
-    expect(two.assignment()).toEqual([T0, T1])
   })
 
   it('resolves for a consumer that was never used', async () => {
