@@ -4,6 +4,19 @@ import { topicPartitionKey, type TopicPartition } from '../broker/topic-partitio
 /** Epoch changes that are remembered. No caller goes back nearly that far. */
 const MAX_EPOCH_CHANGES = 1000
 
+/** Number of moves so far, see {@link AssignedPartition.lastMove}. */
+let moveCount = 0
+
+/** The last move of any partition: one that is moved or assigned later has a higher `lastMove`. */
+export function latestMove(): number {
+  return moveCount
+}
+
+function nextMove(): number {
+  moveCount += 1
+  return moveCount
+}
+
 /** An offset at which the epoch of the returned records changes, and the epoch before it. */
 interface EpochChange {
   readonly offset: number
@@ -25,8 +38,11 @@ export class AssignedPartition implements TopicPartition {
   leaderEpoch: number | null = null
   /** Whether the position was set by the application, and not by reading or a committed offset. */
   isSought = false
-  /** How often the position has moved other than by returning records. */
-  moveCount = 0
+  /**
+   * Number of the last move other than by returning records, in the order of the moves of all
+   * partitions. The assignment counts as one.
+   */
+  lastMove: number = nextMove()
   /**
    * Number of the application's seek that moved it last, in the order of their calls; 0 for none.
    */
@@ -109,7 +125,7 @@ export class AssignedPartition implements TopicPartition {
 
   /** Moves to `offset`, whether or not the log holds it. */
   seek(offset: number): void {
-    this.moveCount += 1
+    this.lastMove = nextMove()
     this.#takenFrom = null
     this.position = offset
     this.reset = null
@@ -183,7 +199,7 @@ export class AssignedPartition implements TopicPartition {
 
   /** Moves to one end of the log, determined when the position is next needed. */
   seekTo(end: 'earliest' | 'latest'): void {
-    this.moveCount += 1
+    this.lastMove = nextMove()
     this.#takenFrom = null
     this.position = null
     this.reset = end

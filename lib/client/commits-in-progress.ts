@@ -1,10 +1,13 @@
 import type { OffsetCommit } from '../broker/offset-and-metadata.ts'
 import { topicPartitionKey } from '../broker/topic-partition.ts'
+import { latestMove, type AssignedPartition } from './assigned-partition.ts'
 
 interface CommitInProgress {
   readonly offsets: readonly OffsetCommit[]
   /** The id of each offset's topic; `null` for an offset that no consumer may start at. */
   readonly topicIds: readonly (string | null)[]
+  /** The last move of any partition before the call. */
+  readonly afterMove: number
   /** Where each partition is in the lists; `null` until that is asked. */
   slots: Map<string, number> | null
 }
@@ -18,23 +21,32 @@ export class CommitsInProgress {
 
   /** @returns a function to call once the commit has ended */
   add(offsets: readonly OffsetCommit[], topicIds: readonly (string | null)[]): () => void {
-    const commit: CommitInProgress = { offsets, topicIds, slots: null }
+    const commit: CommitInProgress = { offsets, topicIds, afterMove: latestMove(), slots: null }
     this.#commits.add(commit)
     return () => {
       this.#commits.delete(commit)
     }
   }
 
-  /** Whether no commit is of another offset of the partition. @param key by `topicPartitionKey` */
-  areAllAt(key: string, offset: number): boolean {
+  /**
+   * Whether a commit is of another offset of the partition, and was called before the partition was
+   * moved or assigned. One called after that stays in force: it is what the application wanted last.
+   */
+  hasOutdated(state: AssignedPartition, offset: number): boolean {
     for (const commit of this.#commits) {
-      const slot = slotsOf(commit).get(key)
-      if (slot !== undefined && commit.offsets[slot]?.offset !== offset) return false
+      // So are all that follow.
+      if (commit.afterMove >= state.lastMove) return false
+      const slot = slotsOf(commit).get(state.key)
+      if (slot !== undefined && commit.offsets[slot]?.offset !== offset) return true
     }
-    return true
+    return false
   }
 
-  /** The last one that a consumer of the partition may start at; `null` for none. */
+  /**
+   * The last one that a consumer of the partition may start at; `null` for none.
+   *
+   * @param key by `topicPartitionKey`
+   */
   last(key: string, topicId: string | null): OffsetCommit | null {
     let last: OffsetCommit | null = null
     for (const commit of this.#commits) {

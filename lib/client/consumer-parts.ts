@@ -87,14 +87,14 @@ export class ConsumerParts<K, V> {
     this.ensureGroup('commit()')
     const { committer } = this
     if (checked === null) return committer.commitAll()
-    const moveCounts = committer.ensurePresent(checked)
+    const lastMoves = committer.ensurePresent(checked)
     const ended = this.positions.noteCommitting(checked)
     try {
       await this.group.commit(checked)
     } finally {
       ended()
     }
-    committer.noteCommitted(checked, moveCounts)
+    committer.noteCommitted(checked, lastMoves)
   }
 
   /** A listener may still use the consumer while it is closing. @throws {@link ClosedError} */

@@ -36,7 +36,7 @@ export class FetchBuffer {
   readonly sizeBytes: number
   readonly #source: Partition
   readonly #seen: LogSight
-  readonly #moveCount: number
+  readonly #lastMove: number
   readonly #batches: RecordBatch[]
   /** Records of the decoded batches, at the same indexes. */
   readonly #decoded: (readonly StoredRecord[])[] = []
@@ -58,7 +58,7 @@ export class FetchBuffer {
     this.#position = position
     this.#source = source
     this.#seen = fetched.seen
-    this.#moveCount = state.moveCount
+    this.#lastMove = state.lastMove
     this.#batches = [...fetched.batches]
     this.#leaderEpoch = fetched.batches[0]?.partitionLeaderEpoch ?? -1
     this.#error = fetched.error
@@ -67,10 +67,10 @@ export class FetchBuffer {
 
   /** Whether the partition is still assigned, with its position where this buffer continues. */
   get isCurrent(): boolean {
-    const { position, source, moveCount, isGivenUp } = this.state
+    const { position, source, lastMove, isGivenUp } = this.state
     if (isGivenUp) return false
     // A seek to the current position counts too: a deserializer may request its own record again.
-    return position === this.#position && source === this.#source && moveCount === this.#moveCount
+    return position === this.#position && source === this.#source && lastMove === this.#lastMove
   }
 
   /** Records that can be taken without decoding more. */

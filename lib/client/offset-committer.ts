@@ -75,9 +75,9 @@ export class OffsetCommitter {
    * must not be delivered again, and an automatic commit must not go back to it. But if the
    * application has moved the partition since it called commit, it wants the record again.
    *
-   * @param moveCounts the result of {@link OffsetCommitter.ensurePresent} before the commit
+   * @param lastMoves the result of {@link OffsetCommitter.ensurePresent} before the commit
    */
-  noteCommitted(offsets: readonly OffsetCommit[], moveCounts: readonly number[]): void {
+  noteCommitted(offsets: readonly OffsetCommit[], lastMoves: readonly number[]): void {
     for (const holder of this.#holders) {
       const { held } = holder
       if (held === null) continue
@@ -86,7 +86,7 @@ export class OffsetCommitter {
           each.partition === held.partition &&
           each.topic === held.topic &&
           held.offset < each.offset &&
-          this.#moveCount(each) === moveCounts[slot],
+          this.#lastMove(each) === lastMoves[slot],
       )
       if (isDone) holder.release()
     }
@@ -104,7 +104,7 @@ export class OffsetCommitter {
   /**
    * Must be called before offsets that the application names are committed.
    *
-   * @returns the move count of each partition
+   * @returns the last move of each partition
    * @throws {@link UnknownTopicOrPartitionError} when the offsets belong to a log that no longer
    * exists: they say nothing about a new one of the same name
    */
@@ -112,7 +112,7 @@ export class OffsetCommitter {
     return offsets.map((each) => {
       const topicId = this.#subscription.seenTopicId(each)
       if (topicId !== null) this.#positions.ensureIsOf(each, topicId)
-      return this.#moveCount(each)
+      return this.#lastMove(each)
     })
   }
 
@@ -167,8 +167,8 @@ export class OffsetCommitter {
     return Math.max(1, this.#dueMs - this.#clock.monotonic())
   }
 
-  #moveCount(partition: TopicPartition): number {
-    return this.#subscription.assigned.get(topicPartitionKey(partition))?.moveCount ?? 0
+  #lastMove(partition: TopicPartition): number {
+    return this.#subscription.assigned.get(topicPartitionKey(partition))?.lastMove ?? 0
   }
 
   #consumed({ onlyUncommitted }: { readonly onlyUncommitted: boolean }): OffsetCommit[] {

@@ -499,6 +499,42 @@ describe('a commit in progress', () => {
     },
   )
 
+  const GIVE_UP: [string, (consumer: Consumer<string, string>) => unknown][] = [
+    ['close', (consumer) => consumer.close()],
+    [
+      'unsubscribe',
+      (consumer) => {
+        consumer.unsubscribe()
+      },
+    ],
+    [
+      'assign',
+      (consumer) => {
+        consumer.assign([T1])
+      },
+    ],
+  ]
+
+  it.each(GIVE_UP)(
+    'is not undone if it is of an offset before the position, and that was committed: %s',
+    async (_, giveUp) => {
+      const { harness, one } = pair({ enableAutoCommit: true, maxPollRecords: 30 })
+      one.assign([T0])
+      await one.poll()
+      await one.commit()
+      const store = holdUp(harness)
+      const committing = one.commit([{ ...T0, offset: 5 }])
+      const given = giveUp(one)
+      await harness.clock.advance(0)
+      expect(harness.committed()).toBe(10)
+      store()
+      await committing
+      await given
+      await one.close()
+      expect(harness.committed()).toBe(5)
+    },
+  )
+
   it('that fails does not hide an earlier one from a partition that looks for its start', async () => {
     const { harness, one } = pair()
     one.assign([T0])

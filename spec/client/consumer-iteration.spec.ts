@@ -169,6 +169,31 @@ describe('for await', () => {
     },
   )
 
+  it.each(['close', 'unsubscribe'] as const)(
+    'does not undo the commit of the offset after a record before its commit has ended: %s',
+    async (end) => {
+      const harness = filled(5)
+      const consumer = start(harness)
+      let store: () => void = () => undefined
+      let ending: unknown
+      for await (const { topic, partition, offset } of consumer) {
+        if (offset === 2) {
+          harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
+        }
+        const committing = consumer.commit([{ topic, partition, offset: offset + 1 }])
+        if (offset === 2) {
+          ending = consumer[end]()
+          store()
+        }
+        await committing
+        if (offset === 2) break
+      }
+      await ending
+      await harness.coordinator.commitsEnded('g')
+      expect(harness.committed()).toBe(3)
+    },
+  )
+
   it('still holds a record whose body has committed offsets of another partition', async () => {
     const harness = new ConsumerHarness({ t: 2 })
     for (const partition of [0, 1]) harness.partition('t', partition).append(...numbers(5))
