@@ -28,16 +28,21 @@ export class CommitsInProgress {
     }
   }
 
-  /**
-   * Whether a commit is of another offset of the partition, and was called before the partition was
-   * moved or assigned. One called after that stays in force: it is what the application wanted last.
-   */
-  hasOutdated(state: AssignedPartition, offset: number): boolean {
+  /** Whether no commit is of another offset of the partition. */
+  areAllAt({ key }: AssignedPartition, offset: number): boolean {
     for (const commit of this.#commits) {
-      // So are all that follow.
-      if (commit.afterMove >= state.lastMove) return false
-      const slot = slotsOf(commit).get(state.key)
-      if (slot !== undefined && commit.offsets[slot]?.offset !== offset) return true
+      const slot = slotsOf(commit).get(key)
+      if (slot !== undefined && commit.offsets[slot]?.offset !== offset) return false
+    }
+    return true
+  }
+
+  /** Whether one called since the partition was last moved or assigned is of a higher offset. */
+  covers({ key, lastMove }: AssignedPartition, offset: number): boolean {
+    for (const commit of this.#commits) {
+      if (commit.afterMove < lastMove) continue
+      const slot = slotsOf(commit).get(key)
+      if (slot !== undefined && (commit.offsets[slot]?.offset ?? 0) > offset) return true
     }
     return false
   }

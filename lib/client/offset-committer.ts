@@ -217,6 +217,7 @@ export class OffsetCommitter {
     let offset = position
     for (const { held } of this.#holders) {
       if (held?.topic !== state.topic || held.partition !== state.partition) continue
+      if (this.#positions.isBeingCommitted(state, held.offset)) continue
       offset = Math.min(offset, held.offset)
     }
     return offset

@@ -109,14 +109,19 @@ export class PositionResolver {
   }
 
   /**
-   * Whether the group's committed offset equals a consumed offset, limited in the same way, and no
-   * commit in progress from before the partition's last move will replace it.
+   * Whether the group's committed offset equals a consumed offset, limited in the same way, and will
+   * once the commits in progress have ended, whichever of them fail.
    */
   isCommitted(state: AssignedPartition, offset: number): boolean {
     const consumed = { offset, leaderEpoch: state.epochBefore(offset) }
     const reached = withinEpoch(consumed, state.source, this.#context.readOnly)
     if (this.committed(state)?.offset !== reached.offset) return false
-    return !this.#committing.hasOutdated(state, reached.offset)
+    return this.#committing.areAllAt(state, reached.offset)
+  }
+
+  /** Whether an offset after a held record is being committed, by a call since the partition's last move. */
+  isBeingCommitted(state: AssignedPartition, heldOffset: number): boolean {
+    return this.#committing.covers(state, heldOffset)
   }
 
   #lastCommit(partition: TopicPartition): OffsetAndMetadata | null {

@@ -169,28 +169,33 @@ describe('for await', () => {
     },
   )
 
-  it.each(['close', 'unsubscribe'] as const)(
-    'does not undo the commit of the offset after a record before its commit has ended: %s',
-    async (end) => {
+  it.each([
+    ['close', 0],
+    ['unsubscribe', 0],
+    ['close', 2],
+    ['unsubscribe', 2],
+  ] as const)(
+    'does not undo the commit of the offset after a record before its commit has ended: %s at %i',
+    async (end, at) => {
       const harness = filled(5)
       const consumer = start(harness)
       let store: () => void = () => undefined
       let ending: unknown
       for await (const { topic, partition, offset } of consumer) {
-        if (offset === 2) {
+        if (offset === at) {
           harness.offsetsPartition.gate = new Promise((resolve) => (store = resolve))
         }
         const committing = consumer.commit([{ topic, partition, offset: offset + 1 }])
-        if (offset === 2) {
+        if (offset === at) {
           ending = consumer[end]()
           store()
         }
         await committing
-        if (offset === 2) break
+        if (offset === at) break
       }
       await ending
       await harness.coordinator.commitsEnded('g')
-      expect(harness.committed()).toBe(3)
+      expect(harness.committed()).toBe(at + 1)
     },
   )
 
