@@ -77,7 +77,12 @@ export class TopicFollower {
   async lookFor(name: string): Promise<void> {
     const { dir, registry, states, topics } = this.#options
     try {
-      if (!(await registry.load())) return
+      if (!(await registry.load())) {
+        // A directory that Kafka has left has no list.
+        if (registry.entries.length === 0) return
+        const message = `topic '${name}' cannot be looked for: the list of topics is missing`
+        throw new StorageError(message, { path: dir, outcome: 'not-written' })
+      }
       const entry = registry.get(name)
       if (entry?.state !== 'active' || topics.get(name) !== undefined) return
       await states.reload()

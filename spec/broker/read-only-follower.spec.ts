@@ -825,6 +825,21 @@ describe('a consumer of a reader whose group has committed since the reader look
     await owner.close()
   })
 
+  it("rejects while the list of topics is missing, and does not start by 'latest'", async () => {
+    const { owner, openReader, fileSystem } = await fixture()
+    await makeTopic(owner, 'v')
+    const reader = await openReader()
+    await commit(owner, 8)
+    const consumer = reader.consumer({ groupId: 'g', autoOffsetReset: 'latest' })
+    consumer.subscribe(['a'])
+    await fileSystem.rename('/data/varve-topics', '/elsewhere')
+    await expect(consumer.poll({ maxWaitMs: 0 })).rejects.toThrow('the list of topics is missing')
+    await fileSystem.rename('/elsewhere', '/data/varve-topics')
+    expect(textsOf(await consumer.poll({ maxWaitMs: 0 }))).toEqual(['v8', 'v9'])
+    await reader.close()
+    await owner.close()
+  })
+
   it('starts without commits if there are none and another topic cannot be read', async () => {
     const { owner, openReader, fileSystem } = await fixture()
     await makeTopic(owner, 'v')
