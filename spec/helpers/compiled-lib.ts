@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build, VERSION } from 'rolldown'
@@ -115,7 +115,6 @@ export function startScript(source: string, args: readonly string[] = []): Start
 
 /** Compiles what was not compiled before, by this or another spec file. */
 async function compile(): Promise<string> {
-  removeOld()
   for (;;) {
     const digest = digestOfSources()
     const path = join(CACHE, digest)
@@ -124,10 +123,11 @@ async function compile(): Promise<string> {
       utimesSync(path, now, now)
       return path
     }
+    removeOld()
     // Several spec files run at once: each finds all of it under the final name, or nothing.
     const ownPath = `${path}.${process.pid}-${randomUUID()}`
-    await buildTo(ownPath)
     try {
+      await buildTo(ownPath)
       // A source that is saved meanwhile may or may not be in it.
       if (digestOfSources() === digest) renameSync(ownPath, path)
     } catch (error) {
@@ -148,7 +148,7 @@ function digestOfSources(): string {
   )
   const settings = [fileURLToPath(import.meta.url), join(REPOSITORY, 'tsconfig.json')]
   for (const path of [...sources.sort(), ...settings]) {
-    hash.update(`${path}\0`).update(readFileSync(path))
+    hash.update(`${relative(REPOSITORY, path)}\0`).update(readFileSync(path))
   }
   return hash.digest('hex')
 }
