@@ -88,7 +88,7 @@ export async function readRecords(
   if (turn !== null) await turn
   return (
     readFew(partition, offset, maxRecords, maxBytes) ??
-    fetchRecords(clock, partition, offset, { ...checked, maxWaitMs: 0 }, true)
+    fetchRecords(clock, partition, offset, { maxWaitMs: 0, ...checked }, true)
   )
 }
 

@@ -299,7 +299,6 @@ export class LogLoader {
   ): LoadedLog {
     return {
       segments,
-      ...ends,
       epochs: this.#epochs,
       leaderEpoch: this.#leaderEpoch(),
       isClean: this.#isClean,
@@ -312,6 +311,7 @@ export class LogLoader {
         failedSyncOffset: this.#failedAt?.offset ?? null,
         damage: this.#damage,
       },
+      ...ends,
     }
   }
 

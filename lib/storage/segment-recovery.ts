@@ -32,8 +32,8 @@ export async function recoverSegment(
     const start = indexes.rewind()
     let foundOffset = lastOffset
     const result = await scan(start, {
-      ...checks,
       gaps: isDense ? 'first' : 'any',
+      ...checks,
       onBatch: (batch, position) => {
         if (isDense && position === start.position) foundOffset = batch.lastOffset
         checks.onBatch?.(batch, position)
@@ -48,6 +48,6 @@ export async function recoverSegment(
   }
   segment.nextOffset = segment.baseOffset
   const gaps = isDense ? 'none' : 'any'
-  const rescan = await scan(indexes.rewind(), { ...checks, gaps })
+  const rescan = await scan(indexes.rewind(), { gaps, ...checks })
   return { isTrue: count === 0, ...rescan }
 }
