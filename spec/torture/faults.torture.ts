@@ -99,7 +99,9 @@ describe('a file system call', () => {
           disk.failAt(n, code)
         },
       }))
-      expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3 * faults.length)
+      // Not every workload opens something.
+      const tried = faults.filter(({ triedAt }) => isFull || triedAt === undefined)
+      expect(await sweep(workload, faults)).toBeGreaterThanOrEqual(3 * tried.length)
     },
   )
 
