@@ -204,7 +204,8 @@ export class PositionResolver {
     if (position !== null || reset !== null || this.#groupId === null) return false
     if (!this.#context.readOnly || source === null || source.isClosed) return false
     const { logStartOffset } = source.log
-    if (commitSeenFrom === null || commitSeenFrom === logStartOffset) return commitSeenFrom === null
+    if (commitSeenFrom === null) return true
+    if (commitSeenFrom === logStartOffset) return false
     // What is deleted below the commit does not matter.
     const commit = this.#lastCommit(state)
     return commit === null || commit.offset < logStartOffset
