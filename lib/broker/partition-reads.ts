@@ -1,8 +1,9 @@
 import { abortSignal, checkOptions, checkWholeNumber, wholeNumber, type Checks } from '../checks.ts'
 import type { Clock } from '../platform/clock.ts'
 import { promptIo } from '../platform/prompt-io.ts'
-import { decodeRecords, newRecords, type StoredRecord } from '../record/decode.ts'
+import { newRecords, type StoredRecord } from '../record/decode.ts'
 import { totalSizeBytes, type RecordBatch } from '../record/record-batch.ts'
+import { decodeAll, decodeSound } from './decode-batches.ts'
 import { fetchBatches, readPiecesNow } from './delayed-fetch.ts'
 import { FetchWait } from './fetch-wait.ts'
 import type { Partition } from './partition.ts'
@@ -225,11 +226,12 @@ export async function fetchRecords(
       if (response?.error != null) throw response.error
       batches = response?.batches ?? []
     }
-    const decoding = decodeAll(batches, partition, { fromOffset: offset, maxRecords })
-    const records = Array.isArray(decoding) ? decoding : await decoding
+    const records: StoredRecord[] = []
+    const decoding = decodeSound(batches, partition, { fromOffset: offset, maxRecords }, records)
+    const isWhole = typeof decoding === 'boolean' ? decoding : await decoding
     // Batches may hold no records for readers: only markers, or what compaction left of them.
     from = batches.at(-1)?.nextOffset ?? from
-    if (batches.length === 0 || records.length >= maxRecords) return records
+    if (batches.length === 0 || !isWhole || records.length >= maxRecords) return records
     if (records.length > 0) {
       if (maxRecords === Infinity) return records
       const restBytes = maxBytes - totalSizeBytes(batches)
@@ -285,48 +287,6 @@ async function fill(
     }
   } catch {
     // An error there is left to the read that starts there.
-  }
-  return records
-}
-
-/**
- * Adds up to `maxRecords` records of `batches` to `records`, which may already hold others.
- * Synchronous unless a batch is compressed or the time of one turn of the event loop is used up.
- */
-function decodeAll(
-  batches: readonly RecordBatch[],
-  partition: Partition,
-  range: { fromOffset: number; maxRecords: number },
-  records: StoredRecord[] = [],
-): StoredRecord[] | Promise<StoredRecord[]> {
-  if (batches.length !== 1) return decodeEach(batches, partition, range, records)
-  // At the end of a log this is the usual case, and needs none of the function with closures.
-  const { fromOffset, maxRecords } = range
-  const options = { fromOffset, maxRecords, into: records }
-  return decodeRecords(batches[0] as RecordBatch, partition.log, options)
-}
-
-/** {@link decodeAll} for any number of batches. */
-function decodeEach(
-  batches: readonly RecordBatch[],
-  partition: Partition,
-  { fromOffset, maxRecords }: { fromOffset: number; maxRecords: number },
-  records: StoredRecord[],
-): StoredRecord[] | Promise<StoredRecord[]> {
-  const mostRecords = records.length + maxRecords
-  const goOn = (slot: number): StoredRecord[] | Promise<StoredRecord[]> => {
-    const restRecords = mostRecords - records.length
-    if (restRecords <= 0) return records
-    const range = { fromOffset, maxRecords: restRecords }
-    return decodeAll(batches.slice(slot), partition, range, records)
-  }
-  for (const [slot, batch] of batches.entries()) {
-    const turn = slot > 0 ? promptIo.turnIfDue() : null
-    if (turn !== null) return turn.then(() => goOn(slot))
-    const options = { fromOffset, maxRecords: mostRecords - records.length, into: records }
-    const decoding = decodeRecords(batch, partition.log, options)
-    if (!Array.isArray(decoding)) return decoding.then(() => goOn(slot + 1))
-    if (records.length >= mostRecords) break
   }
   return records
 }

@@ -32,7 +32,9 @@ export function copyRecords(
  * At most `maxRecords` records of consecutive batches, from `fromOffset` on, as {@link copyRecords}
  * returns them.
  *
- * @returns `null` if a batch is compressed, because decompression is asynchronous.
+ * @returns `null` if only an asynchronous read can tell: a batch is compressed, or there are records
+ * before one that cannot be decoded.
+ * @throws {@link CorruptRecordError} when there are none before it.
  */
 export function copyFromAll(
   batches: readonly RecordBatch[],
@@ -40,11 +42,16 @@ export function copyFromAll(
   { fromOffset, maxRecords }: { readonly fromOffset: number; readonly maxRecords: number },
 ): StoredRecord[] | null {
   const records: StoredRecord[] = []
-  for (const batch of batches) {
-    if (batch.compressionType !== 'none') return null
-    if (batch.isControl) continue
-    const range = { fromOffset, maxRecords: maxRecords - records.length }
-    for (const record of copyRecords(batch, place, range)) records.push(record)
+  try {
+    for (const batch of batches) {
+      if (batch.compressionType !== 'none') return null
+      if (batch.isControl) continue
+      const range = { fromOffset, maxRecords: maxRecords - records.length }
+      for (const record of copyRecords(batch, place, range)) records.push(record)
+    }
+  } catch (error) {
+    if (records.length === 0) throw error
+    return null
   }
   return records
 }
