@@ -62,8 +62,9 @@ export class BackwardSource implements RecordSource {
       const limits = { fromOffset: this.#from, maxBytes: PIECE_BYTES }
       this.#batches = [...(await partition.readBatchesBefore(this.#end, limits))]
       ensureNotCut(partition, this.#epoch, this.#end)
-      // Compaction has left nothing between here and the start.
-      if (this.#batches.length === 0) this.#end = this.#from
+      // Compaction has left nothing between here and the start, which may have moved: then the next
+      // read reports it.
+      if (this.#batches.length === 0) this.#end = Math.max(this.#from, partition.logStartOffset)
       return []
     }
     // Since the first record was requested, records may have been deleted, up to the middle of a

@@ -6,6 +6,7 @@ import { emptyBatch } from '../../lib/record/batch-properties.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { heldSyncs } from '../helpers/held-syncs.ts'
 import { appendBatches, openPartition, textsOf } from '../helpers/partitions.ts'
+import { bytesOf } from '../storage/log-fixtures.ts'
 
 const CLOSED = new ClosedError('the test is over')
 const SMALL = { segmentBytes: 400, indexIntervalBytes: 40 }
@@ -188,6 +189,37 @@ describe('records in reverse order', () => {
       expect(await records.next()).toMatchObject({ done: true })
       await partition.close(CLOSED)
     }
+  })
+
+  it('rejects if the next records were deleted meanwhile and those above them compacted away', async () => {
+    const fileSystem = new SimulatedFileSystem()
+    await fileSystem.createDirectory('/data/orders-0')
+    // Nothing is left from offset 4 to offset 9, which end the first segment.
+    for (const [start, offsets] of [
+      [0, [0, 1, 2, 3]],
+      [10, [10]],
+    ] as const) {
+      const batches = offsets.map((baseOffset) => bytesOf({ baseOffset }))
+      const path = `/data/orders-0/${String(start).padStart(20, '0')}.log`
+      fileSystem.writeFile(path, Buffer.concat(batches))
+    }
+    const partition = await openPartition({ fileSystem })
+    for (const [deletedBelow, readBefore] of [
+      [2, [10, 3, 2]],
+      [6, [10]],
+      [7, [10]],
+    ] as const) {
+      const records = partition.records({ reverse: true })
+      const offsets = [(await records.next()).value?.offset]
+      await partition.deleteRecords(deletedBelow)
+      const rest = async (): Promise<void> => {
+        for await (const { offset } of records) offsets.push(offset)
+      }
+      await expect(rest(), `deleted below ${deletedBelow}`).rejects.toThrow(OffsetOutOfRangeError)
+      expect(offsets).toEqual(readBefore)
+    }
+    expect(await offsetsOf(partition, { reverse: true })).toEqual([10])
+    await partition.close(CLOSED)
   })
 
   it('continues if only records that it has already returned are truncated and replaced', async () => {
