@@ -125,6 +125,8 @@ export class ForwardSource implements RecordSource {
   async #fetch(offset: number): Promise<void> {
     const partition = this.#partition
     const { highWatermark } = partition
+    const { reader } = partition.log
+    const { generation } = reader
     // Records below the high watermark that are not there will never come.
     const limits = offset < highWatermark ? { ...this.#limits, maxWaitMs: 0 } : this.#limits
     const requests = [{ partition, offset, maxBytes: DEFAULT_MAX_BYTES }]
@@ -138,8 +140,10 @@ export class ForwardSource implements RecordSource {
     this.#batchSlot = 0
     if (this.#batches.length === 0) {
       if (offset >= highWatermark) ensureNotCut(partition, this.#endEpoch, this.#end)
+      // If the log has changed meanwhile, other records may have replaced those that were there.
+      if (generation !== reader.generation) return
       // The offsets from here on belong to a batch that was truncated, or to records that
-      // compaction has removed. If the log was truncated meanwhile, others may still replace them.
+      // compaction has removed.
       this.#offset = Math.max(offset, Math.min(highWatermark, partition.highWatermark))
     }
   }

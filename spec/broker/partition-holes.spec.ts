@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { Partition } from '../../lib/broker/partition.ts'
 import { ClosedError, CorruptRecordError, OffsetOutOfRangeError } from '../../lib/errors.ts'
 import type { RecordsOptions } from '../../lib/broker/partition-records.ts'
@@ -100,6 +100,25 @@ describe('iteration over a log in which offsets are missing', () => {
     await partition.append([{ value: 'x' }, { value: 'y' }])
     expect((await records.next()).value).toMatchObject({ offset: 1 })
     expect(await rest).toEqual([1, 2])
+    await partition.close(CLOSED)
+  })
+
+  it('skips no record in place of truncated ones that were appended just after it had found nothing', async () => {
+    const fileSystem = new SimulatedFileSystem({ completion: 'awaited' })
+    const partition = await openPartition({ fileSystem, recentBytes: 0, readCacheBytes: 0 })
+    for (const value of ['a', 'b', 'c']) await partition.append({ value })
+    const records = partition.records({ from: 1, until: 4 })
+    const { reader } = partition.log
+    const read = reader.readBatches.bind(reader)
+    vi.spyOn(reader, 'readBatches').mockImplementationOnce(async (...args) => {
+      await partition.log.truncateTo(1)
+      const found = await read(...args)
+      await partition.append([{ value: 'x' }, { value: 'y' }, { value: 'z' }])
+      return found
+    })
+    const taken: unknown[] = []
+    for await (const { value } of records) taken.push(value?.toString())
+    expect(taken).toEqual(['x', 'y', 'z'])
     await partition.close(CLOSED)
   })
 
