@@ -17,8 +17,8 @@ export interface AppendOptions {
   readonly expectedOffset?: number | undefined
   /**
    * Gives the append up while it waits for other appends or, with `whenFull: 'wait'`, for room. It
-   * then rejects with the signal's reason and stores nothing. Once its write has begun, it settles
-   * as usual.
+   * then rejects with the signal's reason and stores nothing. Once its turn has come, even if a sync
+   * or a new segment is to come first, it settles as usual.
    */
   readonly signal?: AbortSignal | undefined
 }

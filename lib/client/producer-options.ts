@@ -60,7 +60,9 @@ export interface ProducerOptions<
   readonly maxBlockMs?: number | undefined
   /**
    * Time limit for the outcome of a batch, counted from its first record, milliseconds, at least 1
-   * and more than `lingerMs`. A batch whose write has not begun by then is not written.
+   * and more than `lingerMs`. A batch whose turn to be written has not come by then is not written.
+   * Once it has, even if a sync or a new segment is to come first, the batch may still be written
+   * (`outcome` `'unknown'`).
    *
    * @defaultValue 120000, or `lingerMs` + 30000 if that is larger
    */
