@@ -92,6 +92,9 @@ export async function swapIn(
  * - If the lowest of them begins inside an original, it belongs with the `.swap` files below it,
  *   whose first original is there: a power loss has lost its name and kept theirs. They are removed
  *   too. Otherwise they would replace records that only that `.cleaned` file holds besides.
+ * - An index `.swap` without its log `.swap` is removed, and rebuilt if need be: a power loss may have
+ *   kept its name and lost that of the `.cleaned` log, and then the log is still the original. A
+ *   transaction index, which cannot be rebuilt, is kept if the log has none.
  * - The remaining `.swap` files are complete: what they cover is removed, and they get final names.
  *
  * Files are unlinked before others are renamed, and each step is synced before the next, so that an
@@ -184,7 +187,8 @@ async function planSwaps(
   const isTorn =
     cleaned.length > 0 && !originals.has(lowestCleaned) && originals.has(lowestOffset(swaps))
   const isWhole = (file: FoundFile): boolean => !isTorn && file.offset < lowestCleaned
-  const swapped = swaps.filter(isWhole)
+  const whole = swaps.filter(isWhole)
+  const swapped = whole.filter((file) => isOfSwappedLog(file, whole, plain))
   // The log may already have its final name when an index does not.
   const first = lowestOffset(swapped.filter(({ kind }) => kind === 'log'))
   const end = knownEnd ?? (await endOfSwaps(fileSystem, swapped))
@@ -193,10 +197,31 @@ async function planSwaps(
   return {
     kept: plain.filter((file) => !isReplaced(file)),
     premature: swaps.filter((file) => !isWhole(file)),
-    dropped: [...withSuffix('.deleted'), ...cleaned],
+    dropped: [
+      ...withSuffix('.deleted'),
+      ...cleaned,
+      ...whole.filter((file) => !swapped.includes(file)),
+    ],
     replaced: plain.filter(isReplaced),
     swapped,
   }
+}
+
+/**
+ * Whether a `.swap` file belongs with the log that the replacement leaves, as far as that matters.
+ *
+ * If its log has got its final name already, so has a log that was never replaced. Then the originals
+ * of a decided replacement are gone, those of the other are not.
+ */
+function isOfSwappedLog(
+  { kind, offset }: FoundFile,
+  swaps: readonly FoundFile[],
+  plain: readonly FoundFile[],
+): boolean {
+  const has = (files: readonly FoundFile[], wanted: FoundFile['kind']): boolean =>
+    files.some((file) => file.offset === offset && file.kind === wanted)
+  if (has(swaps, 'log')) return true
+  return kind === 'txnindex' && !has(plain, 'txnindex')
 }
 
 /** The names that belong to a log's files, in offset order. */

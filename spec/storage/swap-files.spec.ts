@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { completeSwaps, findLogFiles } from '../../lib/storage/swap-files.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, bytesOf, openLog, pathOf, valuesOf } from './log-fixtures.ts'
+import { DIR, NOW, bytesOf, openLog, pathOf, readAll, valuesOf } from './log-fixtures.ts'
 
 /** The content of a segment file: one batch per offset, each with the value `<source><offset>`. */
 function segment(source: string, from: number, until: number): Buffer {
@@ -119,6 +119,63 @@ describe.each(STATES)('a directory with %s', (_, files, values) => {
       }
     }
   })
+})
+
+it('takes an index without its log for one of an undecided replacement, but the only transaction index', async () => {
+  const fileSystem = directoryWith({
+    '0.log': segment('old', 0, 5),
+    '0.timeindex': Buffer.from('old'),
+    '0.index.swap': Buffer.from('new'),
+    '0.timeindex.swap': Buffer.from('new'),
+    '0.txnindex.swap': Buffer.from('new'),
+    '5.log': segment('old', 5, 6),
+    '5.txnindex': Buffer.from('old'),
+    '5.txnindex.swap': Buffer.from('new'),
+  })
+  const before = fileSystem.snapshot()
+  const kept = (await findLogFiles(fileSystem, DIR)).map(({ path }) => path)
+  expect(fileSystem.snapshot()).toEqual(before)
+  await completeSwaps(fileSystem, DIR)
+  const files = [...fileSystem.snapshot()].filter(([path]) => !path.endsWith('.log'))
+  expect(files.map(([path, bytes]) => [path, bytes.toString()]).sort()).toEqual([
+    [pathOf(0, 'timeindex'), 'old'],
+    [pathOf(0, 'txnindex'), 'new'],
+    [pathOf(5, 'txnindex'), 'old'],
+  ])
+  expect(kept.map((path) => path.replace(/\.swap$/, '')).sort()).toEqual(
+    [...fileSystem.snapshot().keys()].sort(),
+  )
+})
+
+it('leaves no index of the new segment beside the original log, whatever names a power loss keeps', async () => {
+  const config = { segmentBytes: 600, indexIntervalBytes: 64, cleanupPolicy: 'compact' } as const
+  const fileSystem = new SimulatedFileSystem({ seed: 1, persona: 'strict-posix' })
+  const log = await openLog(fileSystem, { config })
+  // Compaction removes the record with the latest time.
+  await log.append([{ key: 'a', value: 'first', timestamp: NOW + 5_000 }])
+  for (const [each, key] of ['b', 'a', 'c', 'd'].entries())
+    await log.append([{ key, value: 'v', timestamp: NOW + each }])
+  await log.roll()
+  await log.append([{ key: 'z', value: 'z', timestamp: NOW + 5_000 }])
+  await log.checkpoint()
+  const moments: [string, SimulatedFileSystem][] = []
+  fileSystem.observe(({ kind, path }) => moments.push([`${kind} ${path}`, fileSystem.fork()]))
+  await log.cleaner.compact({ checkpoint: 0, dedupeBufferBytes: 65_536 })
+  fileSystem.observe(null)
+  expect(moments.some(([operation]) => operation.startsWith('rename'))).toBe(true)
+  for (const [operation, moment] of moments) {
+    if (!/^(rename|unlink|syncDirectory)/.test(operation)) continue
+    for (let seed = 1; seed <= 40; seed += 1) {
+      const again = await openLog(moment.fork({ seed }).restart('power', { seed }), { config })
+      const records = await readAll(again)
+      for (const since of [NOW, NOW + 1, NOW + 3, NOW + 5_000]) {
+        const first = records.find(({ timestamp }) => timestamp >= since)
+        const found = await again.offsetForTimestamp(since)
+        expect(found?.offset, `before ${operation}, seed ${seed}`).toBe(first?.offset)
+      }
+      await again.close()
+    }
+  }
 })
 
 it('keeps the original segments until the names of the whole replacement are durable', async () => {
