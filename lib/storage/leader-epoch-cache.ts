@@ -24,6 +24,8 @@ export const LEADER_EPOCH_FILE = 'leader-epoch-checkpoint'
 export class LeaderEpochCache {
   readonly #file: CheckpointFile
   #entries: EpochEntry[] = []
+  /** What the file says and the batches contradict; `null` if they do not. */
+  #overruled: readonly EpochEntry[] | null = null
   #isDirty = false
 
   constructor(fileSystem: FileSystem, dir: string) {
@@ -50,20 +52,25 @@ export class LeaderEpochCache {
    */
   async load(): Promise<void> {
     this.#entries = []
+    this.#overruled = null
     this.#isDirty = false
     this.#entries = await this.#read()
   }
 
   /**
    * Reads the file again, which another process may have replaced. If that fails, or the file is
-   * damaged, the cache is unchanged.
+   * damaged or still the one that was overruled, the cache is unchanged.
    *
    * @returns start offset of the first later epoch; `null` if there is none.
    */
   async reload(): Promise<number | null> {
     const { latestEpoch } = this
     try {
-      this.#entries = await this.#read()
+      const entries = await this.#read()
+      if (this.#overruled === null || !isSame(entries, this.#overruled)) {
+        this.#entries = entries
+        this.#overruled = null
+      }
     } catch (error) {
       // Its owner refills it when it opens the log next.
       if (!(error instanceof CorruptRecordError)) throw error
@@ -90,8 +97,9 @@ export class LeaderEpochCache {
     return entries
   }
 
-  /** Drops all entries. */
-  clear(): void {
+  /** Drops all entries, which are those of the file: batches contradict them. */
+  overrule(): void {
+    this.#overruled = this.#entries
     this.#entries = []
     this.#isDirty = true
   }
@@ -175,4 +183,14 @@ export class LeaderEpochCache {
     await this.#file.write(this.#entries.map((entry) => [entry.epoch, entry.startOffset]))
     this.#isDirty = false
   }
+}
+
+function isSame(left: readonly EpochEntry[], right: readonly EpochEntry[]): boolean {
+  return (
+    left.length === right.length &&
+    left.every(({ epoch, startOffset }, slot) => {
+      const other = right[slot]
+      return epoch === other?.epoch && startOffset === other.startOffset
+    })
+  )
 }

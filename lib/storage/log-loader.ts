@@ -270,11 +270,12 @@ export class LogLoader {
   ): Promise<void> {
     const { latestEpoch, path } = this.#epochs
     const { logStartOffset, logEndOffset } = range
-    if (this.#areEpochsKnown) this.#epochs.clear()
+    if (this.#areEpochsKnown) this.#epochs.overrule()
     this.#areEpochsKnown = false
     if (logEndOffset > logStartOffset) this.#rebuiltIndexes.add(path)
     await refillEpochs(this.#epochs, segments, range)
-    // It is unknown whether the latest epoch was in use, so it is not reused.
+    // It is unknown whether the latest epoch was in use, so it is not reused. A reader begins none.
+    if (this.#options.readOnly) return
     if (latestEpoch > this.#epochs.latestEpoch) this.#epochs.assign(latestEpoch, logEndOffset)
   }
 

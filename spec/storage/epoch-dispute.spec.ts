@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { TopicConfig } from '../../lib/config.ts'
 import { crc32c } from '../../lib/record/crc32c.ts'
+import type { Log } from '../../lib/storage/log.ts'
 import { SegmentRecordFile, type SegmentRecord } from '../../lib/storage/segment-record.ts'
 import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, valuesOf, valuesUpTo, writtenLog } from './log-fixtures.ts'
@@ -71,6 +72,44 @@ describe.each(['closed', 'killed'] as const)('a log that was %s', (end) => {
       expect(believed).toBeLessThan(20)
     },
   )
+
+  it('is followed without a truncation whichever digit of its epoch checkpoint is wrong', async () => {
+    const fs = await twoEpochs(end)
+    const writer = await openLog(fs, { config: LARGE })
+    await writer.append([{ value: 'v6' }])
+    const text = fs.readFile(FILE).toString()
+    const endsIn = (log: Log): unknown =>
+      [0, 1, 2].map((epoch) => log.reader.endOffsetForEpoch(epoch))
+    let count = 7
+    let followed = 0
+    for (let at = 0; at < text.length; at += 1) {
+      for (const digit of '0123456789') {
+        if (!/\d/.test(text.charAt(at)) || text.charAt(at) === digit) continue
+        const rotten = `${text.slice(0, at)}${digit}${text.slice(at + 1)}`
+        write(fs, rotten)
+        const reader = await openLog(fs, { config: LARGE, readOnly: true })
+        expect(reader.damage, rotten).toBeNull()
+        if (!reader.recovery.rebuiltIndexes.includes(FILE)) continue
+        followed += 1
+        for (let each = 0; each < 2; each += 1) {
+          await writer.append([{ value: `v${count++}` }])
+          await reader.refresh()
+          expect(await valuesOf(reader), rotten).toEqual(valuesUpTo(count))
+          expect(endsIn(reader), rotten).toEqual(endsIn(writer))
+        }
+        await reader.close()
+      }
+    }
+    expect(followed).toBeGreaterThan(20)
+    write(fs, text.replace('1 3', '7 3'))
+    const reader = await openLog(fs, { config: LARGE, readOnly: true })
+    expect(reader.recovery.rebuiltIndexes).toEqual([FILE])
+    await writer.truncateTo(count - 1)
+    await writer.append([{ value: 'new' }])
+    await reader.refresh()
+    expect(endsIn(reader)).toEqual(endsIn(writer))
+    expect((await valuesOf(reader)).at(-1)).toBe('new')
+  })
 
   it('opens read-only with a wrong epoch checkpoint, which is reported but not rewritten', async () => {
     const fs = write(await twoEpochs(end), '0\n2\n0 0\n5 3\n')
