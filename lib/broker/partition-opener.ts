@@ -167,12 +167,22 @@ export class PartitionOpener {
       log = await Log.load(path, logContext)
     } catch (error) {
       if (!mayBeUnreadable) throw error
-      const isOthers = readOnly && (await isOfAnotherTopic(fileSystem, path, entry.id))
+      const isOthers = readOnly && (await isKnownAsOthers(fileSystem, path, entry.id))
       log = isOthers
         ? await Log.load(path, { ...logContext, loss: whyOthers(path, entry.id, error) })
         : await loadReadable(path, logContext, error)
     }
     return new Partition(log, partitionContext)
+  }
+}
+
+/** {@link isOfAnotherTopic}, which a file that cannot be read does not tell. */
+async function isKnownAsOthers(fileSystem: FileSystem, dir: string, id: string): Promise<boolean> {
+  try {
+    return await isOfAnotherTopic(fileSystem, dir, id)
+  } catch (error) {
+    if (!isReadFailure(error)) throw error
+    return false
   }
 }
 

@@ -87,6 +87,14 @@ const FAULTS: [string, string, string, (fs: SimulatedFileSystem) => void][] = [
     },
   ],
   [
+    'a directory in which nothing may be opened',
+    `${DIR}/varve-segments`,
+    'EACCES',
+    (fs) => {
+      for (const [path] of filesOf(fs)) fs.failNext('open', 'EACCES', { path, persistent: true })
+    },
+  ],
+  [
     'a directory that may not be listed',
     DIR,
     'EACCES',
