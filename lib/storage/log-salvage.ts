@@ -127,11 +127,10 @@ class LogSalvage {
     for (const source of sources) {
       if (source.nextOffset > logStartOffset) await this.#copySegment(source, record)
     }
-    this.#giveUpTo(knownEnd, {
-      path: null,
-      position: 0,
-      reason: 'the file is missing or too short',
-    })
+    const reason = 'the file is missing or too short'
+    this.#giveUpTo(knownEnd, { path: null, position: 0, reason })
+    // A crash may have cut the batch that the start lies in.
+    this.#nextOffset = Math.max(this.#nextOffset, logStartOffset)
     await this.#finish()
     return {
       batchCount: this.#batchCount,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { StorageError } from '../../lib/errors.ts'
 import { Log } from '../../lib/storage/log.ts'
-import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { spoil } from '../helpers/bad-sectors.ts'
 import {
   bytesOf,
@@ -131,6 +131,29 @@ it('a salvage does not restore deleted records', async () => {
   const report = await salvage(disk)
   expect(report.lost).toMatchObject([{ firstOffset: 4, lastOffset: 4, path: pathOf(4) }])
   expect(await offsetsOf(await openTarget(disk))).toEqual([3, 5, 6])
+})
+
+it('a salvage begins at the log start offset even if a truncation of its batch was interrupted', async () => {
+  const disk = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(disk)
+  for (let each = 0; each < 4; each += 1) await log.append([{ value: `v${each}` }])
+  await log.append(['v4', 'v5', 'v6'].map((value) => ({ value })))
+  await log.advanceLogStartOffset(5)
+  const moments: SimulatedFileSystem[] = []
+  disk.observe(() => moments.push(disk.fork()))
+  await log.truncateTo(6)
+  disk.observe(null)
+  expect(moments.length).toBeGreaterThan(5)
+  for (const [slot, moment] of moments.entries()) {
+    const stopped = moment.restart('process')
+    await expect(salvage(stopped), `operation ${slot}`).resolves.toMatchObject({
+      logStartOffset: 5,
+    })
+    const target = await openTarget(stopped)
+    expect(target.damage).toBeNull()
+    expect(target.logStartOffset, `operation ${slot}`).toBe(5)
+    expect([[], [5, 6]]).toContainEqual(await offsetsOf(target))
+  }
 })
 
 it('a salvage does not treat a batch inside the value of a damaged record as a batch of the log', async () => {
