@@ -191,6 +191,11 @@ export class EndFinder {
         this.damage = audit.gapBehind(segment, logEndOffset, next.baseOffset)
         await segments.replace(all.slice(0, slot + 1))
         return logEndOffset
+      } else if (next.baseOffset < logEndOffset) {
+        const { dir } = this.#evidence
+        this.damage = audit.breachError(dir, audit.overlapOf(next, logEndOffset), logEndOffset, 0)
+        await segments.replace(all.slice(0, slot + 1))
+        return logEndOffset
       } else {
         endAt(segment, next)
       }

@@ -180,6 +180,18 @@ export function breachError(
   return new CorruptRecordError(reason, place, cause === undefined ? undefined : { cause })
 }
 
+/**
+ * The breach of a segment that holds offsets of the segment before it: a removal that was not durable
+ * may have brought it back.
+ */
+export function overlapOf(
+  { baseOffset, path }: FoundSegment,
+  endOffset: number,
+): Omit<SegmentBreach, 'entry'> {
+  const reason = `it begins at offset ${baseOffset}, but the segment before it extends to ${endOffset}`
+  return { path, position: 0, reason }
+}
+
 /** The error for a log without a segment; `null` if all durable records are deleted. */
 export function nothingLeft(
   dir: string,
