@@ -261,6 +261,9 @@ export abstract class IndexFile {
    * Updates the file from memory, truncates it to the entries, and makes it durable. The caller has
    * to sync the directory.
    *
+   * A crash may interrupt it anywhere, or the disk be full: entries that are promised by the recovery
+   * point stay in the file, and those that do not belong there are above it.
+   *
    * @returns whether the file did not exist before.
    */
   async write(): Promise<boolean> {
@@ -273,13 +276,16 @@ export abstract class IndexFile {
     this.#fileSizeBytes = null
     try {
       const from = this.#writtenCount * this.#entrySizeBytes
-      // Obsolete entries must not remain after the new ones.
-      if (fileSizeBytes !== from) await file.truncate(from)
+      const end = count * this.#entrySizeBytes
+      // What a removed segment of the same name has left.
+      if (isNew && fileSizeBytes !== null) await file.truncate(0)
       const added = this.entries.subarray(
         this.positionOf(this.#writtenCount),
         this.positionOf(count),
       )
       if (added.length > 0) await writeFully(file, [added], from)
+      // Only now: until then, these bytes hold entries that are promised and were to be written again.
+      if (fileSizeBytes === null || fileSizeBytes > end) await file.truncate(end)
       await file.datasync()
     } catch (error) {
       // After a failed sync the pages count as clean: only bytes that are written again reach the

@@ -93,9 +93,10 @@ export class SegmentIndexes {
   }
 
   /**
-   * Reads both files. If one of them is missing or is not an index, both are empty afterwards.
+   * Reads both files. If one of them is missing or is not an index, or the time index has lost its
+   * entries, both are empty afterwards.
    *
-   * @returns whether both could be read.
+   * @returns whether both can be used.
    */
   async load(): Promise<boolean> {
     return this.#take([await this.offsetIndex.load(), await this.timeIndex.load()])
@@ -122,9 +123,12 @@ export class SegmentIndexes {
   }
 
   #take(results: readonly boolean[]): boolean {
-    const isLoaded = !results.includes(false)
-    if (!isLoaded) this.clear()
-    return isLoaded
+    // The first entry of offsets comes with one of time, unless no record has a timestamp: then
+    // there is none again after a rebuild.
+    const isEmptied = this.timeIndex.count === 0 && this.offsetIndex.count > 0
+    const isUsable = !isEmptied && !results.includes(false)
+    if (!isUsable) this.clear()
+    return isUsable
   }
 
   /** Whether the entries may belong to a log file of this size that ends at this offset. */
