@@ -97,6 +97,19 @@ describe.each<Kind>(['offset', 'time'])('the end of the %s index', (kind) => {
     expect(again.count).toBe(ENTRIES + 1)
   })
 
+  it('keeps the entries before it in the file while it is written again', async () => {
+    const { fs, whole } = await written(kind)
+    add(whole, ENTRIES)
+    fs.failNext('datasync', 'EIO')
+    await expect(whole.write()).rejects.toMatchObject({ code: 'EIO' })
+    const counts: number[] = []
+    fs.observe(() => counts.push(fs.readFile(PATH).length))
+    await whole.write()
+    fs.observe(null)
+    const sizeBytes = fs.readFile(PATH).length
+    expect(counts).toEqual(counts.map(() => sizeBytes))
+  })
+
   it.each([
     ['are in disorder', (bytes: Buffer) => bytes.fill(0x7f, 800, 816)],
     ['do not lie before it', (bytes: Buffer) => bytes.fill(0x7f, 0, 12)],
