@@ -154,6 +154,7 @@ export class OffsetStore {
         const stored = left.map(withEpoch)
         await this.#topic.append(partition, groupId, stored)
         for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
+        for (const { data, topicPartition } of left) data.space?.consumed(topicPartition.partition)
       })
     } finally {
       dropIfEmpty(this.#groups, groupId)

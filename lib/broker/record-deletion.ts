@@ -84,6 +84,13 @@ export class RecordDeletion {
     return this.#isByConsumption && this.#mayDelete(true)
   }
 
+  /** Whether the groups have consumed a whole segment that {@link RecordDeletion.deleteConsumed} would free. */
+  hasConsumedSegment(): boolean {
+    const { log } = this.#owner
+    const { endOfOldest } = log.reader.outlook
+    return endOfOldest > log.logStartOffset && this.#consumedBelow(true) >= endOfOldest
+  }
+
   /** Deletes the oldest segment, unless it holds records that were never visible. */
   dropOldest(): Promise<FreedSpace> {
     return this.#enforce(this.#owner.log.size - 1)

@@ -9,7 +9,7 @@ import type { FreeSpace } from './free-space.ts'
 import { turnBefore } from './partition-turns.ts'
 import type { RecordDeletion } from './record-deletion.ts'
 
-/** How often a waiting append checks whether groups have consumed, or the disk has room again. */
+/** How often a waiting append checks whether the disk has room again, or a group is gone. */
 const LOOK_AGAIN_MS = 1_000
 
 /** What a topic's space needs from its partitions. */
@@ -17,7 +17,12 @@ export interface SpacePartition {
   readonly log: Pick<Log, 'size' | 'reader'>
   readonly deletion: Pick<
     RecordDeletion,
-    'mayEnforce' | 'enforceRetention' | 'mayDeleteConsumed' | 'deleteConsumed' | 'dropOldest'
+    | 'mayEnforce'
+    | 'enforceRetention'
+    | 'mayDeleteConsumed'
+    | 'hasConsumedSegment'
+    | 'deleteConsumed'
+    | 'dropOldest'
   >
 }
 
@@ -93,6 +98,15 @@ export class TopicSpace {
   compacted(): void {
     this.#sizeBytes = null
     this.#changes.notify()
+  }
+
+  /**
+   * Reports that a group has committed an offset of a partition. A waiting append looks again only if
+   * that frees a segment: many groups may commit record by record.
+   */
+  consumed(partition: number): void {
+    if (this.#changes.size === 0) return
+    if (this.#partitions[partition]?.deletion.hasConsumedSegment() === true) this.#changes.notify()
   }
 
   /** Whether the last append that asked found no room, though all that may be deleted was. */

@@ -114,6 +114,12 @@ export class RetentionOutlook {
     return sinceMs === null || nowMs - sinceMs > config.retentionMs
   }
 
+  /** Where the oldest segment ends, exclusive. */
+  get endOfOldest(): number {
+    const { segments, logEndOffset } = this.#log
+    return segments.all[1]?.baseOffset ?? logEndOffset
+  }
+
   /**
    * When the last record was added to the oldest segment that has one; `Infinity` if the log is
    * empty.

@@ -22,6 +22,7 @@ export class GroupHarness {
     this.topics = new Map(Object.entries(topics))
     const data = {
       ensureDurable: () => Promise.resolve(),
+      space: null,
       log: { reader: { epochOf: () => null, endOffsetForEpoch: () => null } },
     }
     this.offsets = new OffsetStore({

@@ -65,6 +65,7 @@ class Harness {
             await this.durable
             this.events.push(`durable ${key} below ${offset}`)
           },
+          space: null,
           log: {
             reader: {
               epochOf: (offset: number) => this.epochOf(offset),

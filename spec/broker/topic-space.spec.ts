@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Broker, type CreateTopicOptions, type Partition } from '../../lib/index.ts'
 import { watch } from '../client/consumer-harness.ts'
 import { settle } from '../helpers/settle.ts'
@@ -148,8 +148,29 @@ describe("whenFull: 'wait'", () => {
     await broker.close()
   })
 
+  it('looks again at a commit only if that frees a segment', async () => {
+    const { broker, partition } = await openTopic({
+      ...{ maxBytes: 4 * ONE, segmentBytes: 2 * ONE, whenFull: 'wait', retention: 'consumed' },
+    })
+    for (let each = 0; each < 4; each += 1) await partition.append({ value: VALUE })
+    const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
+    consumer.assign([{ topic: 'orders', partition: 0 }])
+    const waiting = partition.append({ value: VALUE })
+    await settle()
+    const looks = vi.spyOn(partition.deletion, 'mayDeleteConsumed')
+    for (const offset of [0, 1]) {
+      await consumer.commit([{ topic: 'orders', partition: 0, offset }])
+      await settle()
+      expect([looks.mock.calls.length, partition.logEndOffset]).toEqual([0, 4])
+    }
+    await consumer.commit([{ topic: 'orders', partition: 0, offset: 2 }])
+    expect(await waiting).toMatchObject({ baseOffset: 4 })
+    expect(partition.logStartOffset).toBe(2)
+    await broker.close()
+  })
+
   it('ends the wait when groups have consumed records, and when the configuration is altered', async () => {
-    const { broker, partition, clock } = await openTopic({
+    const { broker, partition } = await openTopic({
       ...{ maxBytes: 2 * ONE, whenFull: 'wait', retention: 'consumed' },
     })
     for (let each = 0; each < 2; each += 1) await partition.append({ value: VALUE })
@@ -158,7 +179,6 @@ describe("whenFull: 'wait'", () => {
     const consumer = broker.consumer({ groupId: 'g', enableAutoCommit: false })
     consumer.assign([{ topic: 'orders', partition: 0 }])
     await consumer.commit([{ topic: 'orders', partition: 0, offset: 2 }])
-    await clock.advance(1000)
     expect(await third).toMatchObject({ baseOffset: 2 })
     await partition.append({ value: VALUE })
     const fifth = outcomeOf(partition.append({ value: VALUE }))

@@ -293,7 +293,7 @@ export class ConsumerHarness {
       openTopic: () => Promise.resolve({ partitions: [this.offsetsPartition] }),
       dataPartition: ({ topic, partition }) => {
         const data = this.topics.get(topic)?.partitions[partition]
-        return data === undefined ? null : Object.assign(data, { ensureDurable })
+        return data === undefined ? null : Object.assign(data, { ensureDurable, space: null })
       },
     })
     this.coordinator = new GroupCoordinator({
