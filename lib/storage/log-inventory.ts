@@ -28,7 +28,10 @@ export interface LogInventory {
   readonly breach: SegmentBreach | null
 }
 
-type FoundRecord = Pick<LogInventory, 'record' | 'isRecordDamaged'>
+interface FoundRecord extends Pick<LogInventory, 'record' | 'isRecordDamaged'> {
+  /** See {@link SegmentRecordFile.beforeLastEdit}. */
+  readonly beforeLastEdit: SegmentRecord | null
+}
 
 /**
  * Lists a log's segments and compares them with the record. Only reads the sizes of the files. If a
@@ -53,7 +56,8 @@ export async function takeInventory(
     after = await readRecord(recordFile)
   }
   const { segments, unindexed, vanished, orphans } = listed
-  const { record, isRecordDamaged } = before === null ? after : inBoth(before, after)
+  const found = before === null ? after : inBoth(before, after)
+  const { record, isRecordDamaged } = withoutTornEdit(found, options, segments)
   for (const { offset, path } of readOnly ? [] : orphans) {
     // A recorded segment without its log file is damage, of which nothing is deleted.
     if (entryOf(record, offset) === null) await fileSystem.unlink(path)
@@ -70,6 +74,23 @@ export async function takeInventory(
   }
   const breach = record === null ? null : auditSegments(dir, record, segments, logStartOffset)
   return { segments, unindexed, record, isRecordDamaged, logStartOffset, breach }
+}
+
+/**
+ * Takes the record without a last edit that does not match its checksum if the files and the
+ * checkpoint are as that record says: nothing is removed or replaced, and no start is stored, before
+ * the edit that tells is durable. Otherwise it was, and is damaged.
+ */
+function withoutTornEdit(
+  found: FoundRecord,
+  { dir, logStartOffset }: { readonly dir: string; readonly logStartOffset: number },
+  segments: readonly LogSegment[],
+): Pick<LogInventory, 'record' | 'isRecordDamaged'> {
+  const record = found.beforeLastEdit
+  if (record === null || record.logStartOffset < logStartOffset) return found
+  const start = chooseLogStart(record, segments, logStartOffset)
+  const isAsBefore = auditSegments(dir, record, segments, start) === null
+  return isAsBefore ? { record, isRecordDamaged: false } : found
 }
 
 /**
@@ -139,7 +160,9 @@ export function isGapBetween(
  */
 function inBoth(before: FoundRecord, after: FoundRecord): FoundRecord {
   const isRecordDamaged = before.isRecordDamaged || after.isRecordDamaged
-  if (before.record === null || after.record === null) return { record: null, isRecordDamaged }
+  const beforeLastEdit = before.beforeLastEdit === null ? null : after.beforeLastEdit
+  const none = { record: null, isRecordDamaged, beforeLastEdit }
+  if (before.record === null || after.record === null) return none
   const { record } = after
   const { segments } = before.record
   const last = segments.at(-1)
@@ -149,8 +172,8 @@ function inBoth(before: FoundRecord, after: FoundRecord): FoundRecord {
     return entry === last ? now.sizeBytes >= entry.sizeBytes : areSame(now, entry)
   })
   const logStartOffset = Math.max(before.record.logStartOffset, record.logStartOffset)
-  if (stillThere.length === 0) return { record: null, isRecordDamaged }
-  return { record: { logStartOffset, segments: stillThere }, isRecordDamaged }
+  if (stillThere.length === 0) return none
+  return { ...none, record: { logStartOffset, segments: stillThere } }
 }
 
 function areSame(left: SegmentEntry, right: SegmentEntry): boolean {
@@ -161,11 +184,13 @@ function areSame(left: SegmentEntry, right: SegmentEntry): boolean {
 /** The record; `null` if there is none, or it is damaged. */
 export async function readRecord(recordFile: SegmentRecordFile): Promise<FoundRecord> {
   try {
-    return { record: await recordFile.read(), isRecordDamaged: false }
+    const record = await recordFile.read()
+    return { record, isRecordDamaged: false, beforeLastEdit: null }
   } catch (error) {
     // Without it less can be checked, as in a directory left by a broker.
     if (!(error instanceof CorruptRecordError)) throw error
-    return { record: null, isRecordDamaged: true }
+    const { beforeLastEdit } = recordFile
+    return { record: null, isRecordDamaged: true, beforeLastEdit }
   }
 }
 

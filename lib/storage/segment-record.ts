@@ -79,6 +79,11 @@ interface DurableRecord {
  */
 export class SegmentRecordFile {
   readonly path: string
+  /**
+   * The record before its last edit, if {@link SegmentRecordFile.read} has rejected only because of
+   * that one: a power loss may have kept its end and lost its beginning, or it is damaged since.
+   */
+  beforeLastEdit: SegmentRecord | null = null
   readonly #fileSystem: FileSystem
   #durable: DurableRecord | null = null
 
@@ -105,6 +110,7 @@ export class SegmentRecordFile {
    */
   async read(): Promise<SegmentRecord | null> {
     this.#durable = null
+    this.beforeLastEdit = null
     const content = await readWholeFile(this.#fileSystem, this.path, MAX_FILE_BYTES)
     if (content === null) return null
     return this.#parse(content.toString('latin1'))
@@ -214,8 +220,12 @@ export class SegmentRecordFile {
       crc = sum
     }
     if (position === text.length) this.#durable = { ...before, sizeBytes: position, crc }
-    // Other edits may have followed this one, which was written completely: what they say is lost.
-    else if (text.includes('\n', position)) throw this.#corrupt('an edit is damaged')
+    else if (text.includes('\n', position)) {
+      // Other edits may have followed this one, which was written completely: what they say is lost.
+      const isLast = text.indexOf('\n', position) === text.length - 1
+      if (isLast) this.beforeLastEdit = { logStartOffset, segments }
+      throw this.#corrupt('an edit is damaged')
+    }
     return { logStartOffset, segments }
   }
 

@@ -84,6 +84,45 @@ describe('an edit of the record of segments', () => {
     expect(log.recovery).toMatchObject({ damage: null, rebuiltIndexes: [RECORD] })
   })
 
+  it('is ignored if a power loss has kept its end and not its beginning, and no checksum is lost', async () => {
+    const config = { segmentBytes: 300 }
+    const value = 'x'.repeat(60)
+    for (const persona of ['ext4', 'zero-hole'] as const) {
+      const written = new SimulatedFileSystem({ seed: 1, persona })
+      const log = await openLog(written, { config })
+      const moments: SimulatedFileSystem[] = []
+      let from = 0
+      written.observe(({ kind, path }) => {
+        if (path !== RECORD) return
+        if (kind === 'write') from = written.readFile(RECORD).length
+        // Both parts of an edit that crosses a sector can be lost alone.
+        const until = written.readFile(RECORD).length - 1
+        const isCrossing = Math.floor(from / 512) < Math.floor(until / 512)
+        if (kind === 'datasync' && isCrossing) moments.push(written.fork())
+      })
+      for (let each = 0; each < 30; each += 1) {
+        await log.append([{ value }])
+        if (each % 7 === 6) await log.checkpoint()
+      }
+      written.observe(null)
+      let torn = 0
+      for (const [slot, moment] of moments.entries()) {
+        for (let seed = 1; seed <= 20; seed += 1) {
+          const fs = moment.fork({ seed }).restart('power', { seed })
+          const file = new SegmentRecordFile(fs, DIR)
+          const { segments = [] } = (await file.read().catch(() => file.beforeLastEdit)) ?? {}
+          if (file.beforeLastEdit !== null) torn += 1
+          const again = await openLog(fs, { config })
+          const where = `${persona}, edit ${slot}, seed ${seed}`
+          expect(again.recovery, where).toMatchObject({ damage: null, rebuiltIndexes: [] })
+          const now = (await file.read())?.segments ?? []
+          expect(now.slice(0, segments.length - 1), where).toEqual(segments.slice(0, -1))
+        }
+      }
+      expect(torn).toBeGreaterThan(0)
+    }
+  })
+
   it('restores no deleted record if it is the last edit and is damaged', async () => {
     const written = new SimulatedFileSystem({ seed: 1 })
     const log = await openLog(written)
