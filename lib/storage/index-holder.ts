@@ -10,6 +10,8 @@ export interface IndexedSegment {
   readonly nextOffset: number
   /** While the file is in use, the indexes may be needed too. */
   readonly file: { readonly isInUse: boolean }
+  /** See {@link SegmentTimes.first}. */
+  readonly times: { first(): Promise<number> }
   /**
    * Adds its batches from the last index entry on, including those that are appended meanwhile.
    *
@@ -164,7 +166,8 @@ export class IndexHolder implements IndexOwner {
     const { indexes } = this
     const segment = this.#segment
     const isLoaded = await indexes.loadEnd()
-    if (!isLoaded || !indexes.fit(segment.sizeBytes, segment.nextOffset)) indexes.clear()
+    const fits = isLoaded && indexes.fit(segment.sizeBytes, segment.nextOffset)
+    if (!fits || (indexes.lacksTimes && (await segment.times.first()) >= 0)) indexes.clear()
     // A new segment may not have a file yet.
     if (segment.sizeBytes > 0) await segment.noteAgain(indexes)
     else indexes.rewind()

@@ -258,8 +258,12 @@ export class LogSegment implements IndexedSegment {
     checks: RecoverChecks = {},
   ): Promise<ScanResult & { wasRebuilt: boolean }> {
     const isTrusted = trustedOffset === Number.MAX_SAFE_INTEGER
-    const isLoaded = await (isTrusted ? this.indexes.loadEnd() : this.indexes.load())
+    let isLoaded = await (isTrusted ? this.indexes.loadEnd() : this.indexes.load())
     if (!isTrusted) this.indexes.truncateTo(trustedOffset)
+    if (this.indexes.lacksTimes && (await this.times.first()) >= 0) {
+      this.indexes.clear()
+      isLoaded = false
+    }
     this.held.setLoaded()
     const scan: SegmentScan = (from, each) => this.#scan(fileSizeBytes, from, each)
     const { isTrue, ...result } = await recoverSegment(this, scan, checks)

@@ -93,10 +93,9 @@ export class SegmentIndexes {
   }
 
   /**
-   * Reads both files. If one of them is missing or is not an index, or the time index has lost its
-   * entries, both are empty afterwards.
+   * Reads both files. If one of them is missing or is not an index, both are empty afterwards.
    *
-   * @returns whether both can be used.
+   * @returns whether both could be read.
    */
   async load(): Promise<boolean> {
     return this.#take([await this.offsetIndex.load(), await this.timeIndex.load()])
@@ -123,12 +122,9 @@ export class SegmentIndexes {
   }
 
   #take(results: readonly boolean[]): boolean {
-    // The first entry of offsets comes with one of time, unless no record has a timestamp: then
-    // there is none again after a rebuild.
-    const isEmptied = this.timeIndex.count === 0 && this.offsetIndex.count > 0
-    const isUsable = !isEmptied && !results.includes(false)
-    if (!isUsable) this.clear()
-    return isUsable
+    const isLoaded = !results.includes(false)
+    if (!isLoaded) this.clear()
+    return isLoaded
   }
 
   /** Whether the entries may belong to a log file of this size that ends at this offset. */
@@ -138,6 +134,14 @@ export class SegmentIndexes {
     // Each entry names a different batch.
     if (this.offsetIndex.count * RECORD_BATCH_OVERHEAD > sizeBytes) return false
     return Math.max(this.offsetIndex.lastOffset, this.timeIndex.lastEntry.offset) <= nextOffset
+  }
+
+  /**
+   * Whether there are entries of offsets and none of time. If the first batch has a timestamp, the
+   * time index has lost its entries: the first entry of offsets came with one of time.
+   */
+  get lacksTimes(): boolean {
+    return this.timeIndex.count === 0 && this.offsetIndex.count > 0
   }
 
   /** Drops all entries. The files follow with the next {@link SegmentIndexes.write}. */

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import type { Log } from '../../lib/storage/log.ts'
 import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
-import { DIR, NOW, openLog, pathOf, readAll } from './log-fixtures.ts'
+import { bytesOf, DIR, NOW, openLog, pathOf, readAll, upTo } from './log-fixtures.ts'
 
 const config = { segmentBytes: 4096, indexIntervalBytes: 64, segmentMs: 10 ** 12 } as const
 /** The second record is the latest one by far. */
@@ -60,6 +60,39 @@ it.each(['kill', 'power loss'] as const)(
     }
   },
 )
+
+it('a kill between the first entries of both indexes is no loss of an index', async () => {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const log = await openLog(fs, { config })
+  await fill(log, TIMES.slice(0, 1))
+  await log.checkpoint()
+  await fill(log, TIMES.slice(1))
+  const moments: SimulatedFileSystem[] = []
+  fs.observe(() => moments.push(fs.fork()))
+  await log.checkpoint()
+  fs.observe(null)
+  for (const moment of moments) {
+    const again = await openLog(moment.restart('process'), { config })
+    expect(again.recovery.rebuiltIndexes).toEqual([])
+    await expectSearches(again, DIR)
+  }
+})
+
+it('an empty time index of records without timestamps is whole', async () => {
+  const fs = new SimulatedFileSystem({ seed: 1 })
+  const batches = upTo(20).map((baseOffset) => bytesOf({ baseOffset, timestamp: -1 }))
+  fs.writeFile(pathOf(0), Buffer.concat(batches))
+  await (await openLog(fs, { config })).close()
+  expect([fs.readFile(pathOf(0, 'index')).length > 0, fs.readFile(pathOf(0, 'timeindex'))]).toEqual(
+    [true, Buffer.alloc(0)],
+  )
+  const before = fs.operations.length
+  const again = await openLog(fs, { config })
+  expect(again.recovery.rebuiltIndexes).toEqual([])
+  await again.close()
+  const written = fs.operations.slice(before).filter((line) => / write .*index/.test(line))
+  expect(written).toEqual([])
+})
 
 it.each(['closed', 'killed'])(
   'an emptied time index is rebuilt: of a log that was %s',
