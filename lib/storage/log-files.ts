@@ -33,7 +33,7 @@ const ENDINGS: ReadonlyMap<string, Omit<SegmentFileName, 'offset'>> = new Map(
  * their temporary names: truncated bytes, and files that are replaced as a whole.
  */
 const OTHER_NAME = new RegExp(
-  '^(?:\\d{20}\\.log(?:\\.\\d+\\.torn)?|\\d{20}\\.snapshot|partition\\.metadata|leader-epoch-checkpoint|' +
+  '^(?:\\d{20}\\.log(?:(?:\\.\\d+){1,2}\\.torn)?|\\d{20}\\.snapshot|partition\\.metadata|leader-epoch-checkpoint|' +
     'recovery-point-offset-checkpoint|log-start-offset-checkpoint|\\.kafka_cleanshutdown|' +
     'varve-segments|varve-durable-end)(?:\\.tmp)?$',
 )

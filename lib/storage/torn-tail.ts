@@ -1,5 +1,5 @@
 import { CorruptRecordError } from '../errors.ts'
-import { readPieces, replaceFile } from '../platform/file-io.ts'
+import { readFully, readPieces, replaceFile } from '../platform/file-io.ts'
 import { isSystemError } from '../platform/system-error.ts'
 import type { File, FileSystem } from '../platform/file-system.ts'
 import { TORN_SUFFIX } from './log-files.ts'
@@ -7,6 +7,7 @@ import type { DurableEnd } from './durable-end.ts'
 import type { LogSegment } from './log-segment.ts'
 import type { LogSegments } from './log-segments.ts'
 import { isNoRoom } from './owed-recovery.ts'
+import { isReadFailure } from './read-failure.ts'
 import { isPreallocated } from './preallocation.ts'
 import { findLastGroupStart, type ScanResult } from './segment-scan.ts'
 import { valuesOfTornBatches } from './torn-batch.ts'
@@ -141,11 +142,43 @@ async function keepAside(
   const file = await fileSystem.open(path, 'read')
   try {
     if (await isAllZero(file, position, end)) return null
-    const keptIn = `${path}.${position}${TORN_SUFFIX}`
-    const isKept = await isCopied(fileSystem, keptIn, readPieces(file, position, end))
-    return isKept ? keptIn : null
+    // Other bytes may have been cut there before, acknowledged ones among them.
+    for (let count = 1; ; count += 1) {
+      const number = count === 1 ? '' : `.${count}`
+      const keptIn = `${path}.${position}${number}${TORN_SUFFIX}`
+      if ((await fileSystem.stat(keptIn)) === null) {
+        const isKept = await isCopied(fileSystem, keptIn, readPieces(file, position, end))
+        return isKept ? keptIn : null
+      }
+      // An open that was interrupted has kept these bytes, and perhaps more.
+      if (await beginsWith(fileSystem, keptIn, readPieces(file, position, end))) return keptIn
+    }
   } finally {
     await file.close()
+  }
+}
+
+/** Whether a file begins with these bytes; false if it cannot be read. */
+async function beginsWith(
+  fileSystem: FileSystem,
+  path: string,
+  content: AsyncIterable<Uint8Array>,
+): Promise<boolean> {
+  let file: File | null = null
+  try {
+    file = await fileSystem.open(path, 'read')
+    let position = 0
+    for await (const piece of content) {
+      const kept = Buffer.alloc(piece.length)
+      if ((await readFully(file, kept, position)) < kept.length || !kept.equals(piece)) return false
+      position += piece.length
+    }
+    return true
+  } catch (error) {
+    if (!isReadFailure(error)) throw error
+    return false
+  } finally {
+    await file?.close()
   }
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
+import { SimulatedFileSystem } from '../../lib/testing/simulated-file-system.ts'
 import { DIR, openLog, pathOf, SMALL, writtenLog } from './log-fixtures.ts'
 
 const KEEP = { config: { ...SMALL, retentionMs: -1 } }
@@ -32,6 +32,49 @@ describe('files with truncated bytes', () => {
     await log.advanceLogStartOffset(log.logEndOffset)
     expect(kept()).toEqual([])
     await log.close()
+  })
+
+  it('are never replaced by other bytes that are cut at the same position', async () => {
+    const config = { segmentBytes: 4096, flushMessages: 1000 }
+    const fs = new SimulatedFileSystem({ seed: 1 })
+    const log = await openLog(fs, { config })
+    await log.append([{ value: 'durable' }])
+    await log.flush()
+    for (let each = 0; each < 5; each += 1) await log.append([{ value: `acknowledged ${each}` }])
+    const acknowledged = fs.readFile(pathOf(0)).subarray(fs.readFile(pathOf(0)).indexOf('durable'))
+    fs.failNext('datasync', 'EIO')
+    fs.failNext('truncate', 'EIO', { path: pathOf(0) })
+    await expect(log.flush()).rejects.toThrow()
+    await log.close().catch(() => undefined)
+    const again = await openLog(fs, { config })
+    const [first = ''] = again.recovery.truncations.map(({ keptIn }) => keptIn ?? '')
+    const kept = fs.readFile(first)
+    expect(acknowledged.includes(kept)).toBe(true)
+    await again.append([{ value: 'next' }])
+    const stopped = fs.restart('process')
+    const whole = stopped.readFile(pathOf(0))
+    stopped.writeFile(pathOf(0), whole.subarray(0, whole.length - 3))
+    const moments: SimulatedFileSystem[] = []
+    stopped.observe(() => moments.push(stopped.fork()))
+    const last = await openLog(stopped, { config })
+    stopped.observe(null)
+    const second = first.replace(/\.torn$/, '.2.torn')
+    expect(last.recovery.truncations).toMatchObject([{ keptIn: second }])
+    expect(stopped.readFile(first)).toEqual(kept)
+    expect(
+      whole.subarray(0, -3).toString('hex').endsWith(stopped.readFile(second).toString('hex')),
+    ).toBe(true)
+    // An open after an interrupted one writes nothing twice.
+    for (const moment of moments) {
+      const next = moment.restart('process')
+      await openLog(next, { config })
+      const torn = [...next.snapshot().keys()].filter((path) => path.endsWith('.torn'))
+      expect(torn).toEqual([second, first].sort())
+    }
+    await last.advanceLogStartOffset(last.logEndOffset)
+    await last.roll()
+    await last.advanceLogStartOffset(last.logEndOffset)
+    expect([...stopped.snapshot().keys()].filter((path) => path.endsWith('.torn'))).toEqual([])
   })
 
   it('are deleted after a later open too, and keep no segment if their deletion fails', async () => {
