@@ -1,7 +1,7 @@
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
-import { ensureInLog, ensureNotCut, ensureEndKnown, epochOf } from './iteration-place.ts'
+import { ensureInLog, ensureNotCut, epochOf, refuseUnknownEnd } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import type { Partition } from './partition.ts'
 
@@ -51,7 +51,9 @@ export class BackwardSource implements RecordSource {
       // With nothing to read, nothing else notices these.
       signal?.throwIfAborted()
       partition.ensureOpen()
-      this.#from = this.#begin(looking !== null)
+      const from = this.#begin(looking !== null)
+      if (this.#range.until === 'end') await refuseUnknownEnd(partition, this.#end)
+      this.#from = from
     }
     if (this.#end <= this.#from) return null
     const turn = promptIo.turnIfDue()
@@ -90,7 +92,6 @@ export class BackwardSource implements RecordSource {
     this.#end = until === 'end' ? visibleEnd : Math.min(until, visibleEnd)
     const offset = from === 'earliest' ? logStartOffset : from
     ensureInLog(this.#partition, offset)
-    if (until === 'end') ensureEndKnown(this.#partition, this.#end)
     return offset
   }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../platform/clock.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import type { RecordBatch } from '../record/record-batch.ts'
 import { fetchBatches, type FetchLimits } from './delayed-fetch.ts'
-import { ensureInLog, ensureNotCut, ensureUndamagedEnd, epochOf } from './iteration-place.ts'
+import { ensureInLog, ensureNotCut, epochOf, refuseDamagedEnd } from './iteration-place.ts'
 import type { RecordSource } from './partition-iterator.ts'
 import { DEFAULT_MAX_BYTES, DEFAULT_MAX_WAIT_MS } from './partition-reads.ts'
 import type { Partition } from './partition.ts'
@@ -72,7 +72,7 @@ export class ForwardSource implements RecordSource {
     if (this.#offset >= end) {
       if (this.#range.until !== 'end') return null
       if (this.#unfollowed !== null) throw this.#unfollowed
-      ensureUndamagedEnd(this.#partition, end)
+      await refuseDamagedEnd(this.#partition, end)
       return null
     }
     if (batch === undefined) {

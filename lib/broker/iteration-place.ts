@@ -22,16 +22,25 @@ export function ensureInLog({ log }: Partition, offset: number): void {
  * Refuses to call `end` the end of the records if the log ends there because of damage, or its owner's
  * appends cannot be followed any more: nobody knows how many records are behind it.
  *
- * @throws {@link CorruptRecordError}, the damage, or the reason why it cannot be followed.
+ * @returns `null` if it is the end; otherwise a promise that rejects with the reason why it cannot
+ * be followed, as {@link refuseDamagedEnd} does, or with the {@link CorruptRecordError}.
  */
-export function ensureEndKnown(partition: Partition, end: number): void {
-  if (partition.followFailure !== null) throw partition.followFailure
-  ensureUndamagedEnd(partition, end)
+export function refuseUnknownEnd(partition: Partition, end: number): Promise<never> | null {
+  const { followFailure } = partition
+  if (followFailure !== null) return Promise.reject(followFailure)
+  return refuseDamagedEnd(partition, end)
 }
 
-/** {@link ensureEndKnown} for an end that was known when the iteration began. */
-export function ensureUndamagedEnd({ log }: Partition, end: number): void {
-  if (log.damage !== null && end >= log.logEndOffset) throw log.damage
+/**
+ * {@link refuseUnknownEnd} for an end that was known when the iteration began. What looks like
+ * damage to a reader is a topic that its owner is about to delete, if that is so.
+ */
+export function refuseDamagedEnd({ log }: Partition, end: number): Promise<never> | null {
+  const { damage, logEndOffset, reader } = log
+  if (damage === null || end < logEndOffset) return null
+  return reader.whyGone().then((gone) => {
+    throw gone ?? damage
+  })
 }
 
 /**

@@ -3,7 +3,7 @@ import { OffsetOutOfRangeError } from '../errors.ts'
 import { promptIo } from '../platform/prompt-io.ts'
 import { decodeRecords, type StoredRecord } from '../record/decode.ts'
 import { PIECE_BYTES } from './backward-source.ts'
-import { ensureEndKnown } from './iteration-place.ts'
+import { refuseUnknownEnd } from './iteration-place.ts'
 import type { Partition } from './partition.ts'
 
 /** Options of {@link Partition.readLast}. */
@@ -58,7 +58,7 @@ async function lastRecords(
   const firstTurn = promptIo.turnIfDue()
   if (firstTurn !== null) await firstTurn
   let end = partition.highWatermark
-  if (count > 0) ensureEndKnown(partition, end)
+  if (count > 0) await refuseUnknownEnd(partition, end)
   while (records.length < count && end > partition.logStartOffset) {
     // Batches may hold no records for readers: only markers, or what compaction left of them.
     if (restBytes <= 0 && records.length > 0) break

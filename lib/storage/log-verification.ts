@@ -25,6 +25,7 @@ export class LogVerifier {
   readonly #queue: SerialQueue
   /** `null` if no other process writes. */
   readonly #follower: LogFollower | null
+  readonly #whyGone: LogContext['whyGone']
   readonly #running = new Set<Promise<unknown>>()
 
   constructor(parts: {
@@ -36,6 +37,7 @@ export class LogVerifier {
   }) {
     this.#fileSystem = parts.context.fileSystem
     this.#follower = parts.follower
+    this.#whyGone = parts.context.whyGone
     this.#log = parts.log
     this.#guard = parts.guard
     this.#queue = parts.queue
@@ -50,16 +52,17 @@ export class LogVerifier {
    * Returns the first damage of each segment, in offset order, including known damage.
    *
    * @throws {@link ClosedError} if the log is closed, also meanwhile; {@link StorageError} if the
-   * disk fails.
+   * disk fails; for damage of a topic that another process is deleting, the reason why it is gone.
    */
   async verify(): Promise<CorruptRecordError[]> {
     const verifying = this.#verify()
     this.#running.add(verifying)
-    try {
-      return await verifying
-    } finally {
-      this.#running.delete(verifying)
-    }
+    const found = await verifying.finally(() => this.#running.delete(verifying))
+    // Files that are missing to a reader may be those of a topic that its owner is deleting. The look
+    // closes such a log, which waits for all that is running.
+    const gone = found.length === 0 ? null : await this.#whyGone?.()
+    if (gone != null) throw gone
+    return found
   }
 
   async #verify(): Promise<CorruptRecordError[]> {

@@ -87,8 +87,21 @@ const READS: [string, (partition: Partition) => Promise<unknown>][] = [
   ['offsetForTimestamp()', (partition) => partition.offsetForTimestamp(LATER)],
 ]
 
+const READS_OF_THE_END: typeof READS = [
+  ['readLast()', (partition) => partition.readLast(RECORDS)],
+  ['records() backwards', (partition) => lastOf(partition.records({ reverse: true }))],
+  ['verify()', (partition) => partition.log.verify()],
+]
+
 describe('a topic whose owner has removed some of its files', () => {
-  it.each(READS)('is reported as deleted, not as damaged, by %s', async (_, read) => {
+  it.each([
+    ...READS,
+    ...READS_OF_THE_END,
+    [
+      'records() up to the end',
+      (partition: Partition) => lastOf(partition.records({ until: 'end' })),
+    ],
+  ] as typeof READS)('is reported as deleted, not as damaged, by %s', async (_, read) => {
     const { disk, owner, followed, close } = await fixture()
     disk.failNext('unlink', 'EIO', { path: /0004\.log$/ })
     await expect(owner.deleteTopic('a')).rejects.toThrow('EIO')
@@ -101,12 +114,7 @@ describe('a topic whose owner has removed some of its files', () => {
 })
 
 describe('a read in progress when the owner deletes the topic', () => {
-  it.each([
-    ...READS,
-    ['readLast()', (partition: Partition) => partition.readLast(RECORDS)],
-    ['records() backwards', (partition: Partition) => lastOf(partition.records({ reverse: true }))],
-    ['verify()', (partition: Partition) => partition.log.verify()],
-  ] as typeof READS)(
+  it.each([...READS, ...READS_OF_THE_END])(
     'rejects with UnknownTopicOrPartitionError, not with ClosedError: %s',
     async (_, read) => {
       const reads = new SlowReads()
