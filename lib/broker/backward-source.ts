@@ -52,7 +52,9 @@ export class BackwardSource implements RecordSource {
       signal?.throwIfAborted()
       partition.ensureOpen()
       const from = this.#begin(looking !== null)
-      if (this.#range.until === 'end') await refuseUnknownEnd(partition, this.#end)
+      const isToEnd = this.#range.until === 'end'
+      const refusal = isToEnd ? refuseUnknownEnd(partition, this.#end) : null
+      if (refusal !== null) await refusal
       this.#from = from
     }
     if (this.#end <= this.#from) return null

@@ -72,7 +72,8 @@ export class ForwardSource implements RecordSource {
     if (this.#offset >= end) {
       if (this.#range.until !== 'end') return null
       if (this.#unfollowed !== null) throw this.#unfollowed
-      await refuseDamagedEnd(this.#partition, end)
+      const refusal = refuseDamagedEnd(this.#partition, end)
+      if (refusal !== null) await refusal
       return null
     }
     if (batch === undefined) {

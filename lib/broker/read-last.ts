@@ -58,7 +58,8 @@ async function lastRecords(
   const firstTurn = promptIo.turnIfDue()
   if (firstTurn !== null) await firstTurn
   let end = partition.highWatermark
-  if (count > 0) await refuseUnknownEnd(partition, end)
+  const refusal = count > 0 ? refuseUnknownEnd(partition, end) : null
+  if (refusal !== null) await refusal
   while (records.length < count && end > partition.logStartOffset) {
     // Batches may hold no records for readers: only markers, or what compaction left of them.
     if (restBytes <= 0 && records.length > 0) break
