@@ -45,6 +45,8 @@ export class LogFollower {
   #uncovered: number | null = null
   /** Offset of a truncation since the last complete look: the epochs report it only once. */
   #cutOffset = Infinity
+  /** The recovery point of the last look: a truncation lowers it first, whatever it was at the open. */
+  #recoveryPoint = Infinity
   /**
    * Identity of the record at the last look at all segments, if that found no error, no replacement
    * in progress and no other topic. While the record is the same, only the last segment changes.
@@ -76,6 +78,7 @@ export class LogFollower {
     try {
       if (!(await this.#isSameTopic())) return null
       const state = await this.#options.loadState?.()
+      this.#recoveryPoint = state?.recoveryPoint ?? Infinity
       const knownEndOffset = log.logEndOffset
       const end = isQuick ? await this.#followLast(state?.logStartOffset ?? 0) : null
       let logEndOffset = end ?? (await this.#refreshSegments()) ?? 0
@@ -295,7 +298,10 @@ export class LogFollower {
     segment.file.identity = identity
     if (!isLast) return segment
     try {
-      await segment.recover(sizeBytes, this.#options.recoveryPoint)
+      // What the index files hold above may be of records that were truncated since.
+      const { recoveryPoint } = this.#options
+      const trusted = Math.min(recoveryPoint, this.#recoveryPoint, this.#cutOffset)
+      await segment.recover(sizeBytes, trusted)
       return segment
     } catch (error) {
       await segment.close()
