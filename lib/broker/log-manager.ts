@@ -7,6 +7,7 @@ import {
   TopicExistsError,
   VarveError,
 } from '../errors.ts'
+import { lockLossIn } from '../errors/lock-lost-by.ts'
 import type { Random } from '../platform/random.ts'
 import { newTopicId } from '../storage/partition-metadata.ts'
 import { SerialQueue } from '../storage/serial-queue.ts'
@@ -221,9 +222,9 @@ export class LogManager {
         // A configuration that contradicts the one in force is refused; that is no failure of the disk.
         if (error instanceof VarveError || error instanceof RangeError) throw error
         const { dir } = this.#options
-        const message = reasonOf(error)
         const outcome = hasBegun && this.#registry.isInDoubt ? 'unknown' : 'not-written'
-        throw new StorageError(message, { path: dir, outcome }, { cause: error })
+        const lost = lockLossIn(error)
+        throw lost ?? new StorageError(reasonOf(error), { path: dir, outcome }, { cause: error })
       }
     })
   }

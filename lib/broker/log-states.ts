@@ -1,4 +1,4 @@
-import { LockLostError } from '../errors.ts'
+import { lockLossIn } from '../errors/lock-lost-by.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { LogState, LogStateFiles } from '../storage/log-state.ts'
 import { compareNames } from './topic-partition.ts'
@@ -92,7 +92,8 @@ export class LogStates {
     try {
       await this.#writePutOff()
     } catch (error) {
-      if (error instanceof LockLostError) throw error
+      const lost = lockLossIn(error)
+      if (lost !== null) throw lost
     }
   }
 

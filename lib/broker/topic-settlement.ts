@@ -1,5 +1,6 @@
 import { reasonOf } from '../checks.ts'
 import { CorruptRecordError, LockLostError, StorageError } from '../errors.ts'
+import { lockLossIn } from '../errors/lock-lost-by.ts'
 import type { LogStates } from './log-states.ts'
 import { isOfOneDirectory, type PartitionDirectories } from './partition-directory.ts'
 import { MAX_PARTITIONS } from './topic.ts'
@@ -162,7 +163,7 @@ export function notRemovedYet(
   error: unknown,
 ): StorageError | LockLostError {
   const message = `topic '${topic}' is deleted, but not completely removed yet: ${reasonOf(error)}`
-  if (error instanceof LockLostError) {
+  if (lockLossIn(error) !== null) {
     return new LockLostError(dir, message, 'unknown', { cause: error })
   }
   return new StorageError(message, { path: dir, outcome: 'unknown' }, { cause: error })

@@ -1,13 +1,13 @@
 import { reasonOf } from '../checks.ts'
 import {
   ClosedError,
-  LockLostError,
   ReadOnlyError,
   StorageError,
   VarveError,
   type AppendOutcome,
   type CorruptRecordError,
 } from '../errors.ts'
+import { lockLossIn } from '../errors/lock-lost-by.ts'
 import { InDoubtError, LeftOversError } from './in-doubt-error.ts'
 import { LAST_OFFSET } from './last-offset.ts'
 import type { LogContext } from './log-options.ts'
@@ -89,6 +89,8 @@ export class LogGuard {
   refusal(outcome: AppendOutcome = 'not-written'): VarveError | null {
     if (this.damage !== null) return this.damage
     if (this.#failure !== null) {
+      const lost = lockLossIn(this.#failure) === null ? null : this.#whyFenced(outcome)
+      if (lost !== null) return lost
       return new StorageError(
         `${this.#name} refuses writes after a failure until it is opened again. ${this.#failure.message}`,
         { path: this.#dir, outcome },
@@ -146,12 +148,6 @@ export class LogGuard {
   #closed(): VarveError {
     return this.#closedBy ?? new ClosedError(`the log of ${this.#name} is closed`)
   }
-}
-
-/** The loss of the lock takes precedence over its consequences: the owner has to know about it. */
-function lockLossIn(cause: unknown): LockLostError | null {
-  const causes: unknown[] = cause instanceof AggregateError ? cause.errors : [cause]
-  return causes.find((each) => each instanceof LockLostError) ?? null
 }
 
 function describeCause(cause: unknown): string {

@@ -162,6 +162,42 @@ describe('a read that does not wait when the lock is lost', () => {
   })
 })
 
+describe('a lock that is lost between the rename and the sync of a file that is replaced', () => {
+  type Change = (broker: Broker) => Promise<unknown>
+  it.each<[string, RegExp, Change]>([
+    ['createTopic', /varve-topics$/, (broker) => broker.createTopic('new')],
+    ['addPartitions', /varve-topics$/, (broker) => broker.topic('t').addPartitions(3)],
+    ['alter', /varve-topics$/, (broker) => broker.topic('t').alter({ retentionMs: 5 })],
+    ['deleteTopic', /varve-topics$/, (broker) => broker.deleteTopic('t')],
+    ['deleteRecords', /checkpoint$/, (broker) => broker.topic('t').partition(0).deleteRecords(-1)],
+    [
+      'a checkpoint',
+      /recovery-point-offset-checkpoint$/,
+      (broker) => broker.topic('t').partition(0).log.checkpoint(),
+    ],
+  ])('is reported as such by the change and by later ones: %s', async (_, file, change) => {
+    const { fileSystem, broker, topic } = await opened()
+    const other = await broker.createTopic('other')
+    const rename = fileSystem.rename.bind(fileSystem)
+    let isLost = false
+    fileSystem.rename = async (from, to) => {
+      await rename(from, to)
+      if (isLost || !file.test(to)) return
+      isLost = true
+      fileSystem.loseLock('/data')
+    }
+    await expect(change(broker)).rejects.toThrow(LockLostError)
+    expect(isLost).toBe(true)
+    const { partitions } = broker.topics().includes(topic) ? topic : other
+    for (const each of partitions) {
+      await expect(each.append({ value: 'x' })).rejects.toThrow(LockLostError)
+      await expect(each.deleteRecords(-1)).rejects.toThrow(LockLostError)
+    }
+    await expect(broker.createTopic('another')).rejects.toThrow(LockLostError)
+    await broker.close().catch(() => undefined)
+  })
+})
+
 it('rejects an append that waits for room when the lock is lost', async () => {
   const { fileSystem, broker } = await opened()
   const limits = { maxBytes: 400, whenFull: 'wait', segmentBytes: 400 } as const
