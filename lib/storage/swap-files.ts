@@ -92,9 +92,9 @@ export async function swapIn(
  * - If the lowest of them begins inside an original, it belongs with the `.swap` files below it,
  *   whose first original is there: a power loss has lost its name and kept theirs. They are removed
  *   too. Otherwise they would replace records that only that `.cleaned` file holds besides.
- * - An index `.swap` without its log `.swap` is removed, and rebuilt if need be: a power loss may have
- *   kept its name and lost that of the `.cleaned` log, and then the log is still the original. A
- *   transaction index, which cannot be rebuilt, is kept if the log has none.
+ * - An index `.swap` without its log `.swap` is removed if the log has an index of that kind: a power
+ *   loss may have kept its name and lost that of the `.cleaned` log, and then both are the original
+ *   ones. In a decided replacement the original index is gone before the log gets its final name.
  * - The remaining `.swap` files are complete: what they cover is removed, and they get final names.
  *
  * Files are unlinked before others are renamed, and each step is synced before the next, so that an
@@ -220,8 +220,7 @@ function isOfSwappedLog(
 ): boolean {
   const has = (files: readonly FoundFile[], wanted: FoundFile['kind']): boolean =>
     files.some((file) => file.offset === offset && file.kind === wanted)
-  if (has(swaps, 'log')) return true
-  return kind === 'txnindex' && !has(plain, 'txnindex')
+  return has(swaps, 'log') || !has(plain, kind)
 }
 
 /** The names that belong to a log's files, in offset order. */
