@@ -18,6 +18,7 @@ import type { Sink } from './sink.ts'
  * log was truncated.
  */
 export class LoadOffsets {
+  readonly #broker: LoadPlan['broker']
   readonly #consumer: Consumer
   /** Whether the tasks follow the committed offset; a plan may lack some that it once had. */
   readonly #resumes: boolean
@@ -29,6 +30,7 @@ export class LoadOffsets {
   #commits: Promise<void> = Promise.resolve()
 
   constructor({ broker, name, resumes, tasks }: LoadPlan) {
+    this.#broker = broker
     this.#consumer = broker.consumer({ groupId: name, enableAutoCommit: false })
     this.#resumes = resumes
     for (const task of tasks) {
@@ -69,10 +71,11 @@ export class LoadOffsets {
    * thousands: after an abort the remaining ones are left out.
    */
   async beginEmpty(starts: readonly LoadStart[], signal: AbortSignal): Promise<void> {
-    for (const { topic, partition, startOffset: offset } of starts) {
+    for (const { topic, partition, startOffset } of starts) {
       if (signal.aborted) return
       try {
         if ((await this.#consumer.committed({ topic, partition })) !== null) continue
+        const offset = this.#firstOf(startOffset, this.#broker.topic(topic).partition(partition))
         await this.#consumer.commit([{ topic, partition, offset }])
       } catch (error) {
         // In a topic deleted meanwhile, no records can be missed.
@@ -96,9 +99,7 @@ export class LoadOffsets {
     const { reader } = source.log
     // Determined before the sink is asked, as a truncation during that call has a later epoch.
     const reach = { loadedTo, leaderEpoch: reader.epochOf(loadedTo - 1) }
-    // A new load begins at the first record, even if its plan lacks the first tasks by now.
-    const first = this.#resumes ? Math.min(startOffset, source.logStartOffset) : startOffset
-    const offset = committed?.offset ?? first
+    const offset = committed?.offset ?? this.#firstOf(startOffset, source)
     const leaderEpoch = committed === null ? reader.epochOf(offset - 1) : committed.leaderEpoch
     if (cutOff !== null) {
       const where = { topic, partition, topicId }
@@ -109,6 +110,14 @@ export class LoadOffsets {
     }
     await this.#consumer.commit([loadCommit({ topic, partition, offset, leaderEpoch }, reach)])
     return reach
+  }
+
+  /**
+   * Where a load begins that has committed nothing: at the first record, even if its plan lacks the
+   * first tasks by now, or the topic was deleted and created again since.
+   */
+  #firstOf(startOffset: number, { logStartOffset }: Partition): number {
+    return this.#resumes ? Math.min(startOffset, logStartOffset) : startOffset
   }
 
   /** The committed offset of a partition, 0 if there is none. */

@@ -35,6 +35,24 @@ async function passing<T>(clock: ManualClock, work: Promise<T>): Promise<T> {
 }
 
 describe('a load', () => {
+  it.each([0, 3, 120])(
+    'begins at the first record of a topic that was created again since its plan found nothing: %d records',
+    async (count) => {
+      const broker = await brokerFor()
+      await fill(broker)
+      await broker.topic('orders').partition(0).deleteRecords(100)
+      const plan = await planLoad(broker, { topics: ['orders'] })
+      expect([...plan]).toEqual([])
+      await broker.deleteTopic('orders')
+      await fill(broker, 'orders', [count])
+      await runLoad(plan, new MemorySink())
+      expect(await committed(broker)).toBe(0)
+      const sink = new MemorySink()
+      await runLoad(await planLoad(broker, { topics: ['orders'] }), sink)
+      expect(sink.offsets(0)).toEqual(upTo(count))
+    },
+  )
+
   it('writes every record to the sink once, and commits its progress', async () => {
     const broker = await brokerFor()
     await fill(broker, 'orders', [100, 40, 0])
