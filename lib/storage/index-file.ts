@@ -276,16 +276,16 @@ export abstract class IndexFile {
     this.#fileSizeBytes = null
     try {
       const from = this.#writtenCount * this.#entrySizeBytes
-      const end = count * this.#entrySizeBytes
-      // What a removed segment of the same name has left.
-      if (isNew && fileSizeBytes !== null) await file.truncate(0)
+      // Obsolete entries must not remain after the new ones.
+      if (!isNew && fileSizeBytes !== from) await file.truncate(from)
       const added = this.entries.subarray(
         this.positionOf(this.#writtenCount),
         this.positionOf(count),
       )
       if (added.length > 0) await writeFully(file, [added], from)
-      // Only now: until then, these bytes hold entries that are promised and were to be written again.
-      if (fileSizeBytes === null || fileSizeBytes > end) await file.truncate(end)
+      // After a failure, or a rebuild, the promised entries are above `from` as well, and are written
+      // over.
+      if (isNew) await file.truncate(count * this.#entrySizeBytes)
       await file.datasync()
     } catch (error) {
       // After a failed sync the pages count as clean: only bytes that are written again reach the

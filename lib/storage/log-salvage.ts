@@ -116,11 +116,11 @@ class LogSalvage {
         outcome: 'not-written',
       })
     }
-    const record = await this.#readRecord()
+    const { record, start } = await this.#readRecord()
     await this.#epochs.load()
     const sources = await this.#listSegments(record)
     const firstOffset = sources[0]?.baseOffset ?? 0
-    const logStartOffset = record?.logStartOffset ?? firstOffset
+    const logStartOffset = start ?? firstOffset
     const knownEnd = record?.segments.at(-1)?.nextOffset ?? 0
     // Batches below the start may share a segment with those above it.
     this.#nextOffset = Math.min(logStartOffset, Math.max(firstOffset, 0))
@@ -141,12 +141,14 @@ class LogSalvage {
     }
   }
 
-  async #readRecord(): Promise<SegmentRecord | null> {
+  async #readRecord(): Promise<{ record: SegmentRecord | null; start: number | null }> {
+    const file = new SegmentRecordFile(this.#fileSystem, this.#dir)
     try {
-      return await new SegmentRecordFile(this.#fileSystem, this.#dir).read()
+      const record = await file.read()
+      return { record, start: record?.logStartOffset ?? null }
     } catch (error) {
-      if (error instanceof CorruptRecordError || isBadMedium(error)) return null
-      throw error
+      if (!(error instanceof CorruptRecordError || isBadMedium(error))) throw error
+      return { record: null, start: file.beforeLastEdit?.logStartOffset ?? null }
     }
   }
 

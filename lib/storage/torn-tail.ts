@@ -146,12 +146,16 @@ async function keepAside(
     for (let count = 1; ; count += 1) {
       const number = count === 1 ? '' : `.${count}`
       const keptIn = `${path}.${position}${number}${TORN_SUFFIX}`
-      if ((await fileSystem.stat(keptIn)) === null) {
+      const kept = await fileSystem.stat(keptIn)
+      if (kept === null) {
         const isKept = await isCopied(fileSystem, keptIn, readPieces(file, position, end))
         return isKept ? keptIn : null
       }
-      // An open that was interrupted has kept these bytes, and perhaps more.
-      if (await beginsWith(fileSystem, keptIn, readPieces(file, position, end))) return keptIn
+      if (!(await beginsWith(fileSystem, keptIn, readPieces(file, position, end)))) continue
+      // An open that was interrupted has kept these bytes, and perhaps more. Its file may be in the
+      // page cache only.
+      const isKept = await isWrittenAgain(fileSystem, keptIn, kept.sizeBytes)
+      return isKept ? keptIn : null
     }
   } finally {
     await file.close()
@@ -179,6 +183,19 @@ async function beginsWith(
     return false
   } finally {
     await file?.close()
+  }
+}
+
+async function isWrittenAgain(
+  fileSystem: FileSystem,
+  path: string,
+  sizeBytes: number,
+): Promise<boolean> {
+  const file = await fileSystem.open(path, 'read')
+  try {
+    return await isCopied(fileSystem, path, readPieces(file, 0, sizeBytes))
+  } finally {
+    await file.close()
   }
 }
 

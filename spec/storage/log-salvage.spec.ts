@@ -156,6 +156,17 @@ it('a salvage begins at the log start offset even if a truncation of its batch w
   }
 })
 
+it('a salvage restores no deleted record even if the last edit of the record of segments is torn', async () => {
+  const disk = await writtenLog(COUNT, { close: false })
+  const stopped = disk.restart('process')
+  const log = await openLog(stopped)
+  await log.advanceLogStartOffset(3)
+  for (let each = 0; each < 4; each += 1) await log.append([{ value: 'more' }])
+  const record = `${DIR}/varve-segments`
+  stopped.flipBit(record, stopped.readFile(record).length - 10, 0)
+  expect(await salvage(stopped.restart('process'))).toMatchObject({ logStartOffset: 3, lost: [] })
+})
+
 it('a salvage does not treat a batch inside the value of a damaged record as a batch of the log', async () => {
   const fs = await writtenLog(0, { close: false })
   const log = await openLog(fs, { config: { segmentBytes: 5000 } })

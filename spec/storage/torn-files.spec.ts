@@ -77,6 +77,23 @@ describe('files with truncated bytes', () => {
     expect([...stopped.snapshot().keys()].filter((path) => path.endsWith('.torn'))).toEqual([])
   })
 
+  it('are written again by an open that finds them in the page cache only', async () => {
+    const filled = await tornLog()
+    const { fs } = filled
+    fs.observe(({ kind, path }) => {
+      if (kind === 'rename' && path.includes('.torn')) fs.failNext('syncDirectory', 'EIO')
+    })
+    await expect(openLog(fs, KEEP)).rejects.toThrow('EIO')
+    const stopped = fs.restart('process')
+    const log = await openLog(stopped, KEEP)
+    const [{ keptIn } = { keptIn: null }] = log.recovery.truncations
+    expect(filled.kept()).toEqual([keptIn])
+    for (let seed = 1; seed <= 20; seed += 1) {
+      const lost = stopped.fork({ seed }).restart('power', { unsynced: 'lost', seed })
+      expect(lost.readFile(keptIn ?? '').toString(), `seed ${seed}`).toBe('torn')
+    }
+  })
+
   it('are deleted after a later open too, and keep no segment if their deletion fails', async () => {
     const { fs, kept } = await tornLog()
     fs.writeFile(`${pathOf(0)}.5.torn`, Buffer.from('of a segment that is gone'))
