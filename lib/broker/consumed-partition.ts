@@ -1,6 +1,6 @@
 import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { LogReader } from '../storage/log-reader.ts'
-import type { StoredOffset } from './group-offsets.ts'
+import type { OffsetsByPartition, StoredOffset } from './group-offsets.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
 import type { TopicSpace } from './topic-space.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
@@ -77,6 +77,25 @@ export function ensureDurable(
     }
   }
   return ensured.length === 0 ? null : Promise.all(ensured)
+}
+
+/**
+ * Moves the offsets of a group, and tells the topics that wait for room how far it has got.
+ *
+ * @param commits what `stored` was made of, in the same order
+ */
+export function moveOffsets(
+  offsets: OffsetsByPartition,
+  stored: readonly StoredOffset[],
+  commits: readonly CheckedCommit[],
+): void {
+  for (const [slot, each] of stored.entries()) {
+    const { topicPartition, committed } = each
+    const key = topicPartitionKey(topicPartition)
+    const from = offsets.get(key)?.committed.offset ?? 0
+    offsets.set(key, each)
+    commits[slot]?.data.space?.consumed(topicPartition.partition, from, committed.offset)
+  }
 }
 
 /** The error for a commit to a partition that does not exist, or no longer exists. */

@@ -2,6 +2,7 @@ import { CorruptRecordError, StorageError } from '../errors.ts'
 import type { ClampedOffset, CommittedOffset, OffsetsDamage } from './committed-offset.ts'
 import {
   ensureDurable,
+  moveOffsets,
   unknownPartition,
   withEpoch,
   withinEpoch,
@@ -153,8 +154,7 @@ export class OffsetStore {
         // the call.
         const stored = left.map(withEpoch)
         await this.#topic.append(partition, groupId, stored)
-        for (const each of stored) group.offsets.set(topicPartitionKey(each.topicPartition), each)
-        for (const { data, topicPartition } of left) data.space?.consumed(topicPartition.partition)
+        moveOffsets(group.offsets, stored, left)
       })
     } finally {
       dropIfEmpty(this.#groups, groupId)

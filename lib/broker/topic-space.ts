@@ -72,6 +72,8 @@ export class TopicSpace {
   #sizeBytes: number | null = null
   #inFlightBytes = 0
   #isFull = false
+  /** Whether a commit has woken the append that waits. */
+  #isWoken = false
 
   constructor(topic: string, clock: Clock, disk: FreeSpace) {
     this.#topic = topic
@@ -101,12 +103,17 @@ export class TopicSpace {
   }
 
   /**
-   * Reports that a group has committed an offset of a partition. A waiting append looks again only if
-   * that frees a segment: many groups may commit record by record.
+   * Reports that a group has moved its offset in a partition. A waiting append looks again only if
+   * that frees a segment, and the other groups are asked only if this one has passed the oldest:
+   * there may be many, which commit record by record.
    */
-  consumed(partition: number): void {
-    if (this.#changes.size === 0) return
-    if (this.#partitions[partition]?.deletion.hasConsumedSegment() === true) this.#changes.notify()
+  consumed(partition: number, from: number, to: number): void {
+    if (this.#changes.size === 0 || this.#isWoken) return
+    const { deletion, log } = this.#partitions[partition] ?? {}
+    const { endOfOldest = Infinity } = log?.reader.outlook ?? {}
+    if (from >= endOfOldest || to < endOfOldest || deletion?.hasConsumedSegment() !== true) return
+    this.#isWoken = true
+    this.#changes.notify()
   }
 
   /** Whether the last append that asked found no room, though all that may be deleted was. */
@@ -273,6 +280,7 @@ export class TopicSpace {
 
   /** Listens from the call on, so that a change before the wait ends it. */
   #nextChange(): { readonly happened: Promise<void>; stop(): void } {
+    this.#isWoken = false
     let timer: Timer | null = null
     let ignore: () => void = () => undefined
     const happened = new Promise<void>((resolve) => {
