@@ -52,7 +52,8 @@ export class BackwardSource implements RecordSource {
       signal?.throwIfAborted()
       partition.ensureOpen()
       const from = this.#begin(looking !== null)
-      const isToEnd = this.#range.until === 'end'
+      const { until } = this.#range
+      const isToEnd = until === 'end' || until > this.#end
       const refusal = isToEnd ? refuseUnknownEnd(partition, this.#end) : null
       if (refusal !== null) await refusal
       this.#from = from

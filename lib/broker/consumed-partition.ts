@@ -89,12 +89,13 @@ export function moveOffsets(
   stored: readonly StoredOffset[],
   commits: readonly CheckedCommit[],
 ): void {
-  for (const [slot, each] of stored.entries()) {
+  let slot = 0
+  for (const each of stored) {
     const { topicPartition, committed } = each
     const key = topicPartitionKey(topicPartition)
     const from = offsets.get(key)?.committed.offset ?? 0
     offsets.set(key, each)
-    commits[slot]?.data.space?.consumed(topicPartition.partition, from, committed.offset)
+    commits[slot++]?.data.space?.consumed(topicPartition.partition, from, committed.offset)
   }
 }
 

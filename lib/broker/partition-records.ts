@@ -50,7 +50,7 @@ export interface ReverseRecordsOptions {
   /**
    * Exclusive end, at least `from`. Records that are not visible at the time of the call or, if
    * another process writes, at the start of the iteration are left out; `'end'` covers all visible
-   * ones, and the iteration rejects at once if damage ends the log.
+   * ones. If damage ends the log below it, the iteration rejects at once.
    * @defaultValue `'end'`
    */
   readonly until?: number | 'end' | undefined

@@ -379,4 +379,17 @@ describe('the end of a log that ends because of damage', () => {
     expect(await partition.readLast(0)).toEqual([])
     await partition.close(CLOSED)
   })
+
+  it.each([false, true])(
+    'is reported backwards from an offset above it, readOnly: %s',
+    async (readOnly) => {
+      const partition = await endingInDamage(readOnly)
+      const until = partition.highWatermark + 1
+      for (const reverse of [true, false]) {
+        const reading = offsetsOf(partition, { reverse, until })
+        await expect(reading).rejects.toThrow(CorruptRecordError)
+      }
+      await partition.close(CLOSED)
+    },
+  )
 })
