@@ -36,7 +36,8 @@ export type PushErrorHandler<K, V> =
 export interface PushOptions<K = Buffer, V = Buffer> {
   /**
    * Writes that run concurrently, [1, 10000]. A failed write that waits for its retry counts: as
-   * many of them as this limit hold up all other records until the first of them is retried.
+   * many of them as this limit hold up all other records until the first of them is retried. A
+   * `drain` may run one write more, because the writes of other partitions may hang.
    *
    * @defaultValue 4
    */

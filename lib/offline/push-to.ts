@@ -25,7 +25,8 @@ export interface Push extends Promise<PushResult> {
    * of records before them fails. A write that fails now is not retried, and `onError` is not
    * called: the next push delivers its records and those after them again, from `attempt` 1. If
    * the `signal` aborts the push, no further writes are started at all. Do not await this method
-   * within a write, as it would wait for itself; call it there without awaiting.
+   * within a write, `onError` or a listener of the consumer, as it would wait for itself; call it
+   * there without awaiting.
    */
   stop(): Promise<PushResult>
   /**
