@@ -9,7 +9,7 @@ export function mayLoseDigits(json: string): boolean {
   return PERHAPS_INEXACT.test(json)
 }
 
-const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 /** Up to this many decimal digits survive the conversion to a number and back. */
 export const SAFE_DIGITS = 15
 
@@ -18,11 +18,17 @@ export function exactJson(json: string): unknown {
   // Validates the text first: quotes around invalid numbers would make them valid.
   const value: unknown = JSON.parse(json)
   if (!mayLoseDigits(json)) return value
-  return JSON.parse(
-    json.replace(STRING_OR_NUMBER, (token) =>
-      token.startsWith('"') || isExact(token) ? token : `"${token}"`,
-    ),
-  )
+  const asWritten = (number: string): string => (isExact(number) ? number : `"${number}"`)
+  const parts: string[] = []
+  // Strings are passed over by hand: an expression that matches one has no stack for a long one.
+  for (let at = 0; ;) {
+    const start = json.indexOf('"', at)
+    const between = start < 0 ? json.slice(at) : json.slice(at, start)
+    parts.push(between.replace(NUMBER, asWritten))
+    if (start < 0) return JSON.parse(parts.join(''))
+    at = endOfString(json, start)
+    parts.push(json.slice(start, at))
+  }
 }
 
 function isExact(number: string): boolean {

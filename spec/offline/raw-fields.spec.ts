@@ -28,3 +28,15 @@ it('throws a SyntaxError for text that is not JSON', () => {
     expect(() => exactJson(json), json).toThrow(SyntaxError)
   }
 })
+
+it.each([
+  ['of plain characters', 'x'],
+  ['of escaped ones', '"'],
+])('takes a string of any length beside a number that must not lose digits: %s', (_, character) => {
+  const text = character.repeat(10_000_000)
+  const json = `{"before":"${'1'.repeat(20)}","text":${JSON.stringify(text)},"number":12345678901234567890}`
+  const value = exactJson(json) as Record<string, unknown>
+  expect(value['text'] === text).toBe(true)
+  expect(value['number']).toBe('12345678901234567890')
+  expect(value['before']).toBe('1'.repeat(20))
+})
