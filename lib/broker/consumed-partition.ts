@@ -2,7 +2,6 @@ import { UnknownTopicOrPartitionError } from '../errors.ts'
 import type { LogReader } from '../storage/log-reader.ts'
 import type { OffsetsByPartition, StoredOffset } from './group-offsets.ts'
 import type { OffsetAndMetadata } from './offset-and-metadata.ts'
-import type { TopicSpace } from './topic-space.ts'
 import { topicPartitionKey, type TopicPartition } from './topic-partition.ts'
 
 /** What is needed of a partition that groups consume. */
@@ -13,8 +12,8 @@ export interface ConsumedPartition {
    * it already is.
    */
   ensureDurable(offset: number, leaderEpoch: number | null): Promise<void> | null
-  /** Learns of commits, after which there may be room; `null` for a partition without a topic. */
-  readonly space: Pick<TopicSpace, 'consumed'> | null
+  /** See `TopicSpace.consumed`: after a commit there may be room. `null` without a topic. */
+  readonly space: { consumed(partition: number, from: number, to: number): void } | null
   readonly log: { readonly reader: Pick<LogReader, 'epochOf' | 'endOffsetForEpoch'> }
 }
 
